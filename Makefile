@@ -1,0 +1,134 @@
+# The menu: `make` prints it. On a machine where build tools may be missing, `sh .ci/make <target>` installs them first.
+#
+# Everything is built into .venv, from the first python3 that is 3.11 or newer, or the one named in PYTHON.
+# ARGS goes to pytest: make test ARGS='tests/unit -k repack'
+
+# Debian's Python may come without ensurepip, so pip stays outside the environment and is pointed into it.
+# The interpreter itself is looked for, past a version manager's shim or an active environment; .ci/make does the same.
+PYTHON ?= $(shell exec 2>/dev/null; \
+	for name in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
+	python=$$($$name -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys._base_executable)') && \
+	$$python -c 'import pip' && echo $$python && break; done)
+VENV := $(CURDIR)/.venv
+PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 "$(or $(PYTHON),python3)" -m pip --python "$(VENV)/bin/python" -q
+
+# Tests and the demo find `git gpa` as git does, in PATH.
+RUN = PATH="$(VENV)/bin:$$PATH" "$(VENV)/bin/python"
+PYTEST = $(RUN) -m pytest
+
+# A change of the first asks for pip, a change of the others only for the compiler.
+PACKAGING := pyproject.toml setup.py
+SOURCES := $(wildcard csrc/*.c csrc/*.h gpa_maint/_core/build.py)
+BUILT := .venv/built
+
+SANITIZE := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-U_FORTIFY_SOURCE -UNDEBUG
+# Reports go to files, since pytest holds back what a dying process prints, and a status of 1 may be what a test
+# expects. Leaks are left to the fuzz targets: Python keeps most of its memory until the end.
+REPORT := $(CURDIR)/build/asan/report
+SANITIZER_OPTIONS := ASAN_OPTIONS="detect_leaks=0:exitcode=99:log_path='$(REPORT)'" \
+	UBSAN_OPTIONS="print_stacktrace=1:exitcode=99:log_path='$(REPORT)'"
+
+# One recipe at a time: `make -j check` would mix the tools' words.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: menu build check format format-check lint types test demo asan fuzz bench crash stress man wheel sdist clean
+
+menu:
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
+
+build: $(BUILT) ## .venv with the package, editable, and the tools of development
+
+check: format-check lint types test ## all that a change has to pass: format, lint, types, tests
+
+format: $(BUILT) ## put the Python files into their format
+	$(RUN) -m ruff format .
+
+format-check: $(BUILT) ## say which Python files are not in their format
+	$(RUN) -m ruff format --check .
+
+lint: $(BUILT) ## ruff's rules
+	$(RUN) -m ruff check .
+
+types: $(BUILT) ## mypy, strict
+	$(RUN) -m mypy
+
+test: $(BUILT) ## the tests, but for the slow ones
+	$(PYTEST) $(ARGS)
+
+demo: $(BUILT) ## watch it at work on a repository made for the purpose
+	@$(RUN) -m gpa_maint.cli.demo
+
+asan: $(BUILT) ## the tests, with the C core under AddressSanitizer and UBSan
+	rm -rf build/asan
+	mkdir -p build/asan
+	cp -R $(wildcard $(PACKAGING) README.md LICENSE csrc docs gpa_maint hooks tests) build/asan/
+	rm -f build/asan/gpa_maint/_core/_gpa*.so
+	cd build/asan && GPA_CFLAGS='$(SANITIZE)' "$(VENV)/bin/python" setup.py -q build_ext --inplace
+	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" $(SANITIZER_OPTIONS) PYTHONMALLOC=malloc \
+		PYTHONPATH="$$PWD" $(PYTEST) --timeout=1800 $(ARGS); \
+		status=$$?; cat "$(REPORT)".* 2>/dev/null && exit 1; exit $$status
+
+# The core is compiled once for all the fuzz targets, each of which is linked with a driver that replays files.
+FORMATS := $(patsubst csrc/fuzz/fuzz_%.c,%,$(wildcard csrc/fuzz/fuzz_*.c))
+FUZZ_CORE := $(patsubst csrc/%.c,build/fuzz/%.o,$(wildcard csrc/*.c) csrc/fuzz/driver.c)
+FUZZ_CC = gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra $(SANITIZE) -Icsrc $(if $(LIBDEFLATE),-DGPA_LIBDEFLATE)
+# With libdeflate where pkg-config finds it, as in gpa_maint/_core/build.py.
+LIBDEFLATE = $(shell pkg-config --libs libdeflate 2>/dev/null)
+FUZZ_LIBS = $(LIBDEFLATE) -lcrypto -lz
+
+build/fuzz/%.o: csrc/%.c $(wildcard csrc/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -c -o $@ $<
+
+build/fuzz/fuzz_%: csrc/fuzz/fuzz_%.c $(FUZZ_CORE)
+	$(FUZZ_CC) -o $@ $^ $(FUZZ_LIBS)
+
+fuzz: $(FORMATS:%=build/fuzz/fuzz_%) ## replay each fuzz target's corpus, csrc/fuzz/corpus/<format>/*
+	@for format in $(FORMATS); do \
+		echo "fuzz_$$format: $$(ls csrc/fuzz/corpus/$$format | wc -l) files"; \
+		UBSAN_OPTIONS=print_stacktrace=1 build/fuzz/fuzz_$$format csrc/fuzz/corpus/$$format/* || exit 1; \
+	done
+
+bench: $(BUILT) ## time, bytes written and files opened, beside stock git
+	@$(RUN) -m tests.bench
+
+crash: $(BUILT) ## slow: stop at every step that makes a name appear or vanish
+	$(PYTEST) -m slow tests/crash $(ARGS)
+
+stress: $(BUILT) ## slow: readers at work while pages are merged and expired
+	$(PYTEST) -m slow tests/threads $(ARGS)
+
+# man's exit status says nothing about the page: what it prints on stderr does.
+man: ## check the manual page, where man is installed
+	@if command -v man >/dev/null; then \
+		! MANWIDTH=80 MANROFFSEQ= man --warnings -E UTF-8 -l -Tutf8 -Z docs/man/git-gpa.1 2>&1 >/dev/null | grep .; \
+	else echo "man is not installed: docs/man/git-gpa.1 is not checked"; fi
+
+sdist: $(BUILT) ## dist/gpa_maint-<version>.tar.gz
+	rm -rf dist *.egg-info
+	"$(VENV)/bin/python" -c 'from setuptools.build_meta import build_sdist; build_sdist("dist")' >/dev/null
+
+# From the archive, not from here: build/ may still hold modules that are gone, and the archive is proved complete.
+wheel: sdist ## the wheel, built from that archive
+	$(PIP) wheel --no-deps -w dist dist/*.tar.gz
+
+clean: ## remove all that make made, .venv too
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f gpa_maint/_core/_gpa.c gpa_maint/_core/_gpa*.so
+	find $(wildcard gpa_maint tests) -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 with pip found; try: sh .ci/make" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear --without-pip .venv
+
+# The old module goes first: where the C does not compile, no test may pass with what was compiled before.
+# An editable install leaves the data files out: links take their place.
+$(BUILT): $(PACKAGING) $(SOURCES) | .venv/bin/python
+	rm -f gpa_maint/_core/_gpa*.so .venv/share/gpa-maint/hooks
+	$(if $(filter $(PACKAGING),$?),$(PIP) install -e '.[dev]',"$(VENV)/bin/python" setup.py -q build_ext --inplace)
+	@mkdir -p .venv/share/man/man1 .venv/share/gpa-maint
+	@ln -sf ../../../../docs/man/git-gpa.1 .venv/share/man/man1
+	@ln -s ../../../hooks .venv/share/gpa-maint
+	@touch $@

@@ -1,0 +1,123 @@
+/*
+ * Bytes to numbers and back, and the error that says where bytes are wrong. No other file turns bytes into numbers.
+ * Reads are unaligned and big-endian; the cursor checks every read against its end.
+ */
+#ifndef GPA_BYTES_H
+#define GPA_BYTES_H
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "gpa.h"
+
+static inline uint32_t be32(const unsigned char *p)
+{
+	uint32_t v;
+	memcpy(&v, p, sizeof(v));
+	return __builtin_bswap32(v);
+}
+
+static inline uint64_t be64(const unsigned char *p)
+{
+	uint64_t v;
+	memcpy(&v, p, sizeof(v));
+	return __builtin_bswap64(v);
+}
+
+static inline void put_be32(unsigned char *p, uint32_t v)
+{
+	v = __builtin_bswap32(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void put_be64(unsigned char *p, uint64_t v)
+{
+	v = __builtin_bswap64(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+/* The `i`-th big-endian number of a table whose bounds were checked when it was parsed. */
+static inline uint32_t be32_at(const unsigned char *table, uint64_t i)
+{
+	return be32(table + 4 * i);
+}
+
+/* How many oids begin with a byte <= `first`; `fanout` is a checked table of 256 numbers. */
+static inline uint32_t fanout_end(const unsigned char *fanout, unsigned first)
+{
+	return be32_at(fanout, first);
+}
+
+static inline uint32_t fanout_begin(const unsigned char *fanout, unsigned first)
+{
+	return first ? be32_at(fanout, first - 1) : 0;
+}
+
+typedef struct cursor {
+	const unsigned char *at;
+	const unsigned char *end;
+} cursor;
+
+static inline size_t cursor_left(const cursor *c)
+{
+	return (size_t)(c->end - c->at);
+}
+
+static inline int cursor_byte(cursor *c, unsigned char *out)
+{
+	if (c->at == c->end)
+		return -1;
+	*out = *c->at++;
+	return 0;
+}
+
+/* A number of 7-bit groups, little end first, as in delta programs. -1: cut short, or beyond 64 bits. */
+static inline int cursor_varint(cursor *c, uint64_t *out)
+{
+	uint64_t value = 0;
+	for (unsigned shift = 0;; shift += 7) {
+		unsigned char byte;
+		if (cursor_byte(c, &byte) || shift > 63 || (shift == 63 && (byte & 0x7e)))
+			return -1;
+		value |= (uint64_t)(byte & 0x7f) << shift;
+		if (!(byte & 0x80)) {
+			*out = value;
+			return 0;
+		}
+	}
+}
+
+__attribute__((format(printf, 4, 5)))
+static inline int fail_at(gpa_error *err, int status, int64_t offset, const char *format, ...)
+{
+	va_list args;
+	err->offset = offset;
+	err->source = -1;
+	err->sys_errno = 0;
+	err->git_dies = 0;
+	va_start(args, format);
+	vsnprintf(err->text, sizeof(err->text), format, args);
+	va_end(args);
+	return status;
+}
+
+#define corrupt(err, ...) fail_at((err), GPA_ECORRUPT, GPA_NO_OFFSET, __VA_ARGS__)
+#define corrupt_at(err, offset, ...) fail_at((err), GPA_ECORRUPT, (int64_t)(offset), __VA_ARGS__)
+#define unsupported(err, ...) fail_at((err), GPA_EUNSUPPORTED, GPA_NO_OFFSET, __VA_ARGS__)
+
+static inline int out_of_memory(gpa_error *err)
+{
+	return fail_at(err, GPA_ENOMEM, GPA_NO_OFFSET, "out of memory");
+}
+
+static inline int system_failed(gpa_error *err, const char *what)
+{
+	int saved = errno;
+	fail_at(err, GPA_ESYS, GPA_NO_OFFSET, "%s: %s", what, strerror(saved));
+	err->sys_errno = saved;
+	return GPA_ESYS;
+}
+
+#endif

@@ -1,0 +1,207 @@
+/*
+ * Which copy of each object to take: the smallest, as long as its delta base is taken too, no chain is a cycle, and none
+ * is longer than options.depth.
+ *
+ * First every object gets its smallest copy; a base that this needs is taken as well. Then chains are followed to their
+ * ends. A cycle (X a delta on Y in one pack, Y on X in another) is opened where that costs fewest bytes; a chain that
+ * grows too long goes on from a whole copy. Where no source has a whole copy, the object is rebuilt: inflated and
+ * deflated once.
+ */
+#include "merge.h"
+
+#define UNKNOWN UINT32_MAX	/* object.depth before its chain was followed */
+#define ON_PATH (UINT32_MAX - 1)
+
+/* A list that grows at its end. */
+typedef struct stack {
+	uint32_t *items;
+	uint32_t count, room;
+} stack;
+
+static int push(stack *s, uint32_t item, gpa_error *err)
+{
+	int status = grow((void **)&s->items, &s->room, s->count, sizeof(*s->items), err);
+	if (!status)
+		s->items[s->count++] = item;
+	return status;
+}
+
+static int usable(const gpa_merge *m, const copy *c)
+{
+	return !c->damaged && (c->base == NONE || !m->objects[c->base].lost);
+}
+
+/* The smallest usable copy of `object`; among equals the one from the oldest source. NONE when there is none. */
+static uint32_t smallest_copy(const gpa_merge *m, uint32_t object, int whole_only)
+{
+	uint32_t best = NONE;
+	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
+		const copy *c = &m->copies[m->by_object[i]];
+		if (!usable(m, c) || (whole_only && c->base != NONE))
+			continue;
+		if (best == NONE || c->size < m->copies[best].size)
+			best = m->by_object[i];
+	}
+	return best;
+}
+
+uint32_t smallest_whole(const gpa_merge *m, uint32_t object)
+{
+	return smallest_copy(m, object, 1);
+}
+
+/* Choose for every object taken, and take the bases that this brings in. *lost: an object was found unreadable. */
+static int choose_smallest(gpa_merge *m, int *lost, gpa_error *err)
+{
+	stack todo = {0};
+	int status = GPA_OK;
+	*lost = 0;
+	for (uint32_t i = 0; !status && i < m->object_count; i++)
+		if (m->objects[i].taken)
+			status = push(&todo, i, err);
+	while (!status && todo.count) {
+		object *o = &m->objects[todo.items[--todo.count]];
+		o->chosen = smallest_copy(m, (uint32_t)(o - m->objects), 0);
+		o->depth = UNKNOWN;
+		if (o->chosen == NONE) {
+			o->taken = 0;
+			o->lost = 1;
+			m->left_out_count++;
+			*lost = 1;
+			continue;
+		}
+		uint32_t base = m->copies[o->chosen].base;
+		if (base != NONE && !m->objects[base].taken) {
+			m->objects[base].taken = 1;
+			status = push(&todo, base, err);
+		}
+	}
+	free(todo.items);
+	return status;
+}
+
+/* ---- cycles ---- */
+
+/* Would `object` as a delta on `base` stand on a chain that ends, without meeting the path that is being followed? */
+static int leads_out(const gpa_merge *m, uint32_t base)
+{
+	uint32_t steps = 0;
+	while (base != NONE && m->objects[base].taken && m->objects[base].depth == UNKNOWN && steps++ < 10000)
+		base = chosen_base(m, base);
+	return base == NONE || (m->objects[base].taken && m->objects[base].depth < ON_PATH);
+}
+
+/* The cheapest other copy of `object` that leads out of the cycle it is on. */
+static uint32_t way_out(const gpa_merge *m, uint32_t object)
+{
+	uint32_t best = NONE;
+	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
+		const copy *c = &m->copies[m->by_object[i]];
+		if (!usable(m, c) || !leads_out(m, c->base))
+			continue;
+		if (best == NONE || c->size < m->copies[best].size)
+			best = m->by_object[i];
+	}
+	return best;
+}
+
+/* `cycle` holds objects each of which is a delta on the next, the last on the first: open it at the cheapest place. */
+static void open_cycle(gpa_merge *m, const uint32_t *cycle, uint32_t count)
+{
+	uint32_t at = NONE, instead = NONE;
+	int64_t least = INT64_MAX;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t way = way_out(m, cycle[i]);
+		if (way == NONE)
+			continue;
+		int64_t cost = (int64_t)m->copies[way].size - (int64_t)m->copies[m->objects[cycle[i]].chosen].size;
+		if (cost < least) {
+			least = cost;
+			at = cycle[i];
+			instead = way;
+		}
+	}
+	if (at != NONE) {
+		m->objects[at].chosen = instead;
+		return;
+	}
+	m->objects[cycle[0]].rebuild = 1;	/* nobody has it whole */
+	m->rebuilt_count++;
+}
+
+/* ---- depth ---- */
+
+/* The chain below `object` is settled: its depth, or another copy when that is too deep. */
+static void settle_depth(gpa_merge *m, uint32_t object)
+{
+	struct object *o = &m->objects[object];
+	uint32_t base = chosen_base(m, object), limit = m->options.depth;
+	o->depth = base == NONE ? 0 : m->objects[base].depth + 1;
+	if (o->depth <= limit)
+		return;
+	uint32_t best = NONE;
+	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
+		const copy *c = &m->copies[m->by_object[i]];
+		/* a base whose depth is known does not stand on `object`, so no cycle can come of it */
+		if (!usable(m, c) || (c->base != NONE && (!m->objects[c->base].taken || m->objects[c->base].depth >= limit)))
+			continue;
+		if (best == NONE || c->size < m->copies[best].size)
+			best = m->by_object[i];
+	}
+	if (best == NONE) {
+		o->rebuild = 1;
+		m->rebuilt_count++;
+		o->depth = 0;
+		return;
+	}
+	o->chosen = best;
+	base = m->copies[best].base;
+	o->depth = base == NONE ? 0 : m->objects[base].depth + 1;
+}
+
+static void clear_path(gpa_merge *m, stack *path)
+{
+	for (uint32_t i = 0; i < path->count; i++)
+		m->objects[path->items[i]].depth = UNKNOWN;
+	path->count = 0;
+}
+
+/* Follow the chain from `object` to its end, opening cycles, then settle it from the end back. */
+static int settle_chain(gpa_merge *m, uint32_t object, stack *path, gpa_error *err)
+{
+	uint32_t at = object;
+	while (at != NONE && m->objects[at].depth >= ON_PATH) {
+		if (m->objects[at].depth == ON_PATH) {
+			uint32_t first = 0;
+			while (path->items[first] != at)
+				first++;
+			open_cycle(m, path->items + first, path->count - first);
+			clear_path(m, path);
+			at = object;
+			continue;
+		}
+		int status = push(path, at, err);
+		if (status)
+			return status;
+		m->objects[at].depth = ON_PATH;
+		at = chosen_base(m, at);
+	}
+	while (path->count)
+		settle_depth(m, path->items[--path->count]);
+	return GPA_OK;
+}
+
+int choose_copies(gpa_merge *m, gpa_error *err)
+{
+	stack path = {0};
+	int lost, status;
+	/* An object that cannot be read spoils the deltas on it; choose again until nothing more is lost. */
+	do
+		status = choose_smallest(m, &lost, err);
+	while (!status && lost);
+	for (uint32_t i = 0; !status && i < m->object_count; i++)
+		if (m->objects[i].taken)
+			status = settle_chain(m, i, &path, err);
+	free(path.items);
+	return status;
+}

@@ -1,0 +1,279 @@
+/*
+ * The bytes of a page: each chosen copy is read from its source, checked, and written with its zlib stream as it is. Only
+ * the header changes: a delta names its base by the distance within the new page.
+ *
+ * I13: a copy is checked against the CRC32 in its idx, or inflated where the idx (v1) has none, before any of its bytes
+ * go into the page. What fits the buffer is read once; a larger copy is read twice, in pieces.
+ */
+#include <unistd.h>
+
+#include "merge.h"
+
+typedef struct writer {
+	gpa_merge *m;
+	output out;
+	uint64_t *offsets;	/* of each slot of the page, as it is written */
+	gpa_idx_entry *entries;
+	uint32_t first_slot;
+	uint32_t count;
+} writer;
+
+void close_files(gpa_merge *m)
+{
+	for (unsigned i = 0; i < OPEN_FILES; i++) {
+		if (m->files[i].fd >= 0)
+			close(m->files[i].fd);
+		m->files[i].fd = -1;
+	}
+}
+
+static int source_file(int *fd, gpa_merge *m, uint32_t number, gpa_error *err)
+{
+	uint64_t size;
+	for (unsigned i = 0; i < OPEN_FILES; i++)
+		if (m->files[i].fd >= 0 && m->files[i].source == number) {
+			*fd = m->files[i].fd;
+			return GPA_OK;
+		}
+	const source *s = &m->sources[number];
+	int status = file_open(fd, &size, s->dir_fd, s->path, err);
+	if (status)
+		return status;
+	if (size != s->size) {
+		close(*fd);
+		return corrupt(err, "pack is %llu bytes now, was %llu", (unsigned long long)size,
+			       (unsigned long long)s->size);
+	}
+	open_file *place = &m->files[m->next_file++ % OPEN_FILES];
+	if (place->fd >= 0)
+		close(place->fd);
+	*place = (open_file){number, *fd};
+	return GPA_OK;
+}
+
+/* ---- checking ---- */
+
+static int check_crc(gpa_merge *m, const copy *c, int fd, gpa_error *err)
+{
+	uint32_t crc = 0;
+	for (uint64_t done = 0; done < c->size;) {
+		size_t piece = c->size - done < COPY_BUFFER ? c->size - done : COPY_BUFFER;
+		int status = file_read(fd, m->buffer, piece, c->offset + done, err);
+		if (status)
+			return status;
+		crc = gpa_crc32(crc, (gpa_bytes){m->buffer, piece});
+		done += piece;
+	}
+	return crc == c->crc ? GPA_OK : corrupt_at(err, c->offset, "entry has CRC32 %08x, its idx says %08x", crc, c->crc);
+}
+
+static int check_stream(gpa_bytes bytes, const copy *c, uint32_t hash_size, gpa_error *err)
+{
+	gpa_entry entry;
+	size_t used;
+	int status = entry_parse_bytes(&entry, bytes, c->offset, hash_size, err);
+	if (status)
+		return status;
+	gpa_bytes stream = {bytes.ptr + entry.header_size, bytes.len - entry.header_size};
+	status = inflate_pieces(entry.size, &used, stream, NULL, NULL, err);
+	if (!status && used != stream.len)
+		status = corrupt(err, "zlib stream is %zu bytes, its entry has %zu", used, stream.len);
+	if (status)
+		err->offset = (int64_t)c->offset;
+	return status;
+}
+
+/* A source with idx v1: map it for the time of the check. */
+static int check_inflates(gpa_merge *m, const copy *c, gpa_error *err)
+{
+	const source *s = &m->sources[c->source];
+	gpa_bytes pack;
+	int status = gpa_map_open(&pack, s->dir_fd, s->path, err);
+	if (status)
+		return status;
+	if (pack.len != s->size)
+		status = corrupt(err, "pack changed its size");
+	else
+		status = check_stream((gpa_bytes){pack.ptr + c->offset, c->size}, c, m->hash_size, err);
+	gpa_map_close(&pack);
+	return status;
+}
+
+static int check_copy(gpa_merge *m, const copy *c, int fd, gpa_error *err)
+{
+	return m->sources[c->source].idx->crcs ? check_crc(m, c, fd, err) : check_inflates(m, c, err);
+}
+
+int gpa_merge_check(uint32_t *damaged, gpa_merge *m, gpa_error *err)
+{
+	*damaged = 0;
+	for (uint32_t i = 0; i < m->copy_count; i++) {
+		copy *c = &m->copies[i];
+		int fd, status = GPA_OK;
+		if (!c->damaged) {
+			if (!(status = source_file(&fd, m, c->source, err)))
+				status = check_copy(m, c, fd, err);
+			if (status && status != GPA_ECORRUPT) {
+				err->source = (int32_t)c->source;
+				return status;
+			}
+			c->damaged = status != GPA_OK;
+		}
+		*damaged += c->damaged;
+	}
+	return GPA_OK;
+}
+
+/* ---- writing ---- */
+
+static void note_entry(writer *w, const object *o, uint64_t offset)
+{
+	gpa_idx_entry *e = &w->entries[w->count];
+	memset(e->oid, 0, sizeof(e->oid));
+	memcpy(e->oid, o->oid, w->m->hash_size);
+	e->offset = offset;
+	e->crc = w->out.crc;
+	w->offsets[w->count++] = offset;
+}
+
+static int write_header(writer *w, const slot *s, const gpa_entry *entry, gpa_error *err)
+{
+	unsigned char header[ENTRY_HEADER_MAX];
+	int type = s->base == NONE ? entry->type : GPA_OFS_DELTA;
+	size_t n = entry_header_write(header, type, entry->size);
+	if (s->base != NONE)
+		n += entry_distance_write(header + n, w->out.written - w->offsets[s->base - w->first_slot]);
+	return output_write(&w->out, header, n, err);
+}
+
+/* The first bytes of the copy are in m->buffer: write the new header, then the stream, reading on as needed. */
+static int write_checked(writer *w, const slot *s, const copy *c, int fd, size_t have, gpa_error *err)
+{
+	gpa_merge *m = w->m;
+	gpa_entry entry;
+	int status = entry_parse_bytes(&entry, (gpa_bytes){m->buffer, have}, c->offset, m->hash_size, err);
+	if (!status)
+		status = write_header(w, s, &entry, err);
+	if (!status)
+		status = output_write(&w->out, m->buffer + entry.header_size, have - entry.header_size, err);
+	for (uint64_t done = have; !status && done < c->size;) {
+		size_t piece = c->size - done < COPY_BUFFER ? c->size - done : COPY_BUFFER;
+		if (!(status = file_read(fd, m->buffer, piece, c->offset + done, err)))
+			status = output_write(&w->out, m->buffer, piece, err);
+		done += piece;
+	}
+	return status;
+}
+
+static int write_copy(writer *w, const slot *s, const copy *c, gpa_error *err)
+{
+	gpa_merge *m = w->m;
+	int fd, status = source_file(&fd, m, c->source, err);
+	if (!status)
+		status = check_copy(m, c, fd, err);
+	if (status)
+		return status;
+	size_t have = c->size < COPY_BUFFER ? c->size : COPY_BUFFER;
+	/* after a CRC check the buffer holds all of a small copy; else read its beginning */
+	if (c->size > COPY_BUFFER || !m->sources[c->source].idx->crcs)
+		if ((status = file_read(fd, m->buffer, have, c->offset, err)))
+			return status;
+	return write_checked(w, s, c, fd, have, err);
+}
+
+static int check_oid(gpa_merge *m, const object *o, int type, gpa_bytes content, gpa_error *err)
+{
+	char header[32];
+	unsigned char oid[GPA_OID_MAX];
+	hasher h;
+	int status = hasher_init(&h, m->options.algo, err);
+	if (status)
+		return status;
+	int n = snprintf(header, sizeof(header), "%s %zu", type_name(type), content.len);
+	hasher_update(&h, header, (size_t)n + 1);
+	hasher_update(&h, content.ptr, content.len);
+	hasher_final(&h, oid);
+	hasher_free(&h);
+	return memcmp(oid, o->oid, m->hash_size) ? corrupt(err, "object does not have the id its idx says") : GPA_OK;
+}
+
+/* No source has the object whole where a whole one is needed: inflate it, check it, deflate it. */
+static int write_rebuilt(writer *w, const object *o, const copy *c, gpa_error *err)
+{
+	gpa_merge *m = w->m;
+	const source *s = &m->sources[c->source];
+	gpa_buffer content = {0}, stream = {0};
+	gpa_bytes pack;
+	unsigned char header[ENTRY_HEADER_MAX];
+	int type, status = gpa_map_open(&pack, s->dir_fd, s->path, err);
+	if (status)
+		return status;
+	status = pack.len == s->size ? pack_unpack(&type, &content, pack, s->idx, c->offset, m->z, err) :
+				       corrupt(err, "pack changed its size");
+	gpa_map_close(&pack);
+	gpa_bytes bytes = {content.ptr, content.len};
+	if (!status && (status = check_oid(m, o, type, bytes, err)))
+		err->offset = (int64_t)c->offset;
+	if (!status)
+		status = deflate_whole(&stream, bytes, m->options.level, err);
+	if (!status)
+		status = output_write(&w->out, header, entry_header_write(header, type, content.len), err);
+	if (!status)
+		status = output_write(&w->out, stream.ptr, stream.len, err);
+	gpa_buffer_free(&content);
+	gpa_buffer_free(&stream);
+	return status;
+}
+
+static int write_slot(writer *w, const slot *s, gpa_error *err)
+{
+	gpa_merge *m = w->m;
+	copy *c = &m->copies[s->chosen];
+	uint64_t offset = w->out.written;
+	output_crc_begin(&w->out);
+	int status = s->rebuild ? write_rebuilt(w, &m->objects[s->object], c, err) : write_copy(w, s, c, err);
+	if (status == GPA_OK)
+		note_entry(w, &m->objects[s->object], offset);
+	else if (status == GPA_ECORRUPT)
+		c->damaged = 1;
+	/* a failed write is about the page, everything else about the source */
+	if (status == GPA_ECORRUPT || (status == GPA_ESYS && strncmp(err->text, "cannot write", 12)))
+		err->source = (int32_t)c->source;
+	return status;
+}
+
+static int write_page(writer *w, const page *pg, unsigned char *trailer, gpa_progress *progress, gpa_error *err)
+{
+	unsigned char header[12] = "PACK";
+	put_be32(header + 4, 2);
+	put_be32(header + 8, pg->slot_count);
+	int status = output_write(&w->out, header, sizeof(header), err);
+	for (uint32_t i = 0; !status && i < pg->slot_count; i++) {
+		status = write_slot(w, &w->m->slots[pg->first_slot + i], err);
+		if (progress)
+			progress->done++;
+	}
+	return status ? status : output_finish(&w->out, trailer, err);
+}
+
+int gpa_merge_write(gpa_merge *m, uint32_t number, int pack_fd, int idx_fd, unsigned char *trailer,
+		    gpa_progress *progress, gpa_error *err)
+{
+	writer w = {.m = m};
+	if (number >= m->page_count)
+		return fail_at(err, GPA_ENOTFOUND, GPA_NO_OFFSET, "page %u of %u", number, m->page_count);
+	const page *pg = &m->pages[number];
+	w.first_slot = pg->first_slot;
+	int status = output_open(&w.out, pack_fd, m->options.algo, err);
+	if (status)
+		return status;
+	w.offsets = malloc((pg->slot_count + 1) * sizeof(*w.offsets));
+	w.entries = malloc((pg->slot_count + 1) * sizeof(*w.entries));
+	status = w.offsets && w.entries ? write_page(&w, pg, trailer, progress, err) : out_of_memory(err);
+	if (!status)
+		status = gpa_idx_write(idx_fd, m->options.algo, w.entries, pg->slot_count, trailer, err);
+	output_free(&w.out);
+	free(w.offsets);
+	free(w.entries);
+	return status;
+}

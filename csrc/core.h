@@ -1,0 +1,104 @@
+/*
+ * What the C files lend each other and Python does not see: streams of hashed output, inflating, sorting by oid,
+ * reading a source by descriptor. Each part is described where it is written.
+ */
+#ifndef GPA_CORE_H
+#define GPA_CORE_H
+
+#include <stdlib.h>
+
+#include "bytes.h"
+
+/* ---- hash.c: one running hash; reusable after final ---- */
+
+typedef struct hasher {
+	void *context;
+	uint32_t size;
+} hasher;
+
+int hasher_init(hasher *h, int algo, gpa_error *err);
+void hasher_update(hasher *h, const void *data, size_t len);
+/* Writes h->size bytes and begins anew. */
+void hasher_final(hasher *h, unsigned char *out);
+void hasher_free(hasher *h);
+void oid_to_hex(char *hex, const unsigned char *oid, size_t size);
+
+/* ---- output.c: a file written once from its start, hashed as it grows ---- */
+
+typedef struct output {
+	int fd;
+	hasher hash;
+	uint64_t written;	/* bytes so far, those still in the buffer included */
+	uint32_t crc;		/* CRC32 since output_crc_begin() */
+	size_t used;
+	unsigned char *buffer;
+} output;
+
+int output_open(output *out, int fd, int algo, gpa_error *err);
+int output_write(output *out, const void *data, size_t len, gpa_error *err);
+static inline void output_crc_begin(output *out) { out->crc = 0; }
+/* Flush, write the hash of everything as the trailer, and copy it to `trailer`. */
+int output_finish(output *out, unsigned char *trailer, gpa_error *err);
+void output_free(output *out);
+
+/* ---- inflate.c: zlib streams; an inflater serves one thread, again and again ---- */
+
+typedef struct inflater inflater;
+int inflater_new(inflater **out, gpa_error *err);
+void inflater_free(inflater *z);
+/* Inflate a stream of exactly `len` bytes into `out`. *used: bytes of `in` it took. */
+int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in, gpa_error *err);
+/* Inflate without keeping: hand each piece to `sink` (may be NULL). Constant memory. */
+typedef void (*inflate_sink)(void *context, const unsigned char *piece, size_t len);
+int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context, gpa_error *err);
+int deflate_whole(gpa_buffer *out, gpa_bytes in, int level, gpa_error *err);
+
+/* ---- map.c: sources that are read piece by piece ---- */
+
+int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);
+int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error *err);
+
+/* ---- pack.c ---- */
+
+#define ENTRY_HEADER_MAX (10 + 10 + GPA_OID_MAX)
+
+/* Writes type and size as an entry begins; returns the bytes used, at most 10. */
+size_t entry_header_write(unsigned char *out, int type, uint64_t size);
+/* Writes the distance back to a delta base; returns the bytes used, at most 10. */
+size_t entry_distance_write(unsigned char *out, uint64_t distance);
+const char *type_name(int type);
+/* The header of an entry of which only the first bytes are at hand. `offset` is its place in the pack. */
+int entry_parse_bytes(gpa_entry *out, gpa_bytes head, uint64_t offset, uint32_t hash_size, gpa_error *err);
+/* Unpack with the caller's inflater. */
+int pack_unpack(int *type, gpa_buffer *out, gpa_bytes pack, const gpa_idx *idx, uint64_t offset, inflater *z,
+		gpa_error *err);
+
+/* ---- idx.c ---- */
+
+/* idx positions ordered by pack offset; `offsets` (may be NULL) gets each position's offset in that order. */
+typedef struct idx_place {
+	uint64_t offset;
+	uint32_t pos;
+} idx_place;
+/* `places` has room for object_count. Checks that offsets lie inside a pack of `pack_size` and differ. */
+int idx_places(idx_place *places, const gpa_idx *idx, uint64_t pack_size, gpa_error *err);
+/* Index into `places` of the entry at `offset`, or object_count when there is none. */
+uint32_t idx_place_find(const idx_place *places, uint32_t count, uint64_t offset);
+
+/* ---- oidsort.c ---- */
+
+typedef struct oid_ref {
+	uint64_t key;		/* the oid's first eight bytes as a number */
+	uint32_t source;
+	uint32_t pos;
+} oid_ref;
+typedef const unsigned char *(*oid_of)(const void *context, const oid_ref *ref);
+/* Sort by oid, then source. `scratch` has room for `count`; the result is in `refs`. */
+void oid_sort(oid_ref *refs, oid_ref *scratch, size_t count, uint32_t hash_size, oid_of oid, const void *context);
+
+/* ---- report.c ---- */
+
+__attribute__((format(printf, 2, 3)))
+int report_add(gpa_report *report, const char *format, ...);
+
+#endif

@@ -1,0 +1,302 @@
+/*
+ * The contract of the C core: every type and function that Python may use. The cffi cdef is made from this file by
+ * dropping the preprocessor lines and keeping the numbers, so it stays plain: typedefs, structs, prototypes, numbers.
+ *
+ * Every function returns GPA_OK or a negative GPA_E*; `out` comes first, `err` last. A miss (GPA_ENOTFOUND) is an answer
+ * and leaves `err` alone. `_parse` borrows the bytes it is given, `_open` owns what it makes, `_free(NULL)` is fine.
+ * Nothing here keeps global state, prints, or knows a file name outside map.c: any number of threads may call in, each
+ * with its own values; what two threads may share is said at the type.
+ */
+#ifndef GPA_H
+#define GPA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma GCC visibility push(default)
+
+#define GPA_OK 0
+#define GPA_ENOTFOUND -1
+#define GPA_ECORRUPT -2
+#define GPA_EUNSUPPORTED -3
+#define GPA_ENOMEM -4
+#define GPA_ESYS -5
+
+#define GPA_SHA1 1
+#define GPA_SHA256 2
+#define GPA_OID_MAX 32
+#define GPA_ERROR_TEXT 256
+#define GPA_NO_OFFSET -1
+
+#define GPA_COMMIT 1
+#define GPA_TREE 2
+#define GPA_BLOB 3
+#define GPA_TAG 4
+#define GPA_OFS_DELTA 6
+#define GPA_REF_DELTA 7
+
+/* Borrowed bytes: somebody else keeps them alive. */
+typedef struct gpa_bytes {
+	const unsigned char *ptr;
+	size_t len;
+} gpa_bytes;
+
+/* What went wrong, without the file's name: the caller knows it. One a call, so threads cannot mix messages. */
+typedef struct gpa_error {
+	char text[256];
+	int64_t offset;		/* byte offset in the file, or GPA_NO_OFFSET */
+	int32_t source;		/* which of several given sources, or -1 */
+	int32_t sys_errno;	/* with GPA_ESYS */
+	int32_t git_dies;	/* git itself refuses every command while this file is there */
+} gpa_error;
+
+/* ---- map.c: read-only maps; regular files only; no descriptor is kept ---- */
+
+int gpa_map_open(gpa_bytes *out, int dir_fd, const char *path, gpa_error *err);
+void gpa_map_close(gpa_bytes *map);
+
+/* ---- hash.c ---- */
+
+/* Hash size in bytes of GPA_SHA1 or GPA_SHA256; 0 for anything else. */
+size_t gpa_hash_size(int algo);
+int gpa_hash_bytes(unsigned char *out, int algo, gpa_bytes data, gpa_error *err);
+/* "crypto and compression libraries in use", for --version: a static string. */
+const char *gpa_build_info(void);
+uint32_t gpa_crc32(uint32_t crc, gpa_bytes data);
+
+/* ---- delta.c ---- */
+
+/* The two sizes a delta program starts with. GPA_ECORRUPT when it is shorter than they need. */
+int gpa_delta_sizes(uint64_t *source_size, uint64_t *target_size, gpa_bytes delta, gpa_error *err);
+/* Write exactly `out_len` bytes, the target of `delta` on `base`, or fail with GPA_ECORRUPT. */
+int gpa_delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_bytes delta, gpa_error *err);
+
+/* ---- idx.c: pack index, version 1 and 2 ---- */
+
+/* A parsed idx. Borrows its file; never changes after parsing: any number of threads may look up in it. */
+typedef struct gpa_idx {
+	gpa_bytes file;
+	int algo;
+	int version;
+	uint32_t hash_size;
+	uint32_t object_count;
+	uint32_t large_count;
+	uint32_t oid_stride;		/* v1 keeps the offset before each oid */
+	const unsigned char *fanout;
+	const unsigned char *oids;
+	const unsigned char *crcs;	/* NULL in v1 */
+	const unsigned char *offsets;
+	const unsigned char *large;
+	const unsigned char *pack_trailer;
+} gpa_idx;
+
+/*
+ * Checked here: magic, version, fanout order, and that the size fits the counts. Checked at each look-up: large-offset
+ * row. Checked by gpa_idx_check() only, since it reads the whole file: oid order and the checksum.
+ */
+int gpa_idx_parse(gpa_idx *out, gpa_bytes file, int algo, gpa_error *err);
+int gpa_idx_check(const gpa_idx *idx, gpa_error *err);
+int gpa_idx_find(uint32_t *pos, const gpa_idx *idx, const unsigned char *oid);
+/* `pos` must be below object_count in the next three. */
+const unsigned char *gpa_idx_oid(const gpa_idx *idx, uint32_t pos);
+int gpa_idx_offset(uint64_t *offset, const gpa_idx *idx, uint32_t pos, gpa_error *err);
+uint32_t gpa_idx_crc(const gpa_idx *idx, uint32_t pos);
+
+#define GPA_UNREADABLE 0xffffffff
+
+/* Map and parse many idx files, found by name in a directory. All or none: err->source says which one failed. */
+int gpa_idx_open_many(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err);
+void gpa_idx_close_many(gpa_idx *idx, uint32_t count);
+/* Only how many objects each holds: GPA_UNREADABLE for a file that cannot be opened or parsed. */
+void gpa_idx_counts(uint32_t *counts, uint32_t count, int dir_fd, const char *const *names, int algo);
+
+typedef struct gpa_idx_entry {
+	unsigned char oid[32];
+	uint64_t offset;
+	uint32_t crc;
+} gpa_idx_entry;
+
+/* Sorts `entries` by oid, then writes an idx v2 byte-identical to that of git index-pack to `fd`. */
+int gpa_idx_write(int fd, int algo, gpa_idx_entry *entries, uint32_t count, const unsigned char *pack_trailer,
+		  gpa_error *err);
+
+/* ---- pack.c ---- */
+
+typedef struct gpa_entry {
+	int type;			/* 1-4, 6 or 7 */
+	uint32_t header_size;		/* bytes before the zlib stream, base distance or oid included */
+	uint64_t size;			/* of what inflates: the object, or the delta program */
+	uint64_t base_offset;		/* GPA_OFS_DELTA */
+	const unsigned char *base_oid;	/* GPA_REF_DELTA; borrowed from the pack */
+} gpa_entry;
+
+/* Checks magic, version, and room for header and trailer. */
+int gpa_pack_parse(uint32_t *object_count, gpa_bytes pack, int algo, gpa_error *err);
+/* As gpa_pack_parse, and that count and trailer agree with `idx`: the two files belong together. */
+int gpa_pack_match(gpa_bytes pack, const gpa_idx *idx, gpa_error *err);
+int gpa_entry_parse(gpa_entry *out, gpa_bytes pack, uint64_t offset, int algo, gpa_error *err);
+
+/* A buffer that C made and Python releases. */
+typedef struct gpa_buffer {
+	unsigned char *ptr;
+	size_t len;
+} gpa_buffer;
+void gpa_buffer_free(gpa_buffer *buffer);
+
+/*
+ * The whole object stored at `offset`, its delta chain resolved inside this pack without recursion. Memory: the object,
+ * one base and one delta program. GPA_ECORRUPT also for a cyclic chain.
+ */
+int gpa_pack_unpack(int *type, gpa_buffer *out, gpa_bytes pack, const gpa_idx *idx, uint64_t offset, gpa_error *err);
+
+/* ---- loose.c ---- */
+
+/* `file` is a loose object file's content. gpa_loose_read() also checks that it inflates to exactly its size. */
+int gpa_loose_header(int *type, uint64_t *size, gpa_bytes file, gpa_error *err);
+int gpa_loose_read(int *type, gpa_buffer *out, gpa_bytes file, gpa_error *err);
+
+/* ---- midx.c: multi-pack-index, version 1 ---- */
+
+/* A parsed index. Borrows its file, owns `names`; never changes after parsing: threads may share it. */
+typedef struct gpa_midx {
+	gpa_bytes file;
+	int algo;
+	uint32_t hash_size;
+	uint32_t pack_count;
+	uint32_t object_count;
+	uint32_t large_count;
+	int has_bitmap_chunks;
+	const char **names;		/* pack_count of them: "pack-<hex>.idx", ascending; borrowed from the file */
+	const unsigned char *fanout;
+	const unsigned char *oids;
+	const unsigned char *offsets;
+	const unsigned char *large;	/* NULL without an LOFF chunk */
+} gpa_midx;
+
+/* Checked here: header, chunk bounds and sizes, fanout order, pack names. At each look-up: pack number and LOFF row. */
+int gpa_midx_parse(gpa_midx *out, gpa_bytes file, int algo, gpa_error *err);
+void gpa_midx_free(gpa_midx *midx);
+/* GPA_ECORRUPT when the trailer is not the hash of the file: such an index must not be built upon. */
+int gpa_midx_check_trailer(const gpa_midx *midx, gpa_error *err);
+int gpa_midx_find(uint32_t *pos, const gpa_midx *midx, const unsigned char *oid);
+const unsigned char *gpa_midx_oid(const gpa_midx *midx, uint32_t pos);
+int gpa_midx_entry(uint32_t *pack, uint64_t *offset, const gpa_midx *midx, uint32_t pos, gpa_error *err);
+/* Adds to refs[pack] (pack_count numbers) the objects whose winner it is. */
+int gpa_midx_count(uint32_t *refs, const gpa_midx *midx, gpa_error *err);
+
+/* A list of findings, one text each; grows as needed. Zeroed to begin with. */
+typedef struct gpa_report {
+	char **lines;
+	uint32_t count;
+	uint32_t room;
+} gpa_report;
+void gpa_report_free(gpa_report *report);
+
+/* Counts how far a long call has come; another thread may read it while the call runs. */
+typedef struct gpa_progress {
+	volatile uint64_t done;
+	volatile int32_t stop;		/* set by the reader: end as soon as possible with GPA_OK */
+} gpa_progress;
+
+/*
+ * What `git multi-pack-index verify` checks, in its order and words; idx[i] is NULL where pack i could not be loaded.
+ * GPA_OK however much is found; `progress` may be NULL and counts objects.
+ */
+int gpa_midx_verify(gpa_report *report, const gpa_midx *midx, const gpa_idx *const *idx, gpa_progress *progress,
+		    gpa_error *err);
+
+/*
+ * The proof that expire needs: every object of `doomed` has a winner in a pack i with live[i] != NULL, and that idx
+ * holds it at that offset. GPA_ENOTFOUND, with the first unproved object in err->text, when one has not.
+ * needed[pack_count], when given, gets 1 for each winner's pack; then live may be NULL and only the winners are found.
+ */
+int gpa_midx_prove(unsigned char *needed, const gpa_midx *midx, const gpa_idx *doomed, const gpa_idx *const *live,
+		   gpa_error *err);
+
+/* ---- midx_write.c ---- */
+
+/* One pack of the index to be written; given in strictly ascending order of name. */
+typedef struct gpa_midx_source {
+	const char *name;		/* "pack-<hex>.idx" */
+	const gpa_idx *idx;		/* its entries, or NULL when only what the old index says of it counts */
+	int64_t old_id;			/* its number in the old index, or -1 */
+	uint32_t rank;			/* of its idx entries: of two copies the one with the lower rank wins */
+} gpa_midx_source;
+
+/*
+ * Merge the entries of `old` (may be NULL; ranked `old_rank`; those of packs that no source names are dropped) and of
+ * each source's idx, and write the index to `fd`. Linear in what does not change; what is new is sorted first.
+ * `trailer` gets the hash that names the index. GPA_ECORRUPT with err->source when an idx is not in order.
+ * Memory: 28 bytes an object (40 with SHA-256), and 32 bytes for each entry outside the largest run.
+ */
+int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, const gpa_midx_source *sources,
+		   uint32_t source_count, unsigned char *trailer, uint32_t *object_count, gpa_error *err);
+
+/* ---- merge.c, copy.c: the verbatim merge ---- */
+
+typedef struct gpa_merge gpa_merge;	/* one thread at a time */
+
+typedef struct gpa_merge_options {
+	int algo;
+	uint32_t page_objects;		/* objects in a full page, at least 1 */
+	uint64_t page_bytes;		/* a page is closed before it grows beyond; one larger object stands alone */
+	uint32_t depth;			/* longest delta chain */
+	int level;			/* zlib level where an object must be deflated anew */
+} gpa_merge_options;
+
+typedef struct gpa_merge_stats {
+	uint64_t entry_count;		/* stored copies seen */
+	uint32_t object_count;		/* distinct objects that go into pages */
+	uint32_t page_count;
+	uint32_t rebuilt_count;		/* inflated and deflated: no whole copy was there to end a chain */
+	uint32_t cut_count;		/* whole objects added where a delta family was cut */
+	uint32_t left_out_count;	/* objects that cannot be read from any source; see gpa_merge_left_out() */
+	uint64_t bytes;			/* expected size of all pages */
+} gpa_merge_stats;
+
+typedef struct gpa_page_info {
+	uint32_t object_count;
+	uint64_t bytes;
+} gpa_page_info;
+
+int gpa_merge_new(gpa_merge **out, const gpa_merge_options *options, gpa_error *err);
+void gpa_merge_free(gpa_merge *merge);
+/*
+ * Add a source, oldest first. `idx` stays borrowed until gpa_merge_free(). Reads the idx whole (checksum, order) and
+ * every entry header of the pack, whose file is found again by (dir_fd, path) when its entries are copied.
+ * GPA_ECORRUPT leaves the merge as it was, without this source.
+ */
+int gpa_merge_add(gpa_merge *merge, const gpa_idx *idx, int dir_fd, const char *path, gpa_error *err);
+/*
+ * Decide which copy of each object goes where. An object is taken unless `midx` (may be NULL) names a winner for it in a
+ * pack i with merged[i] == 0; so are the delta bases that taken copies need. May be called again: copies found to be
+ * damaged since are not chosen any more. With `reverse` objects stand in another order, so that a page that came out as
+ * one of its sources, byte for byte, becomes another.
+ */
+int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *merge, const gpa_midx *midx, const unsigned char *merged,
+		   int reverse, gpa_error *err);
+int gpa_merge_page(gpa_page_info *out, const gpa_merge *merge, uint32_t page);
+/*
+ * Write one planned page and its idx. Each copied entry is checked against its CRC32 (or inflated, where the source idx
+ * is v1) before it is written. GPA_ECORRUPT with err->source: that copy is now known as damaged; plan again.
+ * `progress` may be NULL and counts objects.
+ */
+int gpa_merge_write(gpa_merge *merge, uint32_t page, int pack_fd, int idx_fd, unsigned char *trailer,
+		    gpa_progress *progress, gpa_error *err);
+/* Check every copy of the merge as gpa_merge_write() would, so that planning again needs to happen only once. */
+int gpa_merge_check(uint32_t *damaged, gpa_merge *merge, gpa_error *err);
+/* The oid of the n-th object left out, and the source that holds it; GPA_ENOTFOUND beyond the last. */
+int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *merge, uint32_t n);
+
+/* ---- check.c: every byte of a pack ---- */
+
+/*
+ * Trailer, every entry's CRC32 and every object's id, delta chains included, with `threads` threads. Findings go to
+ * `report`, each naming offset or oid. GPA_OK however much is found. Memory: per thread the objects of one delta path.
+ */
+int gpa_pack_check(gpa_report *report, gpa_bytes pack, const gpa_idx *idx, unsigned threads, gpa_progress *progress,
+		   gpa_error *err);
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,116 @@
+/*
+ * Opening files read-only, as a map or by descriptor: the only C file that knows file names. Regular files only, so that
+ * a FIFO or a device in the object directory neither blocks nor is read.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core.h"
+
+int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err)
+{
+	struct stat st;
+	/* O_NONBLOCK: opening a FIFO must not wait for a writer. */
+	int opened = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (opened < 0)
+		return system_failed(err, "cannot open");
+	if (fstat(opened, &st)) {
+		int status = system_failed(err, "cannot stat");
+		close(opened);
+		return status;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		close(opened);
+		return corrupt(err, "not a regular file");
+	}
+	*fd = opened;
+	*size = (uint64_t)st.st_size;
+	return GPA_OK;
+}
+
+int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error *err)
+{
+	while (len) {
+		ssize_t got = pread(fd, out, len, (off_t)offset);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return system_failed(err, "cannot read");
+		if (!got)
+			return corrupt_at(err, offset, "file ends %zu bytes early", len);
+		out += got;
+		len -= (size_t)got;
+		offset += (uint64_t)got;
+	}
+	return GPA_OK;
+}
+
+int gpa_map_open(gpa_bytes *out, int dir_fd, const char *path, gpa_error *err)
+{
+	int fd;
+	uint64_t size;
+	int status = file_open(&fd, &size, dir_fd, path, err);
+	if (status)
+		return status;
+	out->ptr = NULL;
+	out->len = 0;
+	if (size) {		/* an empty map is not allowed; the parsers say what an empty file lacks */
+		void *at = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (at == MAP_FAILED) {
+			status = system_failed(err, "cannot map");
+		} else {
+			out->ptr = at;
+			out->len = size;
+		}
+	}
+	close(fd);
+	return status;
+}
+
+void gpa_map_close(gpa_bytes *map)
+{
+	if (map->len)
+		munmap((void *)map->ptr, map->len);
+	map->ptr = NULL;
+	map->len = 0;
+}
+
+int gpa_idx_open_many(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)
+{
+	memset(out, 0, count * sizeof(*out));
+	for (uint32_t i = 0; i < count; i++) {
+		gpa_bytes file;
+		int status = gpa_map_open(&file, dir_fd, names[i], err);
+		if (!status && (status = gpa_idx_parse(&out[i], file, algo, err))) {
+			gpa_map_close(&file);
+			memset(&out[i], 0, sizeof(out[i]));
+		}
+		if (status) {
+			err->source = (int32_t)i;
+			gpa_idx_close_many(out, i);
+			return status;
+		}
+	}
+	return GPA_OK;
+}
+
+void gpa_idx_close_many(gpa_idx *idx, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		gpa_map_close(&idx[i].file);
+}
+
+void gpa_idx_counts(uint32_t *counts, uint32_t count, int dir_fd, const char *const *names, int algo)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		gpa_idx idx;
+		gpa_error ignored;
+		counts[i] = GPA_UNREADABLE;
+		if (gpa_idx_open_many(&idx, 1, dir_fd, &names[i], algo, &ignored))
+			continue;
+		counts[i] = idx.object_count;
+		gpa_idx_close_many(&idx, 1);
+	}
+}

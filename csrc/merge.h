@@ -1,0 +1,118 @@
+/*
+ * The verbatim merge from inside, shared by merge.c (sources), choose.c (which copy of each object), pages.c (which page)
+ * and copy.c (the bytes). An object may be stored several times among the sources: each time is a *copy*. A copy is
+ * whole or a delta on another object of its pack. A *slot* is an object's place in a page: one for each object taken,
+ * and one more for a base that has to stand in two pages.
+ */
+#ifndef GPA_MERGE_H
+#define GPA_MERGE_H
+
+#include "core.h"
+
+#define NONE UINT32_MAX
+
+/* 32 bytes for each stored copy. */
+typedef struct copy {
+	uint64_t offset;
+	uint64_t size : 56;	/* stored bytes, header included */
+	uint64_t type : 3;	/* of the object, not of the entry */
+	uint64_t damaged : 1;	/* never chosen */
+	uint32_t object;
+	uint32_t base;		/* object number of the delta base, or NONE: whole */
+	uint32_t crc;
+	uint32_t source;
+} copy;
+
+typedef struct object {
+	const unsigned char *oid;	/* borrowed from a source's idx */
+	uint32_t first_copy;		/* in merge.by_object; ends where the next object's begin */
+	uint32_t chosen;		/* copy to take, or NONE while undecided or left out */
+	uint32_t depth;			/* length of the chosen chain of deltas; see choose.c */
+	uint8_t taken;
+	uint8_t rebuild;		/* inflate the chosen copy's chain and deflate the whole object */
+	uint8_t lost;			/* no source can give it */
+} object;
+
+typedef struct slot {
+	uint32_t object;
+	uint32_t base;		/* slot of the delta base, earlier in the same page; NONE: stored whole */
+	uint32_t chosen;	/* copy */
+	uint8_t rebuild;
+} slot;
+
+typedef struct source {
+	const gpa_idx *idx;
+	int dir_fd;
+	char *path;
+	uint32_t first_copy;	/* its entries are copies[first_copy ...], in idx order */
+	uint64_t size;
+} source;
+
+typedef struct page {
+	uint32_t first_slot;
+	uint32_t slot_count;
+	uint64_t bytes;
+} page;
+
+/* Descriptors of the sources copied from last: neighbours in a page mostly come from neighbouring packs. */
+#define OPEN_FILES 32
+typedef struct open_file {
+	uint32_t source;
+	int fd;
+} open_file;
+
+struct gpa_merge {
+	gpa_merge_options options;
+	uint32_t hash_size;
+	source *sources;
+	uint32_t source_count, source_room;
+	copy *copies;
+	uint32_t copy_count, copy_room;
+	object *objects;	/* object_count and one more, whose first_copy ends the last */
+	uint32_t object_count;
+	uint32_t *by_object;	/* copies grouped by object */
+	slot *slots;		/* in the order they are written */
+	uint32_t slot_count, slot_room;
+	page *pages;
+	uint32_t page_count, page_room;
+	int linked;		/* copy.base is an object; before, a copy */
+	uint32_t rebuilt_count, cut_count, left_out_count;
+	inflater *z;
+	open_file files[OPEN_FILES];
+	uint32_t next_file;	/* the one to replace */
+	unsigned char *buffer;	/* COPY_BUFFER bytes */
+};
+
+#define COPY_BUFFER (256 * 1024)
+
+static inline uint32_t copies_begin(const gpa_merge *m, uint32_t object)
+{
+	return m->objects[object].first_copy;
+}
+
+static inline uint32_t copies_end(const gpa_merge *m, uint32_t object)
+{
+	return m->objects[object + 1].first_copy;
+}
+
+/* The object on whose chosen form `object` is stored as a delta, or NONE. */
+static inline uint32_t chosen_base(const gpa_merge *m, uint32_t object)
+{
+	const struct object *o = &m->objects[object];
+	return o->rebuild || o->chosen == NONE ? NONE : m->copies[o->chosen].base;
+}
+
+/* The smallest undamaged whole copy of `object`, or NONE. */
+uint32_t smallest_whole(const gpa_merge *m, uint32_t object);
+
+/* choose.c: sets chosen, depth and rebuild of every object taken, and takes the bases they need. */
+int choose_copies(gpa_merge *m, gpa_error *err);
+/* pages.c: fills slots and pages; `reverse` as in gpa_merge_plan(). */
+int assign_pages(gpa_merge *m, int reverse, gpa_error *err);
+/* copy.c */
+void close_files(gpa_merge *m);
+
+/* Grow *array to hold one more than `count`. */
+int grow(void **array, uint32_t *room, uint32_t count, size_t size, gpa_error *err);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * A file that is written once, from its start, through a given descriptor, and hashed as it grows: packs, idx files and
+ * the combined index all end in the hash of what came before. fsync and rename are the caller's (fs.py).
+ */
+#include <unistd.h>
+
+#include "core.h"
+
+#define OUTPUT_BUFFER (256 * 1024)
+
+int output_open(output *out, int fd, int algo, gpa_error *err)
+{
+	memset(out, 0, sizeof(*out));
+	out->fd = fd;
+	out->buffer = malloc(OUTPUT_BUFFER);
+	if (!out->buffer)
+		return out_of_memory(err);
+	int status = hasher_init(&out->hash, algo, err);
+	if (status)
+		output_free(out);
+	return status;
+}
+
+static int write_all(int fd, const unsigned char *data, size_t len, gpa_error *err)
+{
+	while (len) {
+		ssize_t done = write(fd, data, len);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return system_failed(err, "cannot write");
+		data += done;
+		len -= (size_t)done;
+	}
+	return GPA_OK;
+}
+
+static int flush(output *out, gpa_error *err)
+{
+	size_t used = out->used;
+	out->used = 0;
+	hasher_update(&out->hash, out->buffer, used);
+	return write_all(out->fd, out->buffer, used, err);
+}
+
+int output_write(output *out, const void *data, size_t len, gpa_error *err)
+{
+	int status;
+	out->crc = gpa_crc32(out->crc, (gpa_bytes){data, len});
+	out->written += len;
+	if (len > OUTPUT_BUFFER - out->used) {
+		if ((status = flush(out, err)))
+			return status;
+		if (len >= OUTPUT_BUFFER) {
+			hasher_update(&out->hash, data, len);
+			return write_all(out->fd, data, len, err);
+		}
+	}
+	memcpy(out->buffer + out->used, data, len);
+	out->used += len;
+	return GPA_OK;
+}
+
+int output_finish(output *out, unsigned char *trailer, gpa_error *err)
+{
+	int status = flush(out, err);
+	if (status)
+		return status;
+	hasher_final(&out->hash, trailer);
+	out->written += out->hash.size;
+	return write_all(out->fd, trailer, out->hash.size, err);
+}
+
+void output_free(output *out)
+{
+	free(out->buffer);
+	out->buffer = NULL;
+	hasher_free(&out->hash);
+}

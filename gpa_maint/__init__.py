@@ -1,0 +1,35 @@
+"""git-gpa: keeps git repositories that take many small pushes as pages under one combined index.
+
+The public names; each is loaded when it is first asked for, so that importing the package costs next to nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .commands import expire as expire
+    from .commands import repack as repack
+    from .commands import survey as survey
+    from .commands import verify as verify
+    from .commands import write as write
+    from .errors import GpaError as GpaError
+
+_HOMES = {
+    "expire": "commands",
+    "repack": "commands",
+    "survey": "commands",
+    "verify": "commands",
+    "write": "commands",
+    "GpaError": "errors",
+}
+
+__all__ = ["GpaError", "__version__", "expire", "repack", "survey", "verify", "write"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

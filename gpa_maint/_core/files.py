@@ -1,0 +1,310 @@
+"""Packs, idx files and the combined index, read through the C core. Whoever opens, closes: all are context managers.
+
+Values of these classes may be read from several threads at once; closing is one thread's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from ..errors import Corrupt
+from ._gpa import ffi, lib
+from .status import check, new_error
+
+AT_FDCWD = -100
+ALGORITHMS = {"sha1": lib.GPA_SHA1, "sha256": lib.GPA_SHA256}
+
+
+def hash_size(object_format: str) -> int:
+    """Bytes of an object id: 20 or 32."""
+    return int(lib.gpa_hash_size(ALGORITHMS[object_format]))
+
+
+def build_info() -> str:
+    """The libraries the C core was built with."""
+    return bytes(ffi.string(lib.gpa_build_info())).decode()
+
+
+@contextmanager
+def directory(path: str) -> Iterator[int]:
+    """A descriptor of a directory, for opening files in it by name."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class Map:
+    """A file mapped read-only; `bytes_` is what the C functions take. SystemFailed or Corrupt when it cannot be."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.pointer = ffi.new("gpa_bytes *")
+        err = new_error()
+        check(lib.gpa_map_open(self.pointer, AT_FDCWD, os.fsencode(path), err), err, path)
+
+    @property
+    def bytes_(self) -> Any:
+        return self.pointer[0]
+
+    @property
+    def size(self) -> int:
+        return int(self.pointer.len)
+
+    def tail(self, count: int) -> bytes:
+        """The last `count` bytes."""
+        return bytes(ffi.buffer(self.pointer.ptr + (self.size - count), count))
+
+    def close(self) -> None:
+        lib.gpa_map_close(self.pointer)
+
+    def __enter__(self) -> Map:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class _Names:
+    """C strings for a list of file names, kept alive together."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._texts = [ffi.new("char[]", os.fsencode(name)) for name in names]
+        self.array = ffi.new("char *[]", self._texts)
+
+
+class IdxFiles:
+    """Many idx files of one directory, mapped and parsed: `idx[name]` is a `gpa_idx *`."""
+
+    def __init__(self, pack_dir: str, names: Sequence[str], object_format: str) -> None:
+        """`names` are pack names without suffix. Corrupt names the first bad file; then none stays open."""
+        self.names = tuple(names)
+        self._array = ffi.new("gpa_idx[]", max(1, len(self.names)))
+        self._place = {name: place for place, name in enumerate(self.names)}
+        files = [f"{name}.idx" for name in self.names]
+        err = new_error()
+        with directory(pack_dir) as fd:
+            c_names = _Names(files)
+            algorithm = ALGORITHMS[object_format]
+            status = lib.gpa_idx_open_many(self._array, len(files), fd, c_names.array, algorithm, err)
+        check(status, err, os.path.join(pack_dir, files[err.source]) if status else pack_dir)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._array + self._place[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._place
+
+    def object_count(self, name: str) -> int:
+        return int(self[name].object_count)
+
+    def close(self) -> None:
+        lib.gpa_idx_close_many(self._array, len(self.names))
+        self.names = ()
+
+    def __enter__(self) -> IdxFiles:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def idx_object_counts(pack_dir: str, names: Sequence[str], object_format: str) -> list[int | None]:
+    """Objects in each pack by its idx; None for an idx that cannot be read."""
+    if not names:
+        return []
+    counts = ffi.new("uint32_t[]", len(names))
+    c_names = _Names([f"{name}.idx" for name in names])
+    with directory(pack_dir) as fd:
+        lib.gpa_idx_counts(counts, len(names), fd, c_names.array, ALGORITHMS[object_format])
+    return [None if count == lib.GPA_UNREADABLE else count for count in ffi.unpack(counts, len(names))]
+
+
+class Midx:
+    """A combined index, mapped and parsed. Its trailer is not checked until check_trailer()."""
+
+    def __init__(self, path: str, object_format: str) -> None:
+        """FileNotFoundError when there is none; Corrupt or Unsupported when it does not parse."""
+        self.path = path
+        self._map = Map(path)
+        self.pointer = ffi.new("gpa_midx *")
+        err = new_error()
+        status = lib.gpa_midx_parse(self.pointer, self._map.bytes_, ALGORITHMS[object_format], err)
+        try:
+            check(status, err, path)
+        except BaseException:
+            self._map.close()
+            raise
+
+    @property
+    def size(self) -> int:
+        return self._map.size
+
+    @property
+    def object_count(self) -> int:
+        return int(self.pointer.object_count)
+
+    @property
+    def has_bitmap_chunks(self) -> bool:
+        return bool(self.pointer.has_bitmap_chunks)
+
+    @property
+    def trailer(self) -> str:
+        """Hex of the hash the file ends with: the name of this very index."""
+        return self._map.tail(self.pointer.hash_size).hex()
+
+    def pack_names(self) -> tuple[str, ...]:
+        """Names without suffix, in the index's order: a pack's place is its pack_int_id."""
+        names = ffi.unpack(self.pointer.names, self.pointer.pack_count)
+        return tuple(os.fsdecode(ffi.string(name))[:-4] for name in names)
+
+    def referenced(self) -> tuple[int, ...]:
+        """For each pack, how many objects it is the winner of."""
+        counts = ffi.new("uint32_t[]", max(1, self.pointer.pack_count))
+        err = new_error()
+        check(lib.gpa_midx_count(counts, self.pointer, err), err, self.path)
+        return tuple(ffi.unpack(counts, self.pointer.pack_count))
+
+    def check_trailer(self) -> None:
+        """Corrupt when the file's hash is not what it ends with."""
+        err = new_error()
+        check(lib.gpa_midx_check_trailer(self.pointer, err), err, self.path)
+
+    def is_sound(self) -> bool:
+        try:
+            self.check_trailer()
+        except Corrupt:
+            return False
+        return True
+
+    def close(self) -> None:
+        lib.gpa_midx_free(self.pointer)
+        self._map.close()
+
+    def __enter__(self) -> Midx:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_midx(path: str, object_format: str) -> Midx | None:
+    """The combined index, or None when there is no such file."""
+    try:
+        return Midx(path, object_format)
+    except FileNotFoundError:
+        return None
+
+
+def match_pack(pack_path: str, idx: Any) -> None:
+    """Corrupt unless the pack has a sound header, and the object count and trailer that its idx names."""
+    err = new_error()
+    with Map(pack_path) as pack:
+        check(lib.gpa_pack_match(pack.bytes_, idx, err), err, pack_path)
+
+
+# ---- writing and proving ----
+
+
+def write_midx(
+    fd: int,
+    object_format: str,
+    *,
+    old: Midx | None,
+    old_rank: int,
+    sources: Sequence[tuple[str, Any, int, int]],
+    pack_dir: str,
+) -> tuple[str, int]:
+    """Write a combined index to `fd` and return its trailer (hex) and object count.
+
+    `sources`: (name without suffix, gpa_idx * or None, number in `old` or -1, rank), in ascending order of file name.
+    """
+    c_names = [ffi.new("char[]", os.fsencode(f"{source[0]}.idx")) for source in sources]
+    array = ffi.new("gpa_midx_source[]", max(1, len(sources)))
+    for slot, name, (_name, idx, old_id, rank) in zip(array, c_names, sources, strict=False):
+        slot.name = name
+        slot.idx = ffi.NULL if idx is None else idx
+        slot.old_id = old_id
+        slot.rank = rank
+    trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
+    count = ffi.new("uint32_t *")
+    err = new_error()
+    old_pointer = ffi.NULL if old is None else old.pointer
+    algorithm = ALGORITHMS[object_format]
+    status = lib.gpa_midx_write(fd, algorithm, old_pointer, old_rank, array, len(sources), trailer, count, err)
+    if status == lib.GPA_ECORRUPT and err.source >= 0:
+        path = os.path.join(pack_dir, f"{sources[err.source][0]}.idx")
+    else:
+        path = old.path if status == lib.GPA_ECORRUPT and old is not None else os.path.join(pack_dir, "multi-pack-index")
+    check(status, err, path)
+    return bytes(ffi.buffer(trailer, hash_size(object_format))).hex(), int(count[0])
+
+
+def winners_of(midx: Midx, doomed: Any, path: str) -> list[int]:
+    """Numbers of the packs that win the objects of the idx `doomed`. ObjectMissing when the index lacks one."""
+    needed = ffi.new("unsigned char[]", max(1, midx.pointer.pack_count))
+    err = new_error()
+    check(lib.gpa_midx_prove(needed, midx.pointer, doomed, ffi.NULL, err), err, path)
+    return [number for number, flag in enumerate(ffi.buffer(needed)) if flag != b"\0"]
+
+
+def prove_present(midx: Midx, doomed: Any, live: Sequence[Any], path: str) -> None:
+    """I7: every object of `doomed` is in live[i] where the index says (live[i] is None for a pack that does not stay).
+
+    ObjectMissing with the first object that is not proved.
+    """
+    array = ffi.new("gpa_idx *[]", [ffi.NULL if idx is None else idx for idx in live] or 1)
+    err = new_error()
+    check(lib.gpa_midx_prove(ffi.NULL, midx.pointer, doomed, array, err), err, path)
+
+
+# ---- verifying ----
+
+
+class Progress:
+    """Counts objects while the C core works; another thread may read `done`, or stop the call."""
+
+    def __init__(self) -> None:
+        self.pointer = ffi.new("gpa_progress *")
+
+    @property
+    def done(self) -> int:
+        return int(self.pointer.done)
+
+    def stop(self) -> None:
+        """Ask the call that counts here to end soon."""
+        self.pointer.stop = 1
+
+
+@contextmanager
+def _report() -> Iterator[tuple[Any, list[str]]]:
+    """A gpa_report, and the list its lines are in when the block has ended."""
+    report = ffi.new("gpa_report *")
+    lines: list[str] = []
+    try:
+        yield report, lines
+        lines += [os.fsdecode(ffi.string(report.lines[number])) for number in range(report.count)]
+    finally:
+        lib.gpa_report_free(report)
+
+
+def verify_midx(midx: Midx, idx: Sequence[Any], progress: Progress) -> list[str]:
+    """What `git multi-pack-index verify` finds, in its words; idx[i] is None where pack i could not be loaded."""
+    array = ffi.new("gpa_idx *[]", [ffi.NULL if one is None else one for one in idx] or 1)
+    err = new_error()
+    with _report() as (report, lines):
+        check(lib.gpa_midx_verify(report, midx.pointer, array, progress.pointer, err), err, midx.path)
+    return lines
+
+
+def check_pack(pack_path: str, idx: Any, threads: int, progress: Progress) -> list[str]:
+    """Everything wrong with a pack and its idx: trailer, CRC32 of each entry, id of each object."""
+    err = new_error()
+    with Map(pack_path) as pack, _report() as (report, lines):
+        check(lib.gpa_pack_check(report, pack.bytes_, idx, threads, progress.pointer, err), err, pack_path)
+    return lines

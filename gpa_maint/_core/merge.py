@@ -1,0 +1,149 @@
+"""The verbatim merge of the C core, as one value that holds its sources open. One thread at a time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from ..errors import Corrupt, GpaError
+from ._gpa import ffi, lib
+from .files import ALGORITHMS, IdxFiles, Midx, Progress, hash_size
+from .status import check, new_error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeStats:
+    """What a planned merge will write. `entry_count` are the stored copies it chose from."""
+
+    entry_count: int
+    object_count: int
+    page_count: int
+    rebuilt_count: int
+    cut_count: int
+    left_out_count: int
+    expected_bytes: int
+
+
+class DamagedCopy(GpaError):
+    """A source's entry is damaged; the merge will not choose it again. `cause` says what is wrong with which file."""
+
+    def __init__(self, cause: Corrupt) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Merge:
+    """Sources are added oldest first, then plan(), then the pages are written in any order."""
+
+    def __init__(
+        self,
+        pack_dir: str,
+        dir_fd: int,
+        idx_files: IdxFiles,
+        object_format: str,
+        *,
+        page_objects: int,
+        page_bytes: int,
+        depth: int,
+        level: int,
+    ) -> None:
+        self._pack_dir = pack_dir
+        self._dir_fd = dir_fd
+        self._idx_files = idx_files
+        self._object_format = object_format
+        self._sources: list[str] = []
+        options = ffi.new("gpa_merge_options *")
+        options.algo = ALGORITHMS[object_format]
+        options.page_objects = page_objects
+        options.page_bytes = page_bytes
+        options.depth = depth
+        options.level = level
+        out = ffi.new("gpa_merge **")
+        err = new_error()
+        check(lib.gpa_merge_new(out, options, err), err, pack_dir)
+        self._pointer: Any = out[0]
+
+    def _path(self, name: str, suffix: str = ".pack") -> str:
+        return os.path.join(self._pack_dir, name + suffix)
+
+    def add(self, name: str) -> None:
+        """Add a pack. Corrupt names the pack or its idx; the merge then goes on without it."""
+        err = new_error()
+        status = lib.gpa_merge_add(self._pointer, self._idx_files[name], self._dir_fd, os.fsencode(name + ".pack"), err)
+        if status:
+            text = ffi.string(err.text)
+            check(status, err, self._path(name, ".idx" if text.startswith((b"idx", b"oid")) else ".pack"))
+        self._sources.append(name)
+
+    def plan(self, midx: Midx | None, merged: set[str], *, reverse: bool = False) -> MergeStats:
+        """Decide what goes where. `merged`: the packs of `midx` whose objects are taken."""
+        stats = ffi.new("gpa_merge_stats *")
+        err = new_error()
+        flags: Any = ffi.NULL
+        pointer: Any = ffi.NULL
+        if midx is not None:
+            flags = ffi.new("unsigned char[]", bytes(name in merged for name in midx.pack_names()) or b"\0")
+            pointer = midx.pointer
+        status = lib.gpa_merge_plan(stats, self._pointer, pointer, flags, int(reverse), err)
+        check(status, err, midx.path if midx is not None else self._pack_dir)
+        return MergeStats(
+            entry_count=stats.entry_count,
+            object_count=stats.object_count,
+            page_count=stats.page_count,
+            rebuilt_count=stats.rebuilt_count,
+            cut_count=stats.cut_count,
+            left_out_count=stats.left_out_count,
+            expected_bytes=stats.bytes,
+        )
+
+    def page_objects(self, page: int) -> int:
+        info = ffi.new("gpa_page_info *")
+        lib.gpa_merge_page(info, self._pointer, page)
+        return int(info.object_count)
+
+    def write_page(self, page: int, pack_fd: int, idx_fd: int, target: str, progress: Progress | None = None) -> str:
+        """Write a page and its idx; return the pack's trailer (hex).
+
+        DamagedCopy when a source entry fails its check: plan again. SystemFailed about `target` when writing fails, or about the
+        source when it cannot be read (errno ENOENT: it is gone).
+        """
+        trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
+        err = new_error()
+        pointer = ffi.NULL if progress is None else progress.pointer
+        status = lib.gpa_merge_write(self._pointer, page, pack_fd, idx_fd, trailer, pointer, err)
+        path = self._path(self._sources[err.source]) if status and err.source >= 0 else target
+        try:
+            check(status, err, path)
+        except Corrupt as cause:
+            raise DamagedCopy(cause) from cause
+        return bytes(ffi.buffer(trailer, hash_size(self._object_format))).hex()
+
+    def check_all(self) -> int:
+        """Check every copy of every source; how many are damaged."""
+        damaged = ffi.new("uint32_t *")
+        err = new_error()
+        status = lib.gpa_merge_check(damaged, self._pointer, err)
+        check(status, err, self._path(self._sources[err.source]) if status and err.source >= 0 else self._pack_dir)
+        return int(damaged[0])
+
+    def left_out(self) -> list[tuple[str, str]]:
+        """(pack, oid in hex) of each object that no source can give."""
+        found: list[tuple[str, str]] = []
+        oid = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
+        source = ffi.new("uint32_t *")
+        while lib.gpa_merge_left_out(oid, source, self._pointer, len(found)) == lib.GPA_OK:
+            found.append((self._sources[source[0]], bytes(ffi.buffer(oid, hash_size(self._object_format))).hex()))
+        return found
+
+    def close(self) -> None:
+        lib.gpa_merge_free(self._pointer)
+        self._pointer = ffi.NULL
+
+    def __enter__(self) -> Merge:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+

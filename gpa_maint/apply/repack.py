@@ -1,0 +1,182 @@
+"""Write the planned pages, then an index that points into them. Deletes nothing.
+
+I3, I4: each page is synced, named .pack before .idx, and the directory is synced before the index names it. I9: a page is
+never older than its sources. I13: every copied entry is checked by the C core; a damaged one is left where it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from .. import fs
+from .._core.files import IdxFiles, Midx, directory, open_midx
+from .._core.merge import DamagedCopy, Merge, MergeStats
+from ..errors import Corrupt, StalePlan
+from ..git import ObjectDir
+from ..model import LeftOut, PageInfo, RepackPlan, RepackResult
+
+Report = Callable[[str, int, int], None]
+TITLE = "Merging objects"
+
+
+@dataclass(slots=True)
+class _Page:
+    """A page that is written and synced, but has no name yet."""
+
+    name: str
+    object_count: int
+    size: int
+    pack: fs.TempFile
+    idx: fs.TempFile
+
+
+def write_pages(objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report: Report | None = None) -> RepackResult:
+    """Write and publish the planned pages; the index is the caller's next step.
+
+    1. pages: write, fsync        a crash leaves temporary files
+    2. names: .pack, then .idx    a crash leaves extra packs; every object readable
+    3. fsync of the directory     from here on the index may name them
+
+    Raises Corrupt, with nothing changed, when a source is not a pack; StalePlan when one is gone.
+    """
+    names = [pack.name for pack in plan.batch]
+    with ExitStack() as stack:
+        midx = open_midx(objdir.index_path, objdir.object_format)
+        if midx is not None:
+            stack.enter_context(midx)
+        if (midx.trailer if midx else None) != plan.based_on:
+            raise StalePlan("the combined index changed after planning")
+        try:
+            idx_files = stack.enter_context(IdxFiles(objdir.pack_dir, names, objdir.object_format))
+            merge = _open_merge(objdir, stack, idx_files, plan, names)
+        except FileNotFoundError as error:
+            raise StalePlan(f"a pack to be merged went away: {error}") from error
+        stats, pages, left_out = _write_all(space, merge, midx, set(names), report)
+        named = set(midx.pack_names()) if midx else set()
+        if _repeats(objdir, pages, named):
+            _drop(pages)
+            stats, pages, left_out = _write_all(space, merge, midx, set(names), report, reverse=True)
+    published = _publish(objdir, pages, named, names)
+    return RepackResult(
+        merged=tuple(names),
+        pages=tuple(published),
+        object_count=stats.object_count,
+        source_bytes=sum(pack.size for pack in plan.batch),
+        rebuilt_count=stats.rebuilt_count,
+        cut_count=stats.cut_count,
+        left_out=left_out,
+    )
+
+
+def _open_merge(
+    objdir: ObjectDir, stack: ExitStack, idx_files: IdxFiles, plan: RepackPlan, names: list[str]
+) -> Merge:
+    merge = stack.enter_context(
+        Merge(
+            objdir.pack_dir,
+            stack.enter_context(directory(objdir.pack_dir)),
+            idx_files,
+            objdir.object_format,
+            page_objects=plan.page_objects,
+            page_bytes=plan.page_bytes,
+            depth=plan.depth,
+            level=objdir.settings.compression,
+        )
+    )
+    for name in names:
+        merge.add(name)
+    return merge
+
+
+def _write_all(
+    space: fs.Workspace,
+    merge: Merge,
+    midx: Midx | None,
+    merged: set[str],
+    report: Report | None,
+    *,
+    reverse: bool = False,
+) -> tuple[MergeStats, list[_Page], tuple[LeftOut, ...]]:
+    """Write every page; when a source entry turns out damaged, check all of them and begin again without the bad ones."""
+    causes: dict[str, Corrupt] = {}
+    while True:
+        stats = merge.plan(midx, merged, reverse=reverse)
+        pages: list[_Page] = []
+        done = 0
+        try:
+            for number in range(stats.page_count):
+                if report:
+                    report(TITLE, done, stats.object_count)
+                pages.append(_write_page(space, merge, number))
+                done += pages[-1].object_count
+        except DamagedCopy as error:
+            _drop(pages)
+            causes[os.path.basename(error.cause.path).removesuffix(".pack")] = error.cause
+            merge.check_all()
+            continue
+        except FileNotFoundError as error:
+            _drop(pages)
+            raise StalePlan(f"a pack to be merged went away: {error}") from error
+        if report:
+            report(TITLE, stats.object_count, stats.object_count)
+        left_out = tuple(
+            LeftOut(pack=pack, oid=oid, reason=str(causes.get(pack, "its entry is damaged")))
+            for pack, oid in merge.left_out()
+        )
+        return stats, pages, left_out
+
+
+def _write_page(space: fs.Workspace, merge: Merge, number: int) -> _Page:
+    pack, idx = space.create(".pack", 0o444), space.create(".idx", 0o444)
+    try:
+        trailer = merge.write_page(number, pack.fd, idx.fd, pack.path)
+        fs.fsync_file(pack.fd, pack.path)
+        fs.fsync_file(idx.fd, idx.path)
+        size = os.fstat(pack.fd).st_size
+    finally:
+        pack.close()
+        idx.close()
+    return _Page(f"pack-{trailer}", merge.page_objects(number), size, pack, idx)
+
+
+def _drop(pages: list[_Page]) -> None:
+    for page in pages:
+        fs.unlink(page.pack.path)
+        fs.unlink(page.idx.path)
+
+
+def _repeats(objdir: ObjectDir, pages: list[_Page], named: set[str]) -> bool:
+    """Does a page come out as a pack that the index names already? Winners must not move to it (I6)."""
+    return any(page.name in named for page in pages)
+
+
+def _publish(objdir: ObjectDir, pages: list[_Page], named: set[str], sources: list[str]) -> list[PageInfo]:
+    """Name the pages, but for those that would again be a pack the index names: their objects stay where they are."""
+    published = []
+    newest = _newest_mtime(objdir, sources)
+    for page in pages:
+        if page.name in named:
+            continue
+        fs.raise_mtime(page.pack.path, newest)
+        fs.publish_pack(objdir, page.pack, page.idx, page.name)
+        published.append(PageInfo(name=page.name, object_count=page.object_count, size=page.size))
+    _drop(pages)
+    if published:
+        fs.fsync_dir(objdir.pack_dir)
+    return published
+
+
+def _newest_mtime(objdir: ObjectDir, names: list[str]) -> int:
+    """One nanosecond after the youngest source: later than all of them even when their clock was ahead of ours."""
+    newest = 0
+    for name in names:
+        path = os.path.join(objdir.pack_dir, name + ".pack")
+        try:
+            newest = max(newest, os.stat(path).st_mtime_ns + 1)
+        except FileNotFoundError as error:
+            raise StalePlan(f"a pack to be merged went away: {path}") from error
+    return newest
+

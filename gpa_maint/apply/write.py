@@ -1,0 +1,132 @@
+"""Publish a combined index.
+
+I5: it never names a pack that is not there: the directory is read again under the lock, and once more after the rename,
+since `git gc` deletes packs without taking the lock. A crash leaves the old index or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from .. import fs
+from .._core.files import IdxFiles, Midx, open_midx, write_midx
+from ..errors import Corrupt, GpaError, StalePlan
+from ..git import ObjectDir
+from ..model import IndexPlan, WriteResult
+from ..state import Move, State, read_state, write_state
+
+
+class UnsoundIndex(GpaError):
+    """The old index does not have the checksum it ends with: plan again without it."""
+
+
+def publish_index(objdir: ObjectDir, space: fs.Workspace, plan: IndexPlan, *, now: int) -> WriteResult:
+    """Write the planned index and put it in place of the old one.
+
+    1. the new index: write, fsync                       a crash leaves the old index
+    2. under git's lock: same old index, same packs?     else StalePlan; nothing changed
+    3. rename, fsync the directory                       a crash leaves one of the two
+    4. stale bitmaps, then an incremental chain, go      nobody reads them beside the new index
+    5. what is superseded since now is recorded
+
+    Raises UnsoundIndex, StalePlan, Locked, or Corrupt about an idx that is not in order.
+    """
+    names = [source.name for source in plan.sources]
+    with ExitStack() as stack:
+        old = open_midx(objdir.index_path, objdir.object_format) if plan.use_old else None
+        if old is not None:
+            stack.enter_context(old)
+            _check_old(old, plan)
+        elif plan.use_old:
+            raise StalePlan("the combined index is gone")
+        temp = space.create(".midx", 0o666)
+        stack.callback(temp.close)
+        trailer, object_count = _write(objdir, temp, plan, old)
+        fs.fsync_file(temp.fd, temp.path)
+        size = os.fstat(temp.fd).st_size
+    with fs.index_lock(objdir, temp.path) as publish:
+        if _trailer_on_disk(objdir) != plan.based_on:
+            raise StalePlan("the combined index changed while the new one was written")
+        _check_packs(objdir, names)
+        publish()
+    _check_packs(objdir, names)
+    fs.remove_index_files(objdir, keep=trailer)
+    fs.remove_chain(objdir)
+    record_superseded(objdir, space, now=now, move=_move(objdir, plan))
+    return WriteResult(
+        written=True,
+        trailer=trailer,
+        pack_count=len(names),
+        object_count=object_count,
+        size=size,
+        warnings=plan.warnings,
+    )
+
+
+def _check_old(old: Midx, plan: IndexPlan) -> None:
+    if old.trailer != plan.based_on:
+        raise StalePlan("the combined index changed after planning")
+    try:
+        old.check_trailer()
+    except Corrupt as error:
+        raise UnsoundIndex("ignoring existing multi-pack-index; checksum mismatch") from error
+
+
+def _write(objdir: ObjectDir, temp: fs.TempFile, plan: IndexPlan, old: Midx | None) -> tuple[str, int]:
+    places = {name: place for place, name in enumerate(old.pack_names())} if old is not None else {}
+    wanted = [source.name for source in plan.sources if source.from_idx]
+    try:
+        idx_files = IdxFiles(objdir.pack_dir, wanted, objdir.object_format)
+    except FileNotFoundError as error:
+        raise StalePlan(f"a pack went away while the index was written: {error}") from error
+    with idx_files:
+        sources = [
+            (source.name, idx_files[source.name] if source.from_idx else None, places.get(source.name, -1), source.rank)
+            for source in plan.sources
+        ]
+        return write_midx(
+            temp.fd, objdir.object_format, old=old, old_rank=plan.old_rank, sources=sources, pack_dir=objdir.pack_dir
+        )
+
+
+def _trailer_on_disk(objdir: ObjectDir) -> str | None:
+    """The trailer of the index that is there now, whatever it is: only equality matters."""
+    size = 20 if objdir.object_format == "sha1" else 32
+    try:
+        with open(objdir.index_path, "rb") as file:
+            file.seek(-size, os.SEEK_END)
+            return file.read().hex()
+    except (FileNotFoundError, OSError):
+        return None
+
+
+def _check_packs(objdir: ObjectDir, names: list[str]) -> None:
+    there = set(os.listdir(objdir.pack_dir))
+    for name in names:
+        if name + ".pack" not in there or name + ".idx" not in there:
+            raise StalePlan(f"pack '{name}' went away while the index was written")
+
+
+def _move(objdir: ObjectDir, plan: IndexPlan) -> Move | None:
+    if plan.preferred is None:
+        return None
+    return Move(to=plan.preferred, named=frozenset(source.name for source in plan.sources))
+
+
+def record_superseded(objdir: ObjectDir, space: fs.Workspace, *, now: int, move: Move | None = None) -> None:
+    """Bring gpa/state.json up to date with the index: since when each page without winners has had none."""
+    state = read_state(objdir)
+    superseded: dict[str, int] = {}
+    midx = open_midx(objdir.index_path, objdir.object_format)
+    if midx is not None:
+        with midx:
+            pairs = list(zip(midx.pack_names(), midx.referenced(), strict=True))
+        superseded = {name: min(now, state.superseded.get(name, now)) for name, count in pairs if count == 0}
+    named = {name for name, _ in pairs} if midx is not None else set()
+    moves = [old for old in state.moves if old.to in named and (move is None or old.to != move.to)]
+    if move is not None:
+        moves.append(move)
+    new = State(superseded=superseded, moves=tuple(moves))
+    if new != state:
+        write_state(objdir, space, new)

@@ -1,0 +1,65 @@
+"""git gpa expire"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from gpa_maint import commands
+from gpa_maint.cli.ui import count_of, human_size, new_parser, say, time_option, warn
+from gpa_maint.git import find_object_dir
+from gpa_maint.model import ExpirePlan, ExpireResult, to_json
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    if args.dry_run:
+        objdir = find_object_dir(object_dir=args.object_dir)
+        plan = commands.plan_expire_of(objdir, grace_seconds=args.grace)
+        print(to_json(plan) if args.json else describe_plan(plan))
+        return 0
+    result = commands.expire(object_dir=args.object_dir, grace_seconds=args.grace)
+    for line in result.index.warnings if result.index else ():
+        warn(line)
+    for step in result.kept_back:
+        warn(f"not deleting '{step.pack}': {step.reason}")
+    if args.json:
+        print(to_json(result))
+    else:
+        say(args, describe_result(result))
+    return 0
+
+
+def describe_plan(plan: ExpirePlan) -> str:
+    if plan.doomed:
+        size = sum(pack.size for pack in plan.doomed)
+        first = f"delete {count_of(len(plan.doomed), 'superseded page')}, {human_size(size)}"
+    else:
+        first = f"nothing to do: {plan.reason}"
+    return "\n".join([first, *(f"{step.action:<6} {step.pack}: {step.reason}" for step in plan.steps)])
+
+
+def describe_result(result: ExpireResult) -> str:
+    if result.deleted:
+        return f"deleted {count_of(len(result.deleted), 'superseded page')}, {human_size(result.freed_bytes)}"
+    line = f"nothing to do: {result.reason}"
+    if result.next_due is None:
+        return line
+    return f"{line}; the first may go at {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(result.next_due))}"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser(
+        "expire",
+        "Delete pages that no object is read from any more, once their grace is over. First the index is\n"
+        "written without them, then the files go; every object of theirs is proved present elsewhere before.",
+    )
+    made.add_argument(
+        "--grace",
+        metavar="<time>",
+        type=time_option,
+        help="how long a page must have been superseded (default gpa.expireGrace, 1.hour; 'now' deletes at once)",
+    )
+    made.add_argument("-n", "--dry-run", action="store_true", help="say what would be deleted, and why")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

@@ -1,0 +1,118 @@
+"""`git gpa <verb>`: finds the verb, turns errors into messages and exit status. Nothing is imported before it is needed.
+
+Exit status, as git's: 0 done or nothing to do, 1 findings or objects left out, 128 fatal, 129 wrong usage, 130 interrupted.
+Only this package reads the terminal; answers go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gpa_maint import __version__
+
+VERBS = {
+    "write": "write the combined index over all packs",
+    "repack": "merge small packs into pages, and index them",
+    "expire": "delete pages that are superseded and past their grace",
+    "verify": "check the combined index, and with --deep every object",
+}
+
+USAGE_STATUS = 129
+FATAL_STATUS = 128
+INTERRUPTED_STATUS = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; gives its exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    if words == ["--version"]:
+        print(f"git-gpa version {__version__}")
+        return 0
+    before, rest = _split_at_verb(words)
+    if "--help" in before or rest[1:2] == ["--help"]:
+        return _show_manual()
+    if "-h" in before or not rest:
+        print(usage(), file=sys.stdout if "-h" in before else sys.stderr)
+        return USAGE_STATUS
+    verb, *options = rest
+    if verb not in VERBS:
+        print(f"error: unknown subcommand: `{verb}'\n{usage()}", file=sys.stderr)
+        return USAGE_STATUS
+    return _run(verb, [*before, *options])
+
+
+def usage() -> str:
+    lines = ["usage: git gpa [--object-dir=<dir>] [--[no-]progress] <verb> [<options>]", "   or: git gpa --version", ""]
+    lines += [f"    {verb:<8} {meaning}" for verb, meaning in VERBS.items()]
+    return "\n".join([*lines, "", "'git gpa <verb> -h' lists a verb's options, 'git gpa --help' opens the manual."])
+
+
+def _split_at_verb(words: list[str]) -> tuple[list[str], list[str]]:
+    """Options before the verb mean the same as after it, and are moved there."""
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] == "--object-dir" else 1
+    return words[:at], words[at:]
+
+
+def _show_manual() -> int:
+    """git opens the manual itself for `git gpa --help`; this is for `git-gpa --help`, wherever the page was installed."""
+    for page in _manual_pages():
+        if os.path.exists(page):
+            try:
+                os.execvp("man", ["man", page])
+            except OSError:
+                break
+    try:
+        os.execvp("man", ["man", "git-gpa"])
+    except OSError:
+        print(usage())
+        return 0
+
+
+def _manual_pages() -> list[str]:
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [
+        os.path.join(sys.prefix, "share", "man", "man1", "git-gpa.1"),
+        os.path.join(os.path.dirname(package), "docs", "man", "git-gpa.1"),
+    ]
+
+
+def _run(verb: str, options: list[str]) -> int:
+    from importlib import import_module
+
+    from gpa_maint.errors import GpaError
+
+    module = import_module(f"gpa_maint.cli.{verb}")
+    try:
+        status = int(module.main(options))
+        sys.stdout.flush()
+        return status
+    except GpaError as error:
+        _complain(str(error), error.hint)
+    except MemoryError:
+        _complain("out of memory", "")
+    except BrokenPipeError:
+        # the reader of our answer went away; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        name = f" '{error.filename}'" if error.filename else ""
+        _complain(f"cannot access{name}: {error.strerror or error}", "")
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return INTERRUPTED_STATUS
+    return FATAL_STATUS
+
+
+def _complain(message: str, hint: str) -> None:
+    sys.stdout.flush()
+    if not message.startswith(("fatal:", "error:")):  # git's own words come with their prefix
+        message = f"fatal: {message}"
+    print(message, file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""git gpa repack"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from gpa_maint import commands
+from gpa_maint.cli.ui import (
+    count_of,
+    count_option,
+    human_size,
+    new_parser,
+    progress,
+    say,
+    size_option,
+    warn,
+)
+from gpa_maint.git import find_object_dir
+from gpa_maint.model import RepackPlan, RepackResult, to_json
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    if args.dry_run:
+        objdir = find_object_dir(object_dir=args.object_dir)
+        plan = commands.plan_repack_of(objdir, batch_bytes=args.batch_size, page_objects=args.page_objects)
+        print(to_json(plan) if args.json else describe_plan(plan))
+        return 0
+    with progress(args) as report:
+        result = commands.repack(
+            object_dir=args.object_dir,
+            batch_bytes=args.batch_size,
+            page_objects=args.page_objects,
+            report=report,
+        )
+    for line in result.index.warnings if result.index else ():
+        warn(line)
+    for left in result.left_out:
+        print(f"error: left out object {left.oid} of '{left.pack}.pack': {left.reason}", file=sys.stderr)
+    if args.json:
+        print(to_json(result))
+    else:
+        say(args, describe_result(result))
+    return 1 if result.left_out else 0
+
+
+def describe_plan(plan: RepackPlan) -> str:
+    """One line a step, in the order it will run, then one for each pack."""
+    if not plan.batch:
+        lines = [f"nothing to do: {plan.reason}"]
+    else:
+        lines = [
+            f"merge {count_of(len(plan.batch), 'pack')}, {count_of(plan.object_count, 'object')}, "
+            f"{human_size(plan.expected_bytes)} -> {count_of(plan.page_count, 'page')}",
+            "write the index",
+        ]
+    return "\n".join([*lines, *(f"{step.action:<6} {step.pack}: {step.reason}" for step in plan.steps)])
+
+
+def describe_result(result: RepackResult) -> str:
+    if not result.pages:
+        return f"nothing to do: {result.reason}"
+    size = sum(page.size for page in result.pages)
+    return (
+        f"merged {count_of(len(result.merged), 'pack')}, {human_size(result.source_bytes)} -> "
+        f"{count_of(len(result.pages), 'page')}, {count_of(result.object_count, 'object')}, {human_size(size)}"
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser(
+        "repack",
+        "Merge small packs into pages, oldest first, and index them. The sources stay until 'git gpa expire'.",
+    )
+    made.add_argument(
+        "--batch-size",
+        metavar="<n>[kmg]",
+        type=size_option,
+        default=0,
+        help="stop choosing packs when their expected sizes reach this (default 0: all)",
+    )
+    made.add_argument(
+        "--page-objects", metavar="<n>", type=count_option, help="objects in a full page (default gpa.pageObjects, 2000)"
+    )
+    made.add_argument("-n", "--dry-run", action="store_true", help="say what would be done, and why, for each pack")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

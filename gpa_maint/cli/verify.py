@@ -1,0 +1,33 @@
+"""git gpa verify"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from gpa_maint import commands
+from gpa_maint.cli.ui import count_of, new_parser, progress, say
+from gpa_maint.model import to_json
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    with progress(args) as report:
+        result = commands.verify(object_dir=args.object_dir, deep=args.deep, threads=args.threads, report=report)
+    for line in result.findings:
+        print(line, file=sys.stderr)
+    if args.json:
+        print(to_json(result))
+    elif not result.findings and args.deep:
+        say(args, f"verified {count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}: all is well")
+    return 1 if result.findings else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser("verify", "Check the combined index as 'git multi-pack-index verify' does. Every finding is reported.")
+    made.add_argument(
+        "--deep", action="store_true", help="also every pack: trailer, CRC32 of each entry, id of each object"
+    )
+    made.add_argument("--threads", metavar="<n>", type=int, default=0, help="threads for --deep (default: one a core)")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

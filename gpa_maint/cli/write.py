@@ -1,0 +1,48 @@
+"""git gpa write"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from gpa_maint import commands
+from gpa_maint.cli.ui import count_of, human_size, new_parser, say, warn
+from gpa_maint.model import to_json
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    packs = sys.stdin.read().splitlines() if args.stdin_packs else None
+    try:
+        result = commands.write(
+            object_dir=args.object_dir,
+            preferred_pack=args.preferred_pack,
+            packs=packs,
+            bitmap=args.bitmap,
+            refs_snapshot=args.refs_snapshot,
+        )
+    except commands.EmptyPreferredPack as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for line in result.warnings:
+        warn(line)
+    if args.json:
+        print(to_json(result))
+    elif result.written:
+        packs_of = f"{count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}"
+        say(args, f"wrote the index: {packs_of}, {human_size(result.size)}")
+    else:
+        say(args, f"nothing to do: {result.reason}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser("write", "Write the combined index over all packs. It stays untouched when nothing changed.")
+    made.add_argument("--preferred-pack", metavar="<pack>", help="wins every object it holds")
+    made.add_argument("--stdin-packs", action="store_true", help="index only the packs named on standard input (*.idx)")
+    made.add_argument(
+        "--bitmap", action=argparse.BooleanOptionalAction, default=False, help="let git write a bitmap over the index"
+    )
+    made.add_argument("--refs-snapshot", metavar="<file>", help="refs for the bitmap, as for git multi-pack-index write")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

@@ -1,0 +1,344 @@
+"""One function per verb: look, decide, do, and again when the plan is stale. The API for app servers.
+
+Each takes the path of a repository (default: the current directory) or, as `object_dir`, an object directory it uses, and
+returns a frozen value of model.py. Several threads may call at once; of two runs in one repository the second gets
+Locked. `report(title, done, total)` is called now and then while a long step goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from . import fs
+from .apply.expire import delete_packs, prove_doomed
+from .apply.repack import Report, write_pages
+from .apply.write import UnsoundIndex, publish_index, record_superseded
+from .errors import GpaError, StalePlan
+from .git import ObjectDir, find_object_dir, run_git
+from .model import (
+    ExpirePlan,
+    ExpireResult,
+    IndexPlan,
+    Inventory,
+    RepackPlan,
+    RepackResult,
+    VerifyResult,
+    WriteResult,
+)
+from .plan.expire import plan_expire
+from .plan.repack import plan_repack
+from .plan.write import plan_write
+from .survey import take_inventory
+
+ATTEMPTS = 8
+"""How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""
+
+
+class EmptyPreferredPack(GpaError):
+    """--preferred-pack names a pack without objects."""
+
+
+@contextmanager
+def _at_work(objdir: ObjectDir) -> Iterator[fs.Workspace]:
+    with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
+        yield space
+
+
+def _again(last: int) -> Iterator[bool]:
+    """True for each attempt that may be repeated, False for the last."""
+    for attempt in range(last):
+        yield attempt + 1 < last
+
+
+def survey(path: str | None = None, *, object_dir: str | None = None) -> Inventory:
+    """What is there now. Needs no lock and changes nothing."""
+    return take_inventory(find_object_dir(path, object_dir=object_dir))
+
+
+# ---- write ----
+
+
+def write(
+    path: str | None = None,
+    *,
+    object_dir: str | None = None,
+    preferred_pack: str | None = None,
+    packs: Collection[str] | None = None,
+    bitmap: bool = False,
+    refs_snapshot: str | None = None,
+) -> WriteResult:
+    """Write the combined index over all packs, or `packs` only (names as in --stdin-packs: `pack-<checksum>.idx`).
+
+    The file stays untouched when it names these packs already. With `bitmap`, git itself writes one over the index we leave, chosen
+    from `refs_snapshot` (a file as for git multi-pack-index write) if given.
+    """
+    objdir = find_object_dir(path, object_dir=object_dir)
+    only = None if packs is None else {name.removesuffix(".idx") for name in packs if name.endswith(".idx")}
+    with _at_work(objdir) as space:
+        result = _write_index(objdir, space, preferred=preferred_pack, only=only)
+        if bitmap and result.pack_count:
+            result = _write_bitmap(objdir, path, result, preferred_pack, only, refs_snapshot)
+            record_superseded(objdir, space, now=_now())
+        elif not result.written and result.trailer:
+            # As git does: without --bitmap there shall be none.
+            fs.remove_index_files(objdir, keep="")
+    return result
+
+
+def _write_index(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    *,
+    preferred: str | None = None,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    pages: Collection[str] = (),
+    merged: Collection[str] = (),
+    force: bool = False,
+) -> WriteResult:
+    """Look, plan and publish an index until nothing changes meanwhile."""
+    ignore_old = False
+    notes: tuple[str, ...] = ()
+    for may_repeat in _again(ATTEMPTS):
+        inventory = take_inventory(objdir, counts=preferred is not None)
+        plan = plan_write(
+            inventory,
+            preferred=preferred,
+            only=only,
+            without=without,
+            pages=pages,
+            merged=merged,
+            ignore_old=ignore_old,
+            force=force,
+        )
+        _refuse_empty_preferred(inventory, preferred)
+        if plan.is_empty and not ignore_old and inventory.index and not _is_sound(objdir):
+            ignore_old, notes = True, (*notes, "ignoring existing multi-pack-index; checksum mismatch")
+            continue
+        if plan.is_empty:
+            return _untouched(inventory, plan)
+        try:
+            result = publish_index(objdir, space, plan, now=_now())
+        except UnsoundIndex as error:
+            ignore_old, notes = True, (*notes, str(error))
+        except StalePlan:
+            if not may_repeat:
+                raise
+        else:
+            return _with_warnings(result, notes)
+    raise StalePlan("the repository keeps changing")
+
+
+def _is_sound(objdir: ObjectDir) -> bool:
+    from ._core.files import open_midx
+
+    midx = open_midx(objdir.index_path, objdir.object_format)
+    if midx is None:
+        return True
+    with midx:
+        return midx.is_sound()
+
+
+def _refuse_empty_preferred(inventory: Inventory, preferred: str | None) -> None:
+    if preferred is None:
+        return
+    pack = inventory.pack(preferred.removesuffix(".idx").removesuffix(".pack"))
+    if pack is not None and pack.object_count == 0:
+        raise EmptyPreferredPack(f"cannot select preferred pack {preferred} with no objects")
+
+
+def _with_warnings(result: WriteResult, notes: tuple[str, ...]) -> WriteResult:
+    from dataclasses import replace
+
+    return replace(result, warnings=(*notes, *result.warnings))
+
+
+def _untouched(inventory: Inventory, plan: IndexPlan) -> WriteResult:
+    index = inventory.index
+    return WriteResult(
+        written=False,
+        trailer=index.trailer if index else None,
+        pack_count=len(index.pack_names) if index else 0,
+        object_count=index.object_count if index else 0,
+        size=index.size if index else 0,
+        reason=plan.reason,
+        warnings=plan.warnings,
+    )
+
+
+def _write_bitmap(
+    objdir: ObjectDir,
+    path: str | None,
+    result: WriteResult,
+    preferred: str | None,
+    only: Collection[str] | None,
+    refs_snapshot: str | None,
+) -> WriteResult:
+    """Let git write the bitmap. It needs a preferred pack that wins all its objects: one that does already moves no winner."""
+    args = ["multi-pack-index", f"--object-dir={objdir.objects}", "write", "--bitmap"]
+    chosen = preferred or _sole_winner(take_inventory(objdir))
+    if chosen:
+        args.append(f"--preferred-pack={chosen}")
+    if refs_snapshot:
+        args.append(f"--refs-snapshot={refs_snapshot}")
+    stdin = None
+    if only is not None:
+        args.append("--stdin-packs")
+        stdin = "".join(f"{name}.idx\n" for name in sorted(only))
+    run_git(args, cwd=path, stdin=stdin)
+    from .survey import read_index
+
+    index = read_index(objdir)
+    if index is None:
+        return result
+    return WriteResult(
+        written=result.written or index.trailer != result.trailer,
+        trailer=index.trailer,
+        pack_count=len(index.pack_names),
+        object_count=index.object_count,
+        size=index.size,
+        reason=result.reason if index.trailer == result.trailer else "",
+        warnings=result.warnings,
+    )
+
+
+def _sole_winner(inventory: Inventory) -> str | None:
+    """The largest pack all of whose objects it wins."""
+    whole = [pack for pack in inventory.packs if pack.referenced and pack.referenced == pack.object_count]
+    return max(whole, key=lambda pack: pack.object_count or 0).name if whole else None
+
+
+# ---- repack ----
+
+
+def plan_repack_of(objdir: ObjectDir, *, batch_bytes: int = 0, page_objects: int | None = None) -> RepackPlan:
+    """What repack() would do now."""
+    settings = objdir.settings
+    return plan_repack(
+        take_inventory(objdir),
+        batch_bytes=batch_bytes,
+        page_objects=page_objects or settings.page_objects,
+        page_bytes=settings.page_bytes,
+        depth=settings.depth,
+    )
+
+
+def repack(
+    path: str | None = None,
+    *,
+    object_dir: str | None = None,
+    batch_bytes: int = 0,
+    page_objects: int | None = None,
+    report: Report | None = None,
+) -> RepackResult:
+    """Merge small packs into pages of `page_objects` objects (default gpa.pageObjects) and index them.
+
+    Packs are taken as git multi-pack-index repack does, oldest first until their expected sizes reach `batch_bytes` (0: all).
+    The sources stay until expire(). An empty result says in `reason` why nothing was done.
+    """
+    objdir = find_object_dir(path, object_dir=object_dir)
+    with _at_work(objdir) as space:
+        for may_repeat in _again(ATTEMPTS):
+            plan = plan_repack_of(objdir, batch_bytes=batch_bytes, page_objects=page_objects)
+            if not plan.batch:
+                return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, reason=plan.reason)
+            try:
+                result = write_pages(objdir, space, plan, report)
+                break
+            except StalePlan:
+                if not may_repeat:
+                    raise
+        return _index_pages(objdir, space, result)
+
+
+def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult) -> RepackResult:
+    from dataclasses import replace
+
+    if not result.pages:
+        return replace(result, merged=(), reason="merging these packs would only give the same packs again")
+    pages = [page.name for page in result.pages]
+    index = _write_index(objdir, space, pages=pages, merged=result.merged, force=True)
+    return replace(result, index=index)
+
+
+# ---- expire ----
+
+
+def plan_expire_of(objdir: ObjectDir, *, grace_seconds: int | None = None) -> ExpirePlan:
+    """What expire() would do now."""
+    grace = objdir.settings.expire_grace if grace_seconds is None else grace_seconds
+    return plan_expire(take_inventory(objdir), grace_seconds=grace, now=_now())
+
+
+def expire(
+    path: str | None = None,
+    *,
+    object_dir: str | None = None,
+    grace_seconds: int | None = None,
+) -> ExpireResult:
+    """Delete pages that nothing has pointed to for `grace_seconds` (default gpa.expireGrace; 0: now).
+
+    Locked while `git gc` or `git maintenance` runs; Refused in a precious-objects repository. What cannot be proved safe to
+    delete stays, and is listed in `kept_back`.
+    """
+    objdir = find_object_dir(path, object_dir=object_dir)
+    with _at_work(objdir) as space:
+        for may_repeat in _again(ATTEMPTS):
+            plan = plan_expire_of(objdir, grace_seconds=grace_seconds)
+            if not plan.doomed:
+                record_superseded(objdir, space, now=_now())
+                return _expired(plan, (), 0)
+            try:
+                return _expire_doomed(objdir, space, plan)
+            except StalePlan:
+                if not may_repeat:
+                    raise
+    raise StalePlan("the repository keeps changing")
+
+
+def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan) -> ExpireResult:
+    with fs.git_locks(objdir, space, _now()):
+        proved = prove_doomed(objdir, plan)
+        if not proved.doomed:
+            return _expired(plan, (), 0, kept_back=proved.kept_back)
+        index = _write_index(objdir, space, without=proved.doomed, force=True)
+        if not index.written:  # only empty packs were there
+            fs.remove_index(objdir)
+        deleted, freed = delete_packs(objdir, proved)
+    return _expired(plan, deleted, freed, kept_back=proved.kept_back, index=index)
+
+
+def _expired(
+    plan: ExpirePlan, deleted: tuple[str, ...], freed: int, **more: object
+) -> ExpireResult:
+    return ExpireResult(
+        deleted=deleted,
+        freed_bytes=freed,
+        waiting=len(plan.waiting),
+        next_due=plan.next_due,
+        reason="" if deleted else plan.reason or "no superseded page could be proved safe to delete",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+# ---- verify ----
+
+
+def verify(
+    path: str | None = None,
+    *,
+    object_dir: str | None = None,
+    deep: bool = False,
+    threads: int = 0,
+    report: Callable[[str, int, int], None] | None = None,
+) -> VerifyResult:
+    """What `git multi-pack-index verify` checks; with `deep` also every byte of every pack, with `threads` (0: all cores)."""
+    from .verify import verify_objects
+
+    return verify_objects(find_object_dir(path, object_dir=object_dir), deep=deep, threads=threads, report=report)
+
+
+def _now() -> int:
+    return int(time.time())

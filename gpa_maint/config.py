@@ -1,0 +1,123 @@
+"""The gpa.* settings and the few of git's own that matter here: one table of name, type, default and meaning.
+
+Values come from `git config --list -z` (git.py), read in one go; later values win, as in git. A value that does not
+parse is an error that names the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import GpaError
+
+KEYS: tuple[tuple[str, str, str, str, str], ...] = (
+    # key, field, type, default, meaning
+    ("gpa.pageObjects", "page_objects", "count", "2000", "objects in a full page"),
+    ("gpa.pageBytes", "page_bytes", "size", "512m", "a page is closed before it grows beyond this many bytes"),
+    ("gpa.depth", "depth", "count", "50", "longest chain of deltas in a page"),
+    ("gpa.expireGrace", "expire_grace", "time", "1.hour", "how long a superseded page stays before expire deletes it"),
+)
+
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+SECONDS = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86400,
+    "week": 7 * 86400,
+    "month": 30 * 86400,
+    "year": 365 * 86400,
+}
+NEVER = 1 << 62
+
+
+class BadValue(GpaError):
+    """A setting or an option's value that does not parse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Parsed settings; times in seconds, sizes in bytes. `shared` is core.sharedRepository as git writes it."""
+
+    page_objects: int = 2000
+    page_bytes: int = 512 << 20
+    depth: int = 50
+    expire_grace: int = 3600
+    compression: int = -1
+    shared: str = ""
+    precious_objects: bool = False
+
+
+def parse_size(text: str) -> int:
+    """`<n>[kmg]` as bytes. ValueError when it is anything else."""
+    word = text.strip().lower()
+    unit = word[-1:] if word[-1:] in ("k", "m", "g") else ""
+    digits = word[: len(word) - len(unit)]
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(text)
+    number = int(digits) * UNITS[unit]
+    if number >= 1 << 64:
+        raise ValueError(text)
+    return number
+
+
+def parse_time(text: str) -> int:
+    """A span such as `now`, `90`, `1.hour`, `2.weeks.ago` or `never`, in seconds. ValueError when it is anything else."""
+    word = text.strip().lower().removesuffix(".ago").removesuffix(" ago")
+    if word in ("now", "all"):
+        return 0
+    if word in ("never", "false"):
+        return NEVER
+    number, _, unit = word.replace(" ", ".").partition(".")
+    unit = unit.removesuffix("s") or "second"
+    if not (number.isascii() and number.isdigit()) or unit not in SECONDS:
+        raise ValueError(text)
+    return int(number) * SECONDS[unit]
+
+
+def parse_bool(text: str) -> bool:
+    return text.lower() in ("", "true", "yes", "on", "1")
+
+
+def _parse(kind: str, text: str) -> int:
+    if kind == "size":
+        return parse_size(text)
+    if kind == "time":
+        return parse_time(text)
+    number = parse_size(text)
+    if not 1 <= number < 1 << 31:
+        raise ValueError(text)
+    return number
+
+
+def _compression(values: Mapping[str, str]) -> int:
+    for key in ("pack.compression", "core.compression"):
+        if key in values:
+            try:
+                level = int(values[key])
+            except ValueError:
+                raise BadValue(f"bad numeric config value '{values[key]}' for '{key}'") from None
+            if not -1 <= level <= 9:
+                raise BadValue(f"bad pack compression level {level}")
+            return level
+    return -1
+
+
+def settings_from(values: Mapping[str, str]) -> Settings:
+    """Settings from git's values (keys in lower case, as git lists them). BadValue names the first bad key."""
+    found: dict[str, int] = {}
+    for key, field, kind, _default, _meaning in KEYS:
+        text = values.get(key.lower())
+        if text is None:
+            continue
+        try:
+            found[field] = _parse(kind, text)
+        except ValueError:
+            raise BadValue(f"bad {kind} '{text}' for '{key}'") from None
+    return Settings(
+        compression=_compression(values),
+        shared=values.get("core.sharedrepository", ""),
+        precious_objects=parse_bool(values.get("extensions.preciousobjects", "false")),
+        **found,
+    )

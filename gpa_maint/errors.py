@@ -1,0 +1,94 @@
+"""Every error this package raises on purpose.
+
+GpaError
+|- Corrupt          a file breaks its own format (path, byte offset)
+|- ObjectMissing    also a KeyError
+|- Locked           another writer holds it (path, holder if known)
+|- StalePlan        the index or the packs changed after planning
+|- Unsupported      a version, hash or feature we do not read
+|- Refused          the repository asks us to leave it alone
+|- SystemFailed     also an OSError: a file could not be read or written (path, errno)
+|  `- FileGone      also a FileNotFoundError
+`- GitFailed        a git command failed (argv, status, stderr)
+
+A message is worded as git words them: lower case, no full stop, the subject in single quotes. `hint`, where there is
+one, says the next command or that nothing was lost.
+"""
+
+
+class GpaError(Exception):
+    """Something went wrong that the caller may want to catch; `str()` is the message, `hint` may be empty."""
+
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        if hint:
+            self.hint = hint
+
+
+class Corrupt(GpaError):
+    """A file breaks its own format."""
+
+    def __init__(self, path: str, reason: str, *, offset: int | None = None, git_dies: bool = False) -> None:
+        at = "" if offset is None else f" at byte {offset}"
+        super().__init__(f"corrupt '{path}'{at}: {reason}")
+        self.path = path
+        self.reason = reason
+        self.offset = offset
+        self.git_dies = git_dies
+
+
+class ObjectMissing(GpaError, KeyError):
+    """No object of that id is here."""
+
+    __str__ = Exception.__str__  # KeyError's would quote the message
+
+
+class Locked(GpaError):
+    """Another writer is at work; nothing was changed."""
+
+    hint = "nothing was changed, and running again later is safe"
+
+    def __init__(self, message: str, *, path: str, holder: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.holder = holder
+
+
+class StalePlan(GpaError):
+    """What the plan is based on changed; plan again."""
+
+
+class Unsupported(GpaError):
+    """A version, hash or feature that is not read here."""
+
+
+class Refused(GpaError):
+    """The repository's own settings forbid what was asked for."""
+
+
+class SystemFailed(GpaError, OSError):
+    """The operating system refused: `errno` says why, `filename` which file."""
+
+    def __init__(self, message: str, *, path: str, errno: int) -> None:
+        GpaError.__init__(self, message)
+        self.filename = path
+        self.errno = errno
+
+    __str__ = Exception.__str__
+
+
+class FileGone(SystemFailed, FileNotFoundError):
+    """The file is not there (any more)."""
+
+
+class GitFailed(GpaError):
+    """A git command failed; its own words are the message."""
+
+    def __init__(self, argv: list[str], status: int, stderr: str) -> None:
+        words = stderr.strip()
+        super().__init__(words or f"'{' '.join(argv)}' failed with exit status {status}")
+        self.argv = argv
+        self.status = status
+        self.stderr = stderr

@@ -1,0 +1,436 @@
+"""Where names appear and vanish: temporary files, locks, publishing, unlinking. The only module that does any of it.
+
+Keeps I1, I3, I4 and I5 together with its callers' order. Every step goes through _step(), so that a test can stop the
+program before the 1st, 2nd, 3rd ... of them. Nothing here prints or asks the clock.
+
+Temporary files and locks are hard links of one another: a lock on the index is a link of the finished new index, so it is held
+for an instant, and a lock that a killed run left behind is known by its inode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from .errors import Corrupt, Locked, SystemFailed
+from .git import ObjectDir
+
+TMP_PREFIX = "tmp_gpa_"
+INDEX_LOCK = "multi-pack-index.lock"
+
+before_step: Callable[[str, str], None] | None = None
+"""For tests: called with the operation's name and the path before each one."""
+
+
+def _step(operation: str, path: str) -> None:
+    if before_step is not None:
+        before_step(operation, path)
+
+
+@contextlib.contextmanager
+def _named(operation: str, path: str) -> Iterator[None]:
+    """A step whose OSError becomes a SystemFailed with the path; FileNotFoundError and FileExistsError pass as they are."""
+    _step(operation, path)
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError, SystemFailed):
+        raise
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise SystemFailed(f"cannot {operation} '{path}': {reason}", path=path, errno=error.errno or 0) from None
+
+
+def fsync_file(fd: int, path: str) -> None:
+    with _named("fsync", path):
+        os.fsync(fd)
+
+
+def fsync_dir(path: str) -> None:
+    """Make the names in a directory durable: without it a crash may forget a rename although the file was synced."""
+    with _named("fsync", path):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def unlink(path: str) -> bool:
+    """Remove a name; False when it was gone already."""
+    try:
+        with _named("unlink", path):
+            os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def link(source: str, target: str) -> None:
+    """Give a file a second name. FileExistsError when the name is taken."""
+    with _named("link", target):
+        os.link(source, target)
+
+
+def rename(source: str, target: str) -> None:
+    with _named("rename", target):
+        os.rename(source, target)
+
+
+def make_dir(path: str, shared: str = "") -> None:
+    """Make a directory unless it is there; shared repositories get core.sharedRepository's modes, set-group-id included."""
+    with contextlib.suppress(FileExistsError), _named("create", path):
+        os.mkdir(path)
+        mode = _shared_mode(0o777 & os.stat(path).st_mode, shared)
+        if shared_bits(shared):
+            os.chmod(path, mode | (mode & 0o444) >> 2 | 0o2000)
+
+
+def shared_bits(shared: str) -> int:
+    """The permission bits core.sharedRepository adds, or, negated, the exact mode it asks for; 0 for umask."""
+    word = shared.lower()
+    if word in ("", "umask", "false", "no", "off", "0"):
+        return 0
+    if word in ("group", "true", "yes", "on", "1"):
+        return 0o660
+    if word in ("all", "world", "everybody", "2"):
+        return 0o664
+    try:
+        exact = int(word, 8)
+    except ValueError:
+        return 0
+    return -(exact & 0o666) if exact & 0o600 == 0o600 else 0
+
+
+def _shared_mode(mode: int, shared: str) -> int:
+    """As git's calc_shared_perm(): write bits only where the owner has them."""
+    bits = shared_bits(shared)
+    tweak = abs(bits)
+    if not mode & 0o200:
+        tweak &= ~0o222
+    return (mode & ~0o777) | tweak if bits < 0 else mode | tweak
+
+
+# ---- temporary files ----
+
+
+@dataclass(slots=True)
+class TempFile:
+    """An open file that has no lasting name yet."""
+
+    path: str
+    fd: int
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+@dataclass(slots=True)
+class Workspace:
+    """Temporary files of this run. They are removed when the run ends, however it ends; a killed one's by the next.
+
+    They live in gpa/tmp/ when that is on the file system of objects/pack (a local clone copies objects/ file by file and
+    fails over anything that vanishes there), else in objects/pack as tmp_gpa_*.
+    """
+
+    objdir: ObjectDir
+    directory: str
+    prefix: str
+    _paths: list[str] = field(default_factory=list)
+    _count: int = 0
+
+    def create(self, suffix: str, mode: int) -> TempFile:
+        """A new empty file, open for writing; `mode` is cut by the umask and widened by core.sharedRepository."""
+        self._count += 1
+        path = os.path.join(self.directory, f"{self.prefix}{os.getpid()}-{self._count}{suffix}")
+        with _named("create", path):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        self._paths.append(path)
+        if shared_bits(self.objdir.settings.shared):
+            os.fchmod(fd, _shared_mode(os.fstat(fd).st_mode & 0o7777, self.objdir.settings.shared))
+        return TempFile(path, fd)
+
+    def remove_all(self) -> None:
+        while self._paths:
+            unlink(self._paths.pop())
+
+
+@contextlib.contextmanager
+def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
+    """A place for temporary files; also clears away those of dead processes. Needs the maintenance lock."""
+    directory = os.path.join(objdir.gpa_dir, "tmp")
+    make_dir(objdir.gpa_dir, objdir.settings.shared)
+    make_dir(directory, objdir.settings.shared)
+    prefix = ""
+    if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
+        directory, prefix = objdir.pack_dir, TMP_PREFIX
+    remove_stale(objdir)
+    space = Workspace(objdir, directory, prefix)
+    try:
+        yield space
+    finally:
+        space.remove_all()
+
+
+def stale_files(objdir: ObjectDir) -> list[str]:
+    """Temporary files whose process is gone. The maintenance lock makes all but our own such."""
+    found = []
+    for directory, prefix in ((os.path.join(objdir.gpa_dir, "tmp"), ""), (objdir.pack_dir, TMP_PREFIX)):
+        try:
+            names = os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        own = f"{prefix}{os.getpid()}-"
+        found += [os.path.join(directory, name) for name in names if name.startswith(prefix) and not name.startswith(own)]
+    return found
+
+
+def remove_stale(objdir: ObjectDir) -> int:
+    """Remove what killed runs left: first their locks, known by being the same file, then their temporary files."""
+    stale = stale_files(objdir)
+    if not stale:
+        return 0
+    inodes = set()
+    for path in stale:
+        with contextlib.suppress(FileNotFoundError):
+            inodes.add((os.lstat(path).st_dev, os.lstat(path).st_ino))
+    for lock in _lock_paths(objdir):
+        with contextlib.suppress(FileNotFoundError):
+            here = os.lstat(lock)
+            if (here.st_dev, here.st_ino) in inodes:
+                unlink(lock)
+    return sum(unlink(path) for path in stale)
+
+
+def _lock_paths(objdir: ObjectDir) -> tuple[str, ...]:
+    return (
+        os.path.join(objdir.pack_dir, INDEX_LOCK),
+        os.path.join(objdir.objects, "maintenance.lock"),
+        os.path.join(objdir.common_dir, "gc.pid.lock"),
+        os.path.join(objdir.common_dir, "gc.pid"),
+    )
+
+
+# ---- locks ----
+
+
+@contextlib.contextmanager
+def maintenance_lock(objdir: ObjectDir) -> Iterator[None]:
+    """One run of ours at a time: flock, so that no crash can leave it behind. Locked names the holder."""
+    make_dir(objdir.gpa_dir, objdir.settings.shared)
+    path = os.path.join(objdir.gpa_dir, "lock")
+    with _named("open", path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if shared_bits(objdir.settings.shared):
+            with contextlib.suppress(PermissionError):  # another member of the group made it, with these modes
+                os.fchmod(fd, _shared_mode(os.fstat(fd).st_mode & 0o7777, objdir.settings.shared))
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            raise Locked(
+                f"cannot lock '{path}': held by {holder}",
+                path=path,
+                holder=holder,
+                hint="another maintenance run is at work; nothing was changed, and running again later is safe",
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def gc_holder(objdir: ObjectDir, now: int) -> str | None:
+    """Who runs `git gc`, by gc.pid as git itself reads it: younger than 12 hours, and alive or on another host."""
+    path = os.path.join(objdir.common_dir, "gc.pid")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            words = file.read(200).split()
+        mtime = os.stat(path).st_mtime
+    except FileNotFoundError:
+        return None
+    if len(words) < 2 or not words[0].isdigit() or now - mtime > 12 * 3600:
+        return None
+    if words[1] == socket.gethostname() and not _is_alive(int(words[0])):
+        return None
+    return f"process {words[0]} on {words[1]}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # somebody else's process is alive too
+    return True
+
+
+@contextlib.contextmanager
+def git_locks(objdir: ObjectDir, space: Workspace, now: int) -> Iterator[None]:
+    """Hold gc.pid and maintenance.lock, so that neither `git gc` nor `git maintenance` works while we delete.
+
+    Locked when either is held already.
+    """
+    gc_pid = os.path.join(objdir.common_dir, "gc.pid")
+    gc_lock = f"{gc_pid}.lock"  # git takes it to look at gc.pid and to replace it
+    maintenance = os.path.join(objdir.objects, "maintenance.lock")
+    lock = space.create(".gc", 0o666)
+    try:
+        os.write(lock.fd, f"{os.getpid()} {socket.gethostname()}".encode())
+    finally:
+        lock.close()
+    with contextlib.ExitStack() as held:
+        for name, whose in ((maintenance, "git maintenance"), (gc_lock, "git gc")):
+            try:
+                link(lock.path, name)
+            except FileExistsError:
+                raise Locked(f"cannot lock '{name}': {whose} is running", path=name, holder=whose) from None
+            held.callback(unlink, name)
+        holder = gc_holder(objdir, now)
+        if holder:
+            raise Locked(f"cannot lock '{gc_pid}': git gc is running as {holder}", path=gc_pid, holder=holder)
+        rename(gc_lock, gc_pid)
+        held.callback(unlink, gc_pid)
+        yield
+
+
+# ---- packs ----
+
+
+def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> bool:
+    """Give a finished page its name; both files must be synced. False when that very pack was there already.
+
+    I4: the .pack is in place before the .idx, since the .idx makes the pack visible. The directory is not synced here: the
+    caller does it once for all pages, before anything relies on them.
+    """
+    made = [_place(source.path, os.path.join(objdir.pack_dir, name + suffix)) for source, suffix in ((pack, ".pack"), (idx, ".idx"))]
+    return any(made)
+
+
+def _place(source: str, target: str) -> bool:
+    try:
+        link(source, target)
+    except FileExistsError:
+        if not _same_content(source, target):
+            raise Corrupt(target, "a pack of this name exists and differs") from None
+        # Its objects count as written just now (I9), as when git writes a pack that is there already.
+        os.utime(target)
+        return False
+    return True
+
+
+def _same_content(one: str, other: str) -> bool:
+    with open(one, "rb") as a, open(other, "rb") as b:
+        while True:
+            left, right = a.read(1 << 20), b.read(1 << 20)
+            if left != right:
+                return False
+            if not left:
+                return True
+
+
+def unlink_pack(objdir: ObjectDir, name: str) -> None:
+    """I4: the .idx first, so that nobody sees a pack whose .pack is gone; a crash in between leaves a harmless .pack."""
+    for suffix in (".idx", ".pack", ".rev", ".bitmap", ".mtimes"):
+        unlink(os.path.join(objdir.pack_dir, name + suffix))
+
+
+def raise_mtime(path: str, floor_ns: int) -> None:
+    """I9: set the file's mtime forward to `floor_ns` when it is older."""
+    with _named("utime", path):
+        if os.stat(path).st_mtime_ns < floor_ns:
+            os.utime(path, ns=(floor_ns, floor_ns))
+
+
+# ---- the index ----
+
+
+@contextlib.contextmanager
+def index_lock(objdir: ObjectDir, new_index: str) -> Iterator[Callable[[], None]]:
+    """Hold git's lock on the index; the value is the function that publishes `new_index` in its place.
+
+    Locked, in git's words, when somebody holds it.
+    """
+    lock = os.path.join(objdir.pack_dir, INDEX_LOCK)
+    try:
+        link(new_index, lock)
+    except FileExistsError:
+        raise Locked(f"Unable to create '{lock}': File exists.", path=lock, hint=_lock_hint(lock)) from None
+    held = True
+
+    def publish() -> None:
+        nonlocal held
+        rename(lock, objdir.index_path)
+        held = False
+        fsync_dir(objdir.pack_dir)
+
+    try:
+        yield publish
+    finally:
+        if held:
+            unlink(lock)
+
+
+def _lock_hint(lock: str) -> str:
+    return (
+        "another git process seems to be writing the index; nothing was changed. If none is running, one was killed: "
+        f"remove '{lock}' and run again"
+    )
+
+
+def remove_index(objdir: ObjectDir) -> None:
+    """Remove the combined index and all that belongs to it: readers fall back to the .idx files."""
+    unlink(objdir.index_path)
+    remove_index_files(objdir, keep="")
+    fsync_dir(objdir.pack_dir)
+
+
+def remove_index_files(objdir: ObjectDir, *, keep: str) -> None:
+    """Remove bitmaps and reverse indexes of other indexes than the one whose trailer is `keep`: nobody opens them again."""
+    for name in os.listdir(objdir.pack_dir):
+        stem, dot, suffix = name.partition(".")
+        if stem.startswith("multi-pack-index-") and dot and suffix in ("bitmap", "rev") and stem[17:] != keep:
+            unlink(os.path.join(objdir.pack_dir, name))
+
+
+def remove_chain(objdir: ObjectDir) -> None:
+    """Remove an incremental chain; the single file must be in place, and wins from then on."""
+    chain = os.path.join(objdir.pack_dir, "multi-pack-index.d")
+    unlink(os.path.join(chain, "multi-pack-index-chain"))
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(chain):
+            unlink(os.path.join(chain, name))
+        with _named("remove", chain):
+            os.rmdir(chain)
+
+
+# ---- our own state ----
+
+
+def replace_file(objdir: ObjectDir, space: Workspace, path: str, content: bytes) -> None:
+    """Write a small file of ours whole: a crash leaves the old one or the new one."""
+    temp = space.create(".new", 0o666)
+    try:
+        with _named("write", temp.path):
+            os.write(temp.fd, content)
+        fsync_file(temp.fd, temp.path)
+    finally:
+        temp.close()
+    make_dir(os.path.dirname(path), objdir.settings.shared)
+    try:
+        rename(temp.path, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # temporary files are on another file system than gpa/: what is here may be lost without losing an object
+        with open(path, "wb") as file:
+            file.write(content)

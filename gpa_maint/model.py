@@ -1,0 +1,262 @@
+"""Frozen values: what was found (Inventory), what shall be done (the plans), what was done (the results).
+
+They hold no open files and print as JSON: a saved Inventory is a complete bug report. A pack is named by its file name
+without suffix (`pack-<checksum>`); times are whole seconds since the epoch, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackInfo:
+    """One pack with its idx, as the directory and the index tell it.
+
+    object_count is None when the idx cannot be read; `referenced` (objects whose winner is this pack) is None when the
+    index does not name it.
+    """
+
+    name: str
+    size: int
+    mtime: int
+    object_count: int | None
+    referenced: int | None
+    kept: bool = False
+    promisor: bool = False
+    cruft: bool = False
+    superseded_since: int | None = None
+
+    @property
+    def is_indexed(self) -> bool:
+        return self.referenced is not None
+
+    @property
+    def is_protected(self) -> bool:
+        """I8: never merged and never deleted."""
+        return self.kept or self.promisor or self.cruft
+
+    @property
+    def live_count(self) -> int:
+        """Objects it is read for: all of them while no index says otherwise."""
+        return (self.object_count or 0) if self.referenced is None else self.referenced
+
+    @property
+    def expected_size(self) -> int:
+        """Share of the file that its live objects take, as git-multi-pack-index(1) estimates it."""
+        return self.size * self.live_count // self.object_count if self.object_count else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexInfo:
+    """The combined index on disk. `trailer` (hex) names this very content."""
+
+    trailer: str
+    size: int
+    object_count: int
+    pack_names: tuple[str, ...]
+    referenced: tuple[int, ...]
+    has_bitmap_chunks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """An object directory at one moment. `packs` are in directory order, which decides git's ties."""
+
+    object_format: str
+    index: IndexInfo | None
+    packs: tuple[PackInfo, ...]
+    vanished: tuple[str, ...] = ()
+    idx_without_pack: tuple[str, ...] = ()
+    bitmaps: tuple[str, ...] = ()
+    has_chain: bool = False
+    temporary_files: int = 0
+
+    def pack(self, name: str) -> PackInfo | None:
+        return next((pack for pack in self.packs if pack.name == name), None)
+
+
+# ---- plans ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One line of a dry run: what happens to a pack, or why nothing does."""
+
+    pack: str
+    action: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSource:
+    """A pack of the index to be written. Of two copies of an object, the one with the lower rank wins.
+
+    `from_idx`: its idx is read; otherwise only the old index's entries for it count, which have the plan's old_rank.
+    """
+
+    name: str
+    rank: int
+    from_idx: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexPlan:
+    """How to write the combined index; `reason` says why nothing is to be done when `sources` is empty."""
+
+    based_on: str | None
+    sources: tuple[IndexSource, ...] = ()
+    old_rank: int = 0
+    use_old: bool = False
+    preferred: str | None = None
+    warnings: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepackPlan:
+    """Which packs to merge, oldest first. Empty `batch` means nothing to do, and `reason` says why.
+
+    `object_count` is exact for packs the index names and an upper bound for others; `expected_bytes` is git's estimate.
+    """
+
+    based_on: str | None
+    batch: tuple[PackInfo, ...]
+    page_objects: int
+    page_bytes: int
+    depth: int
+    object_count: int
+    expected_bytes: int
+    steps: tuple[Step, ...]
+    reason: str = ""
+
+    @property
+    def page_count(self) -> int:
+        return -(-self.object_count // self.page_objects)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpirePlan:
+    """Superseded pages whose grace is over (`doomed`), and those that still wait."""
+
+    based_on: str | None
+    doomed: tuple[PackInfo, ...]
+    waiting: tuple[PackInfo, ...]
+    steps: tuple[Step, ...]
+    next_due: int | None = None
+    reason: str = ""
+
+
+# ---- results ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteResult:
+    """The index as it is now. `written` is False when it was left untouched, and `reason` says why."""
+
+    written: bool
+    trailer: str | None
+    pack_count: int
+    object_count: int
+    size: int
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageInfo:
+    """A page just written."""
+
+    name: str
+    object_count: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """An object (hex id), or with `oid` empty a whole pack, that was left where it was, and why."""
+
+    pack: str
+    oid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepackResult:
+    """What a repack merged. The sources stay, named by the index with 0 references, until expire."""
+
+    merged: tuple[str, ...]
+    pages: tuple[PageInfo, ...]
+    object_count: int
+    source_bytes: int
+    rebuilt_count: int = 0
+    cut_count: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    index: WriteResult | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpireResult:
+    """What an expire deleted, and what it left in place against the plan, and why."""
+
+    deleted: tuple[str, ...]
+    freed_bytes: int
+    kept_back: tuple[Step, ...] = ()
+    waiting: int = 0
+    next_due: int | None = None
+    index: WriteResult | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyResult:
+    """Every finding, in the order they were made; none means that all is well."""
+
+    findings: tuple[str, ...]
+    pack_count: int
+    object_count: int
+
+
+def to_json(value: object) -> str:
+    """Any of the above as JSON text with two-space indents; its class under "kind", the format under "version"."""
+    import json  # start-up cost: only --json needs it
+    from dataclasses import asdict, is_dataclass
+
+    assert is_dataclass(value) and not isinstance(value, type)
+    body = {"kind": type(value).__name__, "version": FORMAT_VERSION, **asdict(value)}
+    return json.dumps(body, indent=2)
+
+
+def inventory_from_json(text: str) -> Inventory:
+    """The Inventory that to_json() saved."""
+    import json
+
+    body = json.loads(text)
+    index = body["index"]
+    return Inventory(
+        object_format=body["object_format"],
+        index=None if index is None else IndexInfo(**{key: _tuples(value) for key, value in index.items()}),
+        packs=tuple(PackInfo(**pack) for pack in body["packs"]),
+        vanished=tuple(body["vanished"]),
+        idx_without_pack=tuple(body["idx_without_pack"]),
+        bitmaps=tuple(body["bitmaps"]),
+        has_chain=body["has_chain"],
+        temporary_files=body["temporary_files"],
+    )
+
+
+def _tuples(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def indexed(packs: tuple[PackInfo, ...]) -> Iterator[PackInfo]:
+    """Those the index names."""
+    return (pack for pack in packs if pack.is_indexed)

@@ -1,0 +1,49 @@
+"""Decide which superseded pages are due."""
+
+from __future__ import annotations
+
+from ..model import ExpirePlan, Inventory, PackInfo, Step
+
+
+def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> ExpirePlan:
+    """The pages that no winner points to, split into those whose grace is over at `now` and those that wait.
+
+    Grace counts from when a page was first seen superseded; one that is seen so for the first time begins now. I8: kept,
+    promisor and cruft packs, and packs that the index does not name, are never due.
+    """
+    doomed: list[PackInfo] = []
+    waiting: list[PackInfo] = []
+    steps: list[Step] = []
+    next_due: int | None = None
+    for pack in inventory.packs:
+        if pack.referenced != 0:
+            continue
+        due = (now if pack.superseded_since is None else pack.superseded_since) + grace_seconds
+        if pack.is_protected:
+            kind = "kept (.keep)" if pack.kept else "promisor pack" if pack.promisor else "cruft pack"
+            steps.append(Step(pack=pack.name, action="leave", reason=kind))
+        elif due <= now:
+            doomed.append(pack)
+            steps.append(Step(pack=pack.name, action="delete", reason=f"superseded, {pack.size} bytes"))
+        else:
+            waiting.append(pack)
+            next_due = due if next_due is None else min(next_due, due)
+            steps.append(Step(pack=pack.name, action="wait", reason=f"superseded, due in {due - now} seconds"))
+    return ExpirePlan(
+        based_on=inventory.index.trailer if inventory.index else None,
+        doomed=tuple(doomed),
+        waiting=tuple(waiting),
+        steps=tuple(steps),
+        next_due=next_due,
+        reason=_reason(inventory, doomed, waiting),
+    )
+
+
+def _reason(inventory: Inventory, doomed: list[PackInfo], waiting: list[PackInfo]) -> str:
+    if doomed:
+        return ""
+    if inventory.index is None:
+        return "there is no combined index"
+    if waiting:
+        return f"{len(waiting)} superseded pages wait for the end of their grace"
+    return "no page is superseded"

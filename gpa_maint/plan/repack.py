@@ -1,0 +1,83 @@
+"""Decide which packs to merge, by the rule of git-multi-pack-index(1) over the small packs."""
+
+from __future__ import annotations
+
+from ..model import Inventory, PackInfo, RepackPlan, Step
+
+
+def plan_repack(
+    inventory: Inventory, *, batch_bytes: int, page_objects: int = 2000, page_bytes: int = 512 << 20, depth: int = 50
+) -> RepackPlan:
+    """Choose the packs to merge and say for each pack why it is taken or not.
+
+    Packs are taken oldest first until their expected sizes reach `batch_bytes` (bytes on disk; 0 takes all). Expected size:
+    file size times the share of its objects that the index points to. I8: kept, promisor and cruft packs are never
+    taken. Fewer than two packs give an empty plan.
+
+    At most one of the new pages will hold fewer than `page_objects` objects, unless bytes close a page.
+    """
+    batch: list[PackInfo] = []
+    steps: list[Step] = []
+    total = 0
+    # Oldest first: young packs are still being merged by pushes, and would be rewritten twice.
+    for pack in sorted(inventory.packs, key=lambda pack: pack.mtime):
+        reason = _why_not(pack, page_objects, page_bytes)
+        if not reason and batch_bytes and total >= batch_bytes:
+            reason = "the batch is full"
+        if not reason and batch_bytes and pack.expected_size >= batch_bytes:
+            reason = f"expected size of {pack.expected_size} bytes is not below the batch size"
+        if not reason:
+            batch.append(pack)
+            total += pack.expected_size
+        steps.append(_step(pack, reason))
+    based_on = inventory.index.trailer if inventory.index else None
+    if len(batch) < 2:
+        reason = "only one pack is to be merged" if batch else "no small packs to merge"
+        steps = [Step(pack=s.pack, action="leave", reason=reason) if s.action == "merge" else s for s in steps]
+        batch, total = [], 0
+    else:
+        reason = ""
+    return RepackPlan(
+        based_on=based_on,
+        batch=tuple(batch),
+        page_objects=page_objects,
+        page_bytes=page_bytes,
+        depth=depth,
+        object_count=sum(pack.live_count for pack in batch),
+        expected_bytes=total,
+        steps=tuple(steps),
+        reason=reason,
+    )
+
+
+def _why_not(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
+    """Why this pack is not one to merge; empty when it is."""
+    if pack.kept:
+        return "kept (.keep)"
+    if pack.promisor:
+        return "promisor pack"
+    if pack.cruft:
+        return "cruft pack"
+    if pack.object_count is None:
+        return "its idx cannot be read"
+    if pack.object_count == 0:
+        return "empty"
+    if pack.live_count == 0:
+        return "superseded; expire will delete it"
+    if pack.object_count > page_objects:
+        return f"large pack of {pack.object_count} objects"
+    if pack.object_count == page_objects:
+        return "full page"
+    if pack.size > page_bytes // 2:
+        return "full page by bytes"
+    return ""
+
+
+def _step(pack: PackInfo, reason: str) -> Step:
+    if reason:
+        return Step(pack=pack.name, action="leave", reason=reason)
+    return Step(
+        pack=pack.name,
+        action="merge",
+        reason=f"{pack.live_count} of {pack.object_count} objects, expected {pack.expected_size} bytes",
+    )

@@ -1,0 +1,108 @@
+"""Decide what the combined index shall name, and which copy of an object wins.
+
+Git's rule, so that the file is byte-identical to git's: a pack that the old index does not name beats what it says; of two
+such packs the younger wins, of two equally old ones the first in the directory. Winners thus move only to packs that
+the old index did not name (I6), but for --preferred-pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..model import IndexPlan, IndexSource, Inventory, PackInfo
+
+
+def plan_write(
+    inventory: Inventory,
+    *,
+    preferred: str | None = None,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    pages: Collection[str] = (),
+    merged: Collection[str] = (),
+    ignore_old: bool = False,
+    force: bool = False,
+) -> IndexPlan:
+    """Plan the index over all packs, or `only` some, or all `without` some.
+
+    `pages` are new ones that beat every other copy; `merged` are their sources, which win only what nobody else has.
+    `ignore_old` rebuilds from the idx files, because the old index cannot be trusted; `force` writes even when the same packs are named.
+    """
+    old = None if ignore_old else inventory.index
+    packs = [pack for pack in inventory.packs if pack.name not in without and (only is None or pack.name in only)]
+    warnings = _warnings(inventory, only)
+    based_on = inventory.index.trailer if inventory.index else None
+    chosen, complaint = _preferred(packs, preferred)
+    if complaint:
+        warnings = (*warnings, complaint)
+    if not any(pack.object_count != 0 for pack in packs):
+        return IndexPlan(based_on=based_on, warnings=warnings, reason="no pack files to index")
+    named = set(old.pack_names) if old else set()
+    if old and not force and named == {pack.name for pack in packs}:
+        count = len(packs)
+        return IndexPlan(
+            based_on=based_on,
+            warnings=warnings,
+            reason=f"the index names {'the only pack' if count == 1 else f'all {count} packs'} already",
+        )
+    # Objects whose winner goes away are looked for in every pack that stays.
+    lost_winners = old is not None and any(
+        refs and name not in {pack.name for pack in packs}
+        for name, refs in zip(old.pack_names, old.referenced, strict=True)
+    )
+    sources, old_rank = _rank(packs, named, chosen, pages, merged, fill=lost_winners)
+    return IndexPlan(
+        based_on=based_on,
+        sources=tuple(sorted(sources, key=lambda source: (source.name + ".idx").encode("utf-8", "surrogateescape"))),
+        old_rank=old_rank,
+        use_old=old is not None,
+        preferred=chosen if chosen in named else None,
+        warnings=warnings,
+    )
+
+
+def _rank(
+    packs: list[PackInfo],
+    named: set[str],
+    preferred: str | None,
+    pages: Collection[str],
+    merged: Collection[str],
+    *,
+    fill: bool,
+) -> tuple[list[IndexSource], int]:
+    """Give every idx that is read a rank of its own, best first, and the old index one between new packs and the rest."""
+    youngest_first = sorted(packs, key=lambda pack: -pack.mtime)  # stable: ties stay in directory order
+    groups: list[list[str]] = [[], [], [], [], []]
+    plain: list[str] = []
+    for pack in youngest_first:
+        if pack.name == preferred:
+            groups[0].append(pack.name)
+        elif pack.name in pages:
+            groups[1].append(pack.name)
+        elif pack.name not in named:
+            groups[4 if pack.name in merged else 2].append(pack.name)
+        elif fill:
+            groups[3].append(pack.name)
+        else:
+            plain.append(pack.name)
+    ranked = [*groups[0], *groups[1], *groups[2], "", *groups[3], *groups[4]]
+    sources = [IndexSource(name=name, rank=rank, from_idx=True) for rank, name in enumerate(ranked) if name]
+    sources += [IndexSource(name=name, rank=len(ranked), from_idx=False) for name in plain]
+    return sources, ranked.index("")
+
+
+def _preferred(packs: list[PackInfo], wanted: str | None) -> tuple[str | None, str]:
+    """The preferred pack by name, with or without suffix; and what to say when there is no such pack."""
+    if wanted is None:
+        return None, ""
+    name = wanted.removesuffix(".idx").removesuffix(".pack")
+    if any(pack.name == name for pack in packs):
+        return name, ""
+    return None, f"unknown preferred pack: '{wanted}'"
+
+
+def _warnings(inventory: Inventory, only: Collection[str] | None) -> tuple[str, ...]:
+    lines = [f"pack '{name}' is named by the index and gone; dropped" for name in inventory.vanished]
+    if only is None:
+        lines += [f"failed to add packfile '{name}.idx': no such pack" for name in inventory.idx_without_pack]
+    return tuple(lines)

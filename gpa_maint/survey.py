@@ -1,0 +1,112 @@
+"""Look: read an object directory once and say what is there, as an Inventory. Changes nothing.
+
+Names are classified by one listing of objects/pack; an idx without pack is not garbage (libgit2 puts the .idx in place
+first), and a pack without idx is not visible to anyone yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from . import fs
+from ._core.files import idx_object_counts, open_midx
+from .git import ObjectDir
+from .model import IndexInfo, Inventory, PackInfo
+from .state import State, read_state
+
+
+def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool = True) -> Inventory:
+    """The Inventory of `objdir`. Without `counts`, object counts are left out (None) and no idx is opened; without
+    `with_index`, the combined index is passed over as if it were not there.
+
+    Corrupt or Unsupported when there is a combined index that does not parse.
+    """
+    by_suffix, order, others = _list_packs(objdir.pack_dir)
+    index = read_index(objdir) if with_index else None
+    referenced = dict(zip(index.pack_names, index.referenced, strict=True)) if index else {}
+    packs, without_pack = _packs(objdir, by_suffix, order, referenced, read_state(objdir), counts=counts)
+    present = {pack.name for pack in packs}
+    return Inventory(
+        object_format=objdir.object_format,
+        index=index,
+        packs=packs,
+        vanished=tuple(name for name in referenced if name not in present),
+        idx_without_pack=without_pack,
+        bitmaps=tuple(sorted(name for name in others if name.endswith((".bitmap", ".rev")))),
+        has_chain="multi-pack-index.d" in others
+        and os.path.exists(os.path.join(objdir.pack_dir, "multi-pack-index.d", "multi-pack-index-chain")),
+        temporary_files=len(fs.stale_files(objdir)),
+    )
+
+
+def read_index(objdir: ObjectDir) -> IndexInfo | None:
+    midx = open_midx(objdir.index_path, objdir.object_format)
+    if midx is None:
+        return None
+    with midx:
+        return IndexInfo(
+            trailer=midx.trailer,
+            size=midx.size,
+            object_count=midx.object_count,
+            pack_names=midx.pack_names(),
+            referenced=midx.referenced(),
+            has_bitmap_chunks=midx.has_bitmap_chunks,
+        )
+
+
+SUFFIXES = ("pack", "idx", "keep", "promisor", "mtimes")
+
+
+def _list_packs(pack_dir: str) -> tuple[dict[str, set[str]], list[str], list[str]]:
+    """Names by suffix, the .idx names in directory order, and what belongs to a combined index."""
+    by_suffix: dict[str, set[str]] = {suffix: set() for suffix in SUFFIXES}
+    order: list[str] = []
+    others: list[str] = []
+    for file_name in os.listdir(pack_dir) if os.path.isdir(pack_dir) else []:
+        if file_name.startswith("multi-pack-index"):
+            others.append(file_name)
+            continue
+        stem, _, suffix = file_name.rpartition(".")
+        if suffix in by_suffix:
+            by_suffix[suffix].add(stem)
+            if suffix == "idx":
+                order.append(stem)
+    return by_suffix, order, others
+
+
+def _packs(
+    objdir: ObjectDir,
+    by_suffix: dict[str, set[str]],
+    order: list[str],
+    referenced: Mapping[str, int],
+    state: State,
+    *,
+    counts: bool,
+) -> tuple[tuple[PackInfo, ...], tuple[str, ...]]:
+    found: list[tuple[str, os.stat_result]] = []
+    without_pack: list[str] = []
+    for name in order:
+        try:
+            if name not in by_suffix["pack"]:
+                raise FileNotFoundError
+            found.append((name, os.stat(os.path.join(objdir.pack_dir, name + ".pack"))))
+        except FileNotFoundError:  # not there yet, or gone since the listing
+            without_pack.append(name)
+    names = [name for name, _ in found]
+    numbers = idx_object_counts(objdir.pack_dir, names, objdir.object_format) if counts else [None] * len(names)
+    packs = tuple(
+        PackInfo(
+            name=name,
+            size=stat.st_size,
+            mtime=int(stat.st_mtime),
+            object_count=count,
+            referenced=referenced.get(name),
+            kept=name in by_suffix["keep"],
+            promisor=name in by_suffix["promisor"],
+            cruft=name in by_suffix["mtimes"],
+            superseded_since=state.superseded.get(name),
+        )
+        for (name, stat), count in zip(found, numbers, strict=True)
+    )
+    return packs, tuple(without_pack)

@@ -1,0 +1,114 @@
+"""Findings, no repairs. The index as git verifies it, in git's words; with `deep` also every byte of every pack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from ._core.files import IdxFiles, Midx, Progress, check_pack, match_pack, open_midx, verify_midx
+from .errors import Corrupt, GpaError, Unsupported
+from .git import ObjectDir
+from .model import Inventory, VerifyResult
+from .survey import take_inventory
+
+Report = Callable[[str, int, int], None]
+POLL_SECONDS = 0.1
+
+
+def verify_objects(
+    objdir: ObjectDir, *, deep: bool = False, threads: int = 0, report: Report | None = None
+) -> VerifyResult:
+    """Every finding about the combined index; with `deep` also about each pack beside it, indexed or not.
+
+    A file git itself dies on (bad signature, unknown version) is an error here too: Corrupt or Unsupported.
+    """
+    findings: list[str] = []
+    objects = 0
+    try:
+        midx = open_midx(objdir.index_path, objdir.object_format)
+    except Corrupt as error:
+        if error.git_dies:
+            raise
+        findings += [error.reason, "multi-pack-index file exists, but failed to parse"]
+        midx = None
+    if midx is not None:
+        with midx:
+            objects = midx.object_count
+            findings += _verify_index(objdir, midx, report)
+    packs, pack_objects = 0, 0
+    if deep:
+        deep_findings, packs, pack_objects = _verify_packs(objdir, threads or os.cpu_count() or 1, report)
+        findings += deep_findings
+    return VerifyResult(findings=tuple(findings), pack_count=packs, object_count=pack_objects if deep else objects)
+
+
+def _verify_index(objdir: ObjectDir, midx: Midx, report: Report | None) -> list[str]:
+    with ExitStack() as stack:
+        idx = [_load(objdir, stack, name) for name in midx.pack_names()]
+        progress = Progress()
+        title = "Verifying object offsets"
+        lines = _counted(lambda: verify_midx(midx, idx, progress), title, progress, midx.object_count, report)
+        if report:
+            report(title, midx.object_count, midx.object_count)
+        return lines
+
+
+def _load(objdir: ObjectDir, stack: ExitStack, name: str) -> Any:
+    """The idx of a pack that is there with it, or None."""
+    try:
+        files = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
+        match_pack(os.path.join(objdir.pack_dir, name + ".pack"), files[name])
+    except (GpaError, OSError):  # whatever it is: git says "failed to load pack", and so do we
+        return None
+    return files[name]
+
+
+def _verify_packs(objdir: ObjectDir, threads: int, report: Report | None) -> tuple[list[str], int, int]:
+    inventory = _packs_alone(objdir)
+    total = sum(pack.object_count or 0 for pack in inventory.packs)
+    findings: list[str] = []
+    progress = Progress()
+    title = "Verifying packs"
+    for pack in inventory.packs:
+        try:
+            call = partial(_check_one, objdir, pack.name, threads, progress)
+            findings += _counted(call, title, progress, total, report)
+        except FileNotFoundError:
+            continue  # deleted by somebody's maintenance since the listing
+        except (Corrupt, Unsupported) as error:
+            findings.append(str(error))
+    if report:
+        report(title, total, total)
+    return findings, len(inventory.packs), total
+
+
+def _check_one(objdir: ObjectDir, name: str, threads: int, progress: Progress) -> list[str]:
+    with IdxFiles(objdir.pack_dir, [name], objdir.object_format) as files:
+        lines = check_pack(os.path.join(objdir.pack_dir, name + ".pack"), files[name], threads, progress)
+    return [f"'{name}.pack': {line}" for line in lines]
+
+
+def _packs_alone(objdir: ObjectDir) -> Inventory:
+    """The packs, even where the index cannot be read: its own findings are made elsewhere."""
+    try:
+        return take_inventory(objdir)
+    except (Corrupt, Unsupported):
+        return take_inventory(objdir, with_index=False)
+
+
+def _counted(call: Callable[[], list[str]], title: str, progress: Progress, total: int, report: Report | None) -> list[str]:
+    """Run a long call into C in a thread of its own, so that it can be watched, and stopped by Ctrl-C."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(call)
+        try:
+            while not wait([future], timeout=POLL_SECONDS).done:
+                if report:
+                    report(title, progress.done, total)
+        except BaseException:
+            progress.stop()
+            raise
+        return future.result()
