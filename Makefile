@@ -127,7 +127,7 @@ clean: ## remove all that make made, .venv too
 # An editable install leaves the data files out: links take their place.
 $(BUILT): $(PACKAGING) $(SOURCES) | .venv/bin/python
 	rm -f gpa_maint/_core/_gpa*.so .venv/share/gpa-maint/hooks
-	$(if $(filter $(PACKAGING),$?),$(PIP) install -e '.[dev]',"$(VENV)/bin/python" setup.py -q build_ext --inplace)
+	$(if $(filter $(PACKAGING),$?),$(PIP) install --config-settings editable_mode=compat -e '.[dev]',"$(VENV)/bin/python" setup.py -q build_ext --inplace)
 	@mkdir -p .venv/share/man/man1 .venv/share/gpa-maint
 	@ln -sf ../../../../docs/man/git-gpa.1 .venv/share/man/man1
 	@ln -s ../../../hooks .venv/share/gpa-maint

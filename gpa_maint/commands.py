@@ -1,8 +1,8 @@
 """One function per verb: look, decide, do, and again when the plan is stale. The API for app servers.
 
-Each takes the path of a repository (default: the current directory) or, as `object_dir`, an object directory it uses, and
-returns a frozen value of model.py. Several threads may call at once; of two runs in one repository the second gets
-Locked. `report(title, done, total)` is called now and then while a long step goes on.
+Each takes the path of a repository (default: the current directory) or, as `object_dir`, an object directory it uses,
+and returns a frozen value of model.py. Several threads may call at once; of two runs in one repository the second
+gets Locked. `report(title, done, total)` is called now and then while a long step goes on.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def write(
 ) -> WriteResult:
     """Write the combined index over all packs, or `packs` only (names as in --stdin-packs: `pack-<checksum>.idx`).
 
-    The file stays untouched when it names these packs already. With `bitmap`, git itself writes one over the index we leave, chosen
-    from `refs_snapshot` (a file as for git multi-pack-index write) if given.
+    The file stays untouched when it names these packs already. With `bitmap`, git itself writes one over the index we
+    leave, chosen from `refs_snapshot` (a file as for git multi-pack-index write) if given.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     only = None if packs is None else {name.removesuffix(".idx") for name in packs if name.endswith(".idx")}
@@ -114,7 +114,7 @@ def _write_index(
             force=force,
         )
         _refuse_empty_preferred(inventory, preferred)
-        if plan.is_empty and not ignore_old and inventory.index and not _is_sound(objdir):
+        if plan.is_empty and not ignore_old and inventory.midx and not _is_sound(objdir):
             ignore_old, notes = True, (*notes, "ignoring existing multi-pack-index; checksum mismatch")
             continue
         if plan.is_empty:
@@ -127,7 +127,7 @@ def _write_index(
             if not may_repeat:
                 raise
         else:
-            return _with_warnings(result, notes)
+            return result._replace(warnings=(*notes, *result.warnings))
     raise StalePlan("the repository keeps changing")
 
 
@@ -149,14 +149,8 @@ def _refuse_empty_preferred(inventory: Inventory, preferred: str | None) -> None
         raise EmptyPreferredPack(f"cannot select preferred pack {preferred} with no objects")
 
 
-def _with_warnings(result: WriteResult, notes: tuple[str, ...]) -> WriteResult:
-    from dataclasses import replace
-
-    return replace(result, warnings=(*notes, *result.warnings))
-
-
 def _untouched(inventory: Inventory, plan: IndexPlan) -> WriteResult:
-    index = inventory.index
+    index = inventory.midx
     return WriteResult(
         written=False,
         trailer=index.trailer if index else None,
@@ -176,7 +170,7 @@ def _write_bitmap(
     only: Collection[str] | None,
     refs_snapshot: str | None,
 ) -> WriteResult:
-    """Let git write the bitmap. It needs a preferred pack that wins all its objects: one that does already moves no winner."""
+    """Let git write the bitmap. It needs a pack that wins all its objects: one that does already moves no winner."""
     args = ["multi-pack-index", f"--object-dir={objdir.objects}", "write", "--bitmap"]
     chosen = preferred or _sole_winner(take_inventory(objdir))
     if chosen:
@@ -235,8 +229,8 @@ def repack(
 ) -> RepackResult:
     """Merge small packs into pages of `page_objects` objects (default gpa.pageObjects) and index them.
 
-    Packs are taken as git multi-pack-index repack does, oldest first until their expected sizes reach `batch_bytes` (0: all).
-    The sources stay until expire(). An empty result says in `reason` why nothing was done.
+    Packs are taken as git multi-pack-index repack does, oldest first until their expected sizes reach `batch_bytes`
+    (0: all). The sources stay until expire(). An empty result says in `reason` why nothing was done.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     with _at_work(objdir) as space:
@@ -254,13 +248,11 @@ def repack(
 
 
 def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult) -> RepackResult:
-    from dataclasses import replace
-
     if not result.pages:
-        return replace(result, merged=(), reason="merging these packs would only give the same packs again")
+        return result._replace(merged=(), reason="merging these packs would only give the same packs again")
     pages = [page.name for page in result.pages]
     index = _write_index(objdir, space, pages=pages, merged=result.merged, force=True)
-    return replace(result, index=index)
+    return result._replace(midx=index)
 
 
 # ---- expire ----
@@ -280,8 +272,8 @@ def expire(
 ) -> ExpireResult:
     """Delete pages that nothing has pointed to for `grace_seconds` (default gpa.expireGrace; 0: now).
 
-    Locked while `git gc` or `git maintenance` runs; Refused in a precious-objects repository. What cannot be proved safe to
-    delete stays, and is listed in `kept_back`.
+    Locked while `git gc` or `git maintenance` runs; Refused in a precious-objects repository. What cannot be proved
+    safe to delete stays, and is listed in `kept_back`.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     with _at_work(objdir) as space:
@@ -307,12 +299,10 @@ def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan) -> 
         if not index.written:  # only empty packs were there
             fs.remove_index(objdir)
         deleted, freed = delete_packs(objdir, proved)
-    return _expired(plan, deleted, freed, kept_back=proved.kept_back, index=index)
+    return _expired(plan, deleted, freed, kept_back=proved.kept_back, midx=index)
 
 
-def _expired(
-    plan: ExpirePlan, deleted: tuple[str, ...], freed: int, **more: object
-) -> ExpireResult:
+def _expired(plan: ExpirePlan, deleted: tuple[str, ...], freed: int, **more: object) -> ExpireResult:
     return ExpireResult(
         deleted=deleted,
         freed_bytes=freed,
@@ -334,7 +324,10 @@ def verify(
     threads: int = 0,
     report: Callable[[str, int, int], None] | None = None,
 ) -> VerifyResult:
-    """What `git multi-pack-index verify` checks; with `deep` also every byte of every pack, with `threads` (0: all cores)."""
+    """What `git multi-pack-index verify` checks; with `deep` also every byte of every pack.
+
+    `threads` (0: one a core) share the deep check.
+    """
     from .verify import verify_objects
 
     return verify_objects(find_object_dir(path, object_dir=object_dir), deep=deep, threads=threads, report=report)

@@ -7,7 +7,7 @@ parse is an error that names the key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import GpaError
 
@@ -36,8 +36,7 @@ class BadValue(GpaError):
     """A setting or an option's value that does not parse."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """Parsed settings; times in seconds, sizes in bytes. `shared` is core.sharedRepository as git writes it."""
 
     page_objects: int = 2000
@@ -63,7 +62,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_time(text: str) -> int:
-    """A span such as `now`, `90`, `1.hour`, `2.weeks.ago` or `never`, in seconds. ValueError when it is anything else."""
+    """A span such as `now`, `90`, `1.hour`, `2.weeks.ago` or `never`, in seconds; else ValueError."""
     word = text.strip().lower().removesuffix(".ago").removesuffix(" ago")
     if word in ("now", "all"):
         return 0

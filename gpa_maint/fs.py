@@ -3,8 +3,8 @@
 Keeps I1, I3, I4 and I5 together with its callers' order. Every step goes through _step(), so that a test can stop the
 program before the 1st, 2nd, 3rd ... of them. Nothing here prints or asks the clock.
 
-Temporary files and locks are hard links of one another: a lock on the index is a link of the finished new index, so it is held
-for an instant, and a lock that a killed run left behind is known by its inode.
+Temporary files and locks are hard links of one another: a lock on the index is a link of the finished new index, so
+it is held for an instant, and a lock that a killed run left behind is known by its inode.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
-import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from .errors import Corrupt, Locked, SystemFailed
 from .git import ObjectDir
@@ -34,7 +32,7 @@ def _step(operation: str, path: str) -> None:
 
 @contextlib.contextmanager
 def _named(operation: str, path: str) -> Iterator[None]:
-    """A step whose OSError becomes a SystemFailed with the path; FileNotFoundError and FileExistsError pass as they are."""
+    """A step whose OSError becomes a SystemFailed with the path; that a name is there or not passes as it is."""
     _step(operation, path)
     try:
         yield
@@ -82,7 +80,7 @@ def rename(source: str, target: str) -> None:
 
 
 def make_dir(path: str, shared: str = "") -> None:
-    """Make a directory unless it is there; shared repositories get core.sharedRepository's modes, set-group-id included."""
+    """Make a directory unless it is there, with core.sharedRepository's modes, set-group-id included."""
     with contextlib.suppress(FileExistsError), _named("create", path):
         os.mkdir(path)
         mode = _shared_mode(0o777 & os.stat(path).st_mode, shared)
@@ -118,12 +116,12 @@ def _shared_mode(mode: int, shared: str) -> int:
 # ---- temporary files ----
 
 
-@dataclass(slots=True)
 class TempFile:
     """An open file that has no lasting name yet."""
 
-    path: str
-    fd: int
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -131,19 +129,19 @@ class TempFile:
             self.fd = -1
 
 
-@dataclass(slots=True)
 class Workspace:
     """Temporary files of this run. They are removed when the run ends, however it ends; a killed one's by the next.
 
-    They live in gpa/tmp/ when that is on the file system of objects/pack (a local clone copies objects/ file by file and
-    fails over anything that vanishes there), else in objects/pack as tmp_gpa_*.
+    They live in gpa/tmp/ when that is on the file system of objects/pack (a local clone copies objects/ file by file
+    and fails over anything that vanishes there), else in objects/pack as tmp_gpa_*.
     """
 
-    objdir: ObjectDir
-    directory: str
-    prefix: str
-    _paths: list[str] = field(default_factory=list)
-    _count: int = 0
+    def __init__(self, objdir: ObjectDir, directory: str, prefix: str) -> None:
+        self.objdir = objdir
+        self.directory = directory
+        self.prefix = prefix
+        self._paths: list[str] = []
+        self._count = 0
 
     def create(self, suffix: str, mode: int) -> TempFile:
         """A new empty file, open for writing; `mode` is cut by the umask and widened by core.sharedRepository."""
@@ -187,7 +185,9 @@ def stale_files(objdir: ObjectDir) -> list[str]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         own = f"{prefix}{os.getpid()}-"
-        found += [os.path.join(directory, name) for name in names if name.startswith(prefix) and not name.startswith(own)]
+        found += [
+            os.path.join(directory, name) for name in names if name.startswith(prefix) and not name.startswith(own)
+        ]
     return found
 
 
@@ -242,10 +242,14 @@ def maintenance_lock(objdir: ObjectDir) -> Iterator[None]:
                 hint="another maintenance run is at work; nothing was changed, and running again later is safe",
             ) from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(fd, f"process {os.getpid()} on {_host()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
+
+
+def _host() -> str:
+    return os.uname().nodename
 
 
 def gc_holder(objdir: ObjectDir, now: int) -> str | None:
@@ -259,7 +263,7 @@ def gc_holder(objdir: ObjectDir, now: int) -> str | None:
         return None
     if len(words) < 2 or not words[0].isdigit() or now - mtime > 12 * 3600:
         return None
-    if words[1] == socket.gethostname() and not _is_alive(int(words[0])):
+    if words[1] == _host() and not _is_alive(int(words[0])):
         return None
     return f"process {words[0]} on {words[1]}"
 
@@ -285,7 +289,7 @@ def git_locks(objdir: ObjectDir, space: Workspace, now: int) -> Iterator[None]:
     maintenance = os.path.join(objdir.objects, "maintenance.lock")
     lock = space.create(".gc", 0o666)
     try:
-        os.write(lock.fd, f"{os.getpid()} {socket.gethostname()}".encode())
+        os.write(lock.fd, f"{os.getpid()} {_host()}".encode())
     finally:
         lock.close()
     with contextlib.ExitStack() as held:
@@ -309,10 +313,13 @@ def git_locks(objdir: ObjectDir, space: Workspace, now: int) -> Iterator[None]:
 def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> bool:
     """Give a finished page its name; both files must be synced. False when that very pack was there already.
 
-    I4: the .pack is in place before the .idx, since the .idx makes the pack visible. The directory is not synced here: the
-    caller does it once for all pages, before anything relies on them.
+    I4: the .pack is in place before the .idx, since the .idx makes the pack visible. The directory is not synced
+    here: the caller does it once for all pages, before anything relies on them.
     """
-    made = [_place(source.path, os.path.join(objdir.pack_dir, name + suffix)) for source, suffix in ((pack, ".pack"), (idx, ".idx"))]
+    made = [
+        _place(source.path, os.path.join(objdir.pack_dir, name + suffix))
+        for source, suffix in ((pack, ".pack"), (idx, ".idx"))
+    ]
     return any(made)
 
 
@@ -395,7 +402,7 @@ def remove_index(objdir: ObjectDir) -> None:
 
 
 def remove_index_files(objdir: ObjectDir, *, keep: str) -> None:
-    """Remove bitmaps and reverse indexes of other indexes than the one whose trailer is `keep`: nobody opens them again."""
+    """Remove bitmaps and reverse indexes of other indexes than `keep` (a trailer): nobody opens them again."""
     for name in os.listdir(objdir.pack_dir):
         stem, dot, suffix = name.partition(".")
         if stem.startswith("multi-pack-index-") and dot and suffix in ("bitmap", "rev") and stem[17:] != keep:

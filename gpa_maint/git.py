@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .config import Settings, settings_from
 from .errors import GitFailed, GpaError, Unsupported
@@ -16,8 +16,7 @@ from .errors import GitFailed, GpaError, Unsupported
 REFUSED_EXTENSIONS = {"extensions.compatobjectformat"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectDir:
+class ObjectDir(NamedTuple):
     """An object directory to work on. All paths are absolute.
 
     `common_dir` is where gc.pid and our own gpa/ directory live: the repository's, or for the object directory of
@@ -74,8 +73,9 @@ def read_config(*, cwd: str | None = None) -> dict[str, str]:
 def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -> ObjectDir:
     """The object directory of the repository at `path` (default: the current directory), or `object_dir` itself.
 
-    As git does, `object_dir` must be the repository's own or one of its alternates. GitFailed outside a repository and for
-    one that git refuses (dubious ownership, unknown extensions); Unsupported for an extension that is not read here.
+    As git does, `object_dir` must be the repository's own or one of its alternates. GitFailed outside a repository
+    and for one that git refuses (dubious ownership, unknown extensions); Unsupported for an extension that is not
+    read here.
     """
     words = ["rev-parse", "--show-object-format", "--git-common-dir", "--git-path", "objects"]
     object_format, common, objects = run_git(words, cwd=path).splitlines()
@@ -99,7 +99,7 @@ def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -
 
 
 def _state_home(objects: str) -> str:
-    """Where the gpa/ directory of an object directory lives that is not this repository's: beside it, as if it were one."""
+    """Where gpa/ lives for an object directory that is not this repository's: beside it, as if it were one."""
     parent, name = os.path.split(objects)
     return parent if name == "objects" else objects
 

@@ -1,20 +1,19 @@
 """Our own record beside the repository: gpa/state.json. Small, and may be deleted without losing an object.
 
-It holds since when a page is superseded (seconds since the epoch), and the moves of --preferred-pack (see Move). A file that cannot
-be read counts as empty: every grace time then starts anew, which is the safe side.
+It holds since when a page is superseded (seconds since the epoch), and the moves of --preferred-pack (see Move). A
+file that cannot be read counts as empty: every grace time then starts anew, which is the safe side.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import fs
 from .git import ObjectDir
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Move(NamedTuple):
     """--preferred-pack gave objects to `to`, a pack that the index named already along with `named`.
 
     A reader that holds the earlier index cannot find them there (FACTS: it only adds packs its index does not name), so
@@ -25,8 +24,7 @@ class Move:
     named: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(NamedTuple):
     superseded: dict[str, int]
     moves: tuple[Move, ...] = ()
 

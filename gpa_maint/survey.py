@@ -29,7 +29,7 @@ def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool =
     present = {pack.name for pack in packs}
     return Inventory(
         object_format=objdir.object_format,
-        index=index,
+        midx=index,
         packs=packs,
         vanished=tuple(name for name in referenced if name not in present),
         idx_without_pack=without_pack,

@@ -100,7 +100,9 @@ def _packs_alone(objdir: ObjectDir) -> Inventory:
         return take_inventory(objdir, with_index=False)
 
 
-def _counted(call: Callable[[], list[str]], title: str, progress: Progress, total: int, report: Report | None) -> list[str]:
+def _counted(
+    call: Callable[[], list[str]], title: str, progress: Progress, total: int, report: Report | None
+) -> list[str]:
     """Run a long call into C in a thread of its own, so that it can be watched, and stopped by Ctrl-C."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         future = pool.submit(call)

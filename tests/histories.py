@@ -123,7 +123,7 @@ def pushed_history(root: Path, spec: HistorySpec) -> History:
 def send_push(client: Path, server: Path, push: Push) -> None:
     """Push one of `History.pushed` or `History.waiting`. The server then has one pack more."""
     refspecs = [f"+{update.oid}:{update.ref}" if update.oid else f":{update.ref}" for update in push]
-    git(client, "push", "--quiet", server, *refspecs)
+    git(client, "push", "--quiet", server.resolve(), *refspecs)
 
 
 def cache_dir() -> Path:
@@ -515,7 +515,7 @@ def _import_pushes(client: Path, spec: HistorySpec) -> list[Push]:
     """Create the objects of all pushes in the client."""
     text = _Text(random.Random(f"{spec.kind} {spec.seed}"))
     main = _Branch(ref="refs/heads/main", tip="refs/heads/main^0" if spec.base_objects else "", files={})
-    marks_file = client / "marks"
+    marks_file = client.resolve() / "marks"
     with _fast_import(client, f"--export-marks={marks_file}", "--force", unpack_limit=ALL_LOOSE) as stream:
         traffic = _TRAFFIC[spec.kind](_Import(stream), text, main, spec)
         planned = [next(traffic) for _ in range(spec.pushes + spec.waiting)]

@@ -100,7 +100,7 @@ def object_format(repo: Path) -> ObjectFormat:
 
 
 def objects_dir(repo: Path) -> Path:
-    return repo / git_line(repo, "rev-parse", "--git-path", "objects")
+    return (repo / git_line(repo, "rev-parse", "--git-path", "objects")).resolve()
 
 
 def pack_dir(repo: Path) -> Path:
@@ -229,7 +229,7 @@ def verify_packs(repo: Path, *, program: str = "git") -> None:
 
 def clone_works(repo: Path, tmp: Path, *, program: str = "git") -> None:
     """Assert that a mirror clone through the pack protocol gets the same refs and is whole. Uses a folder of `tmp`."""
-    clone = tmp / "clone"
+    clone = tmp.resolve() / "clone"
     shutil.rmtree(clone, ignore_errors=True)
     git(tmp, "clone", "--quiet", "--mirror", f"file://{repo.resolve()}", clone, program=program)
     assert refs(clone) == refs(repo)

@@ -240,7 +240,9 @@ def write_midx(
     if status == lib.GPA_ECORRUPT and err.source >= 0:
         path = os.path.join(pack_dir, f"{sources[err.source][0]}.idx")
     else:
-        path = old.path if status == lib.GPA_ECORRUPT and old is not None else os.path.join(pack_dir, "multi-pack-index")
+        path = (
+            old.path if status == lib.GPA_ECORRUPT and old is not None else os.path.join(pack_dir, "multi-pack-index")
+        )
     check(status, err, path)
     return bytes(ffi.buffer(trailer, hash_size(object_format))).hex(), int(count[0])
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import Corrupt, GpaError
 from ._gpa import ffi, lib
@@ -13,8 +12,7 @@ from .files import ALGORITHMS, IdxFiles, Midx, Progress, hash_size
 from .status import check, new_error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergeStats:
+class MergeStats(NamedTuple):
     """What a planned merge will write. `entry_count` are the stored copies it chose from."""
 
     entry_count: int
@@ -106,8 +104,8 @@ class Merge:
     def write_page(self, page: int, pack_fd: int, idx_fd: int, target: str, progress: Progress | None = None) -> str:
         """Write a page and its idx; return the pack's trailer (hex).
 
-        DamagedCopy when a source entry fails its check: plan again. SystemFailed about `target` when writing fails, or about the
-        source when it cannot be read (errno ENOENT: it is gone).
+        DamagedCopy when a source entry fails its check: plan again. SystemFailed about `target` when writing fails,
+        or about the source when it cannot be read (errno ENOENT: it is gone).
         """
         trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
         err = new_error()
@@ -146,4 +144,3 @@ class Merge:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-

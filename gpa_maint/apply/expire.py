@@ -1,15 +1,15 @@
 """Delete superseded pages, in two beats: an index without them, then the files.
 
-I7: before anything is deleted, every object of a doomed page is proved present in another pack that stays. I3 and I5: the
-index without them is durable first. I8: marks that protect a pack are looked for again now, not believed from the plan.
+I7: before anything is deleted, every object of a doomed page is proved present in another pack that stays. I3 and I5:
+the index without them is durable first. I8: marks that protect a pack are looked for again now, not believed from the
+plan.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import fs
 from .._core.files import IdxFiles, Midx, match_pack, open_midx, prove_present, winners_of
@@ -21,8 +21,7 @@ from ..state import read_state
 PROTECTING = (".keep", ".promisor", ".mtimes")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proved:
+class Proved(NamedTuple):
     """Packs that may go, the packs that hold their objects, and those held back with the reason."""
 
     doomed: tuple[str, ...]
@@ -31,7 +30,10 @@ class Proved:
 
 
 def prove_doomed(objdir: ObjectDir, plan: ExpirePlan) -> Proved:
-    """Which planned pages may really go. Raises StalePlan or Corrupt about the index; a page that is not proved is held back."""
+    """Which planned pages may really go; one that is not proved is held back.
+
+    Raises StalePlan or Corrupt about the index, Refused in a precious-objects repository.
+    """
     if objdir.settings.precious_objects:
         raise Refused("cannot delete packs in a precious-objects repo")
     kept_back: list[Step] = []
@@ -52,7 +54,9 @@ def prove_doomed(objdir: ObjectDir, plan: ExpirePlan) -> Proved:
                 _prove(objdir, midx, name, idx_file[name], winners, live)
                 for move in moves:
                     if name in move.named and move.to in winners and name != move.to:
-                        raise ObjectMissing(f"'{move.to}' was preferred, and open readers may not find its objects there")
+                        raise ObjectMissing(
+                            f"'{move.to}' was preferred, and open readers may not find its objects there"
+                        )
             except (ObjectMissing, Corrupt, SystemFailed, Unsupported) as error:
                 kept_back.append(Step(pack=name, action="leave", reason=str(error)))
             else:
@@ -60,9 +64,7 @@ def prove_doomed(objdir: ObjectDir, plan: ExpirePlan) -> Proved:
     return Proved(doomed=tuple(takers), takers=takers, kept_back=tuple(kept_back))
 
 
-def _open_doomed(
-    objdir: ObjectDir, stack: ExitStack, doomed: list[str], kept_back: list[Step]
-) -> dict[str, IdxFiles]:
+def _open_doomed(objdir: ObjectDir, stack: ExitStack, doomed: list[str], kept_back: list[Step]) -> dict[str, IdxFiles]:
     """The idx of each doomed page; one that is protected now, or cannot be read, is held back."""
     opened: dict[str, IdxFiles] = {}
     for name in doomed:
@@ -116,8 +118,8 @@ def _prove(objdir: ObjectDir, midx: Midx, name: str, idx: Any, winners: list[str
 def delete_packs(objdir: ObjectDir, proved: Proved) -> tuple[tuple[str, ...], int]:
     """Unlink the proved pages; the index without them must be published. Gives their names and the bytes freed.
 
-    I9: a page that somebody "wrote into" again since (git then only touches the file) hands its newer mtime on to the packs
-    that hold its objects, or `git gc` could prune what was just written.
+    I9: a page that somebody "wrote into" again since (git then only touches the file) hands its newer mtime on to the
+    packs that hold its objects, or `git gc` could prune what was just written.
     """
     deleted: list[str] = []
     freed = 0

@@ -1,7 +1,8 @@
 """Write the planned pages, then an index that points into them. Deletes nothing.
 
-I3, I4: each page is synced, named .pack before .idx, and the directory is synced before the index names it. I9: a page is
-never older than its sources. I13: every copied entry is checked by the C core; a damaged one is left where it is.
+I3, I4: each page is synced, named .pack before .idx, and the directory is synced before the index names it. I9: a
+page is never older than its sources. I13: every copied entry is checked by the C core; a damaged one is left where it
+is.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .. import fs
 from .._core.files import IdxFiles, Midx, directory, open_midx
@@ -22,8 +23,7 @@ Report = Callable[[str, int, int], None]
 TITLE = "Merging objects"
 
 
-@dataclass(slots=True)
-class _Page:
+class _Page(NamedTuple):
     """A page that is written and synced, but has no name yet."""
 
     name: str
@@ -71,9 +71,7 @@ def write_pages(objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report
     )
 
 
-def _open_merge(
-    objdir: ObjectDir, stack: ExitStack, idx_files: IdxFiles, plan: RepackPlan, names: list[str]
-) -> Merge:
+def _open_merge(objdir: ObjectDir, stack: ExitStack, idx_files: IdxFiles, plan: RepackPlan, names: list[str]) -> Merge:
     merge = stack.enter_context(
         Merge(
             objdir.pack_dir,
@@ -100,7 +98,7 @@ def _write_all(
     *,
     reverse: bool = False,
 ) -> tuple[MergeStats, list[_Page], tuple[LeftOut, ...]]:
-    """Write every page; when a source entry turns out damaged, check all of them and begin again without the bad ones."""
+    """Write every page; when a source entry turns out damaged, check all of them and begin again without."""
     causes: dict[str, Corrupt] = {}
     while True:
         stats = merge.plan(midx, merged, reverse=reverse)
@@ -179,4 +177,3 @@ def _newest_mtime(objdir: ObjectDir, names: list[str]) -> int:
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {path}") from error
     return newest
-

@@ -19,7 +19,7 @@ def main(options: list[str]) -> int:
         print(to_json(plan) if args.json else describe_plan(plan))
         return 0
     result = commands.expire(object_dir=args.object_dir, grace_seconds=args.grace)
-    for line in result.index.warnings if result.index else ():
+    for line in result.midx.warnings if result.midx else ():
         warn(line)
     for step in result.kept_back:
         warn(f"not deleting '{step.pack}': {step.reason}")

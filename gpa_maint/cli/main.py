@@ -1,7 +1,8 @@
-"""`git gpa <verb>`: finds the verb, turns errors into messages and exit status. Nothing is imported before it is needed.
+"""`git gpa <verb>`: finds the verb, turns errors into messages and exit status. Nothing is imported before it is
+needed.
 
-Exit status, as git's: 0 done or nothing to do, 1 findings or objects left out, 128 fatal, 129 wrong usage, 130 interrupted.
-Only this package reads the terminal; answers go to stdout, everything else to stderr.
+Exit status, as git's: 0 done or nothing to do, 1 findings or objects left out, 128 fatal, 129 wrong usage, 130
+interrupted. Only this package reads the terminal; answers go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _split_at_verb(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _show_manual() -> int:
-    """git opens the manual itself for `git gpa --help`; this is for `git-gpa --help`, wherever the page was installed."""
+    """For `git-gpa --help`, wherever the page was installed: for `git gpa --help` git opens it itself."""
     for page in _manual_pages():
         if os.path.exists(page):
             try:

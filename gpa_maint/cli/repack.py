@@ -34,7 +34,7 @@ def main(options: list[str]) -> int:
             page_objects=args.page_objects,
             report=report,
         )
-    for line in result.index.warnings if result.index else ():
+    for line in result.midx.warnings if result.midx else ():
         warn(line)
     for left in result.left_out:
         print(f"error: left out object {left.oid} of '{left.pack}.pack': {left.reason}", file=sys.stderr)
@@ -81,7 +81,10 @@ def parser() -> argparse.ArgumentParser:
         help="stop choosing packs when their expected sizes reach this (default 0: all)",
     )
     made.add_argument(
-        "--page-objects", metavar="<n>", type=count_option, help="objects in a full page (default gpa.pageObjects, 2000)"
+        "--page-objects",
+        metavar="<n>",
+        type=count_option,
+        help="objects in a full page (default gpa.pageObjects, 2000)",
     )
     made.add_argument("-n", "--dry-run", action="store_true", help="say what would be done, and why, for each pack")
     made.add_argument("--json", action="store_true", help="answer in JSON")

@@ -33,7 +33,9 @@ def new_parser(verb: str, description: str) -> Parser:
     formatter = lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=96)  # noqa: E731
     parser = Parser(prog=f"git gpa {verb}", description=description, add_help=False, formatter_class=formatter)
     parser.add_argument("-h", nargs=0, action=_Help, help="show this")
-    parser.add_argument("--object-dir", metavar="<dir>", help="the repository's object directory, or one of its alternates")
+    parser.add_argument(
+        "--object-dir", metavar="<dir>", help="the repository's object directory, or one of its alternates"
+    )
     parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, default=None, help="show progress (default: on a terminal)"
     )

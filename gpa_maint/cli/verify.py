@@ -19,12 +19,17 @@ def main(options: list[str]) -> int:
     if args.json:
         print(to_json(result))
     elif not result.findings and args.deep:
-        say(args, f"verified {count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}: all is well")
+        say(
+            args,
+            f"verified {count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}: all is well",
+        )
     return 1 if result.findings else 0
 
 
 def parser() -> argparse.ArgumentParser:
-    made = new_parser("verify", "Check the combined index as 'git multi-pack-index verify' does. Every finding is reported.")
+    made = new_parser(
+        "verify", "Check the combined index as 'git multi-pack-index verify' does. Every finding is reported."
+    )
     made.add_argument(
         "--deep", action="store_true", help="also every pack: trailer, CRC32 of each entry, id of each object"
     )

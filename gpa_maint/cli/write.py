@@ -43,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--bitmap", action=argparse.BooleanOptionalAction, default=False, help="let git write a bitmap over the index"
     )
-    made.add_argument("--refs-snapshot", metavar="<file>", help="refs for the bitmap, as for git multi-pack-index write")
+    made.add_argument(
+        "--refs-snapshot", metavar="<file>", help="refs for the bitmap, as for git multi-pack-index write"
+    )
     made.add_argument("--json", action="store_true", help="answer in JSON")
     return made

@@ -8,8 +8,8 @@ from ..model import ExpirePlan, Inventory, PackInfo, Step
 def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> ExpirePlan:
     """The pages that no winner points to, split into those whose grace is over at `now` and those that wait.
 
-    Grace counts from when a page was first seen superseded; one that is seen so for the first time begins now. I8: kept,
-    promisor and cruft packs, and packs that the index does not name, are never due.
+    Grace counts from when a page was first seen superseded; one that is seen so for the first time begins now. I8:
+    kept, promisor and cruft packs, and packs that the index does not name, are never due.
     """
     doomed: list[PackInfo] = []
     waiting: list[PackInfo] = []
@@ -30,7 +30,7 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> Expire
             next_due = due if next_due is None else min(next_due, due)
             steps.append(Step(pack=pack.name, action="wait", reason=f"superseded, due in {due - now} seconds"))
     return ExpirePlan(
-        based_on=inventory.index.trailer if inventory.index else None,
+        based_on=inventory.midx.trailer if inventory.midx else None,
         doomed=tuple(doomed),
         waiting=tuple(waiting),
         steps=tuple(steps),
@@ -42,7 +42,7 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> Expire
 def _reason(inventory: Inventory, doomed: list[PackInfo], waiting: list[PackInfo]) -> str:
     if doomed:
         return ""
-    if inventory.index is None:
+    if inventory.midx is None:
         return "there is no combined index"
     if waiting:
         return f"{len(waiting)} superseded pages wait for the end of their grace"

@@ -10,9 +10,9 @@ def plan_repack(
 ) -> RepackPlan:
     """Choose the packs to merge and say for each pack why it is taken or not.
 
-    Packs are taken oldest first until their expected sizes reach `batch_bytes` (bytes on disk; 0 takes all). Expected size:
-    file size times the share of its objects that the index points to. I8: kept, promisor and cruft packs are never
-    taken. Fewer than two packs give an empty plan.
+    Packs are taken oldest first until their expected sizes reach `batch_bytes` (bytes on disk; 0 takes all). Expected
+    size: file size times the share of its objects that the index points to. I8: kept, promisor and cruft packs are
+    never taken. Fewer than two packs give an empty plan.
 
     At most one of the new pages will hold fewer than `page_objects` objects, unless bytes close a page.
     """
@@ -30,7 +30,7 @@ def plan_repack(
             batch.append(pack)
             total += pack.expected_size
         steps.append(_step(pack, reason))
-    based_on = inventory.index.trailer if inventory.index else None
+    based_on = inventory.midx.trailer if inventory.midx else None
     if len(batch) < 2:
         reason = "only one pack is to be merged" if batch else "no small packs to merge"
         steps = [Step(pack=s.pack, action="leave", reason=reason) if s.action == "merge" else s for s in steps]

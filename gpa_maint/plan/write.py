@@ -1,8 +1,8 @@
 """Decide what the combined index shall name, and which copy of an object wins.
 
-Git's rule, so that the file is byte-identical to git's: a pack that the old index does not name beats what it says; of two
-such packs the younger wins, of two equally old ones the first in the directory. Winners thus move only to packs that
-the old index did not name (I6), but for --preferred-pack.
+Git's rule, so that the file is byte-identical to git's: a pack that the old index does not name beats what it says;
+of two such packs the younger wins, of two equally old ones the first in the directory. Winners thus move only to
+packs that the old index did not name (I6), but for --preferred-pack.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ def plan_write(
     """Plan the index over all packs, or `only` some, or all `without` some.
 
     `pages` are new ones that beat every other copy; `merged` are their sources, which win only what nobody else has.
-    `ignore_old` rebuilds from the idx files, because the old index cannot be trusted; `force` writes even when the same packs are named.
+    `ignore_old` rebuilds from the idx files, because the old index cannot be trusted; `force` writes even when the
+    same packs are named.
     """
-    old = None if ignore_old else inventory.index
+    old = None if ignore_old else inventory.midx
     packs = [pack for pack in inventory.packs if pack.name not in without and (only is None or pack.name in only)]
     warnings = _warnings(inventory, only)
-    based_on = inventory.index.trailer if inventory.index else None
+    based_on = inventory.midx.trailer if inventory.midx else None
     chosen, complaint = _preferred(packs, preferred)
     if complaint:
         warnings = (*warnings, complaint)
@@ -70,7 +71,7 @@ def _rank(
     *,
     fill: bool,
 ) -> tuple[list[IndexSource], int]:
-    """Give every idx that is read a rank of its own, best first, and the old index one between new packs and the rest."""
+    """A rank for every idx that is read, best first; the old index stands between new packs and the rest."""
     youngest_first = sorted(packs, key=lambda pack: -pack.mtime)  # stable: ties stay in directory order
     groups: list[list[str]] = [[], [], [], [], []]
     plain: list[str] = []
