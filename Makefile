@@ -85,10 +85,13 @@ build/fuzz/%.o: csrc/%.c $(wildcard csrc/*.h)
 build/fuzz/fuzz_%: csrc/fuzz/fuzz_%.c $(FUZZ_CORE)
 	$(FUZZ_CC) -o $@ $^ $(FUZZ_LIBS)
 
-fuzz: $(FORMATS:%=build/fuzz/fuzz_%) ## replay each fuzz target's corpus, csrc/fuzz/corpus/<format>/*
+# How many random changes of each file, and their seed: make fuzz MUTATE=100000,7
+MUTATE = 2000,1
+
+fuzz: $(FORMATS:%=build/fuzz/fuzz_%) ## run each fuzz target on csrc/fuzz/corpus/<format>/* and on random changes of them
 	@for format in $(FORMATS); do \
-		echo "fuzz_$$format: $$(ls csrc/fuzz/corpus/$$format | wc -l) files"; \
-		UBSAN_OPTIONS=print_stacktrace=1 build/fuzz/fuzz_$$format csrc/fuzz/corpus/$$format/* || exit 1; \
+		echo "fuzz_$$format: $$(ls csrc/fuzz/corpus/$$format | wc -l) files, each with $(MUTATE) changes,seed"; \
+		UBSAN_OPTIONS=print_stacktrace=1 build/fuzz/fuzz_$$format -mutate=$(MUTATE) csrc/fuzz/corpus/$$format/* || exit 1; \
 	done
 
 bench: $(BUILT) ## time, bytes written and files opened, beside stock git

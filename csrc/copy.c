@@ -3,7 +3,11 @@
  * the header changes: a delta names its base by the distance within the new page.
  *
  * I13: a copy is checked against the CRC32 in its idx, or inflated where the idx (v1) has none, before any of its bytes
- * go into the page. What fits the buffer is read once; a larger copy is read twice, in pieces.
+ * go into the page.
+ *
+ * Neighbours in a page come from many packs, so copies are read a window at a time: as many as fit the buffer, in the
+ * order of source and offset, then written in the order of the page. A copy larger than the buffer is read twice, in
+ * pieces: once for its check and once to be written.
  */
 #include <unistd.h>
 
@@ -16,7 +20,16 @@ typedef struct writer {
 	gpa_idx_entry *entries;
 	uint32_t first_slot;
 	uint32_t count;
+	struct pending *window;
+	struct pending **by_source;
 } writer;
+
+/* A copy that is read with its window. */
+typedef struct pending {
+	const slot *slot;
+	copy *copy;
+	size_t at;		/* in m->buffer */
+} pending;
 
 void close_files(gpa_merge *m)
 {
@@ -146,39 +159,35 @@ static int write_header(writer *w, const slot *s, const gpa_entry *entry, gpa_er
 	return output_write(&w->out, header, n, err);
 }
 
-/* The first bytes of the copy are in m->buffer: write the new header, then the stream, reading on as needed. */
-static int write_checked(writer *w, const slot *s, const copy *c, int fd, size_t have, gpa_error *err)
+/* ---- one copy that does not go with a window ---- */
+
+/* Write the new header, then the stream, in pieces of the buffer. */
+static int write_pieces(writer *w, const slot *s, const copy *c, int fd, gpa_error *err)
 {
 	gpa_merge *m = w->m;
 	gpa_entry entry;
-	int status = entry_parse_bytes(&entry, (gpa_bytes){m->buffer, have}, c->offset, m->hash_size, err);
+	size_t piece = c->size < COPY_BUFFER ? c->size : COPY_BUFFER;
+	int status = file_read(fd, m->buffer, piece, c->offset, err);
+	if (!status)
+		status = entry_parse_bytes(&entry, (gpa_bytes){m->buffer, piece}, c->offset, m->hash_size, err);
 	if (!status)
 		status = write_header(w, s, &entry, err);
 	if (!status)
-		status = output_write(&w->out, m->buffer + entry.header_size, have - entry.header_size, err);
-	for (uint64_t done = have; !status && done < c->size;) {
-		size_t piece = c->size - done < COPY_BUFFER ? c->size - done : COPY_BUFFER;
+		status = output_write(&w->out, m->buffer + entry.header_size, piece - entry.header_size, err);
+	for (uint64_t done = piece; !status && done < c->size; done += piece) {
+		piece = c->size - done < COPY_BUFFER ? c->size - done : COPY_BUFFER;
 		if (!(status = file_read(fd, m->buffer, piece, c->offset + done, err)))
 			status = output_write(&w->out, m->buffer, piece, err);
-		done += piece;
 	}
 	return status;
 }
 
 static int write_copy(writer *w, const slot *s, const copy *c, gpa_error *err)
 {
-	gpa_merge *m = w->m;
-	int fd, status = source_file(&fd, m, c->source, err);
+	int fd, status = source_file(&fd, w->m, c->source, err);
 	if (!status)
-		status = check_copy(m, c, fd, err);
-	if (status)
-		return status;
-	size_t have = c->size < COPY_BUFFER ? c->size : COPY_BUFFER;
-	/* after a CRC check the buffer holds all of a small copy; else read its beginning */
-	if (c->size > COPY_BUFFER || !m->sources[c->source].idx->crcs)
-		if ((status = file_read(fd, m->buffer, have, c->offset, err)))
-			return status;
-	return write_checked(w, s, c, fd, have, err);
+		status = check_copy(w->m, c, fd, err);
+	return status ? status : write_pieces(w, s, c, fd, err);
 }
 
 static int check_oid(gpa_merge *m, const object *o, int type, gpa_bytes content, gpa_error *err)
@@ -225,33 +234,121 @@ static int write_rebuilt(writer *w, const object *o, const copy *c, gpa_error *e
 	return status;
 }
 
-static int write_slot(writer *w, const slot *s, gpa_error *err)
+/* Say which source a failure is about, and remember a damaged copy. A failed write is about the page. */
+static int blame(copy *c, int status, gpa_error *err)
+{
+	if (status == GPA_ECORRUPT)
+		c->damaged = 1;
+	if (status == GPA_ECORRUPT || (status == GPA_ESYS && strncmp(err->text, "cannot write", 12)))
+		err->source = (int32_t)c->source;
+	return status;
+}
+
+static int write_alone(writer *w, const slot *s, gpa_error *err)
 {
 	gpa_merge *m = w->m;
 	copy *c = &m->copies[s->chosen];
 	uint64_t offset = w->out.written;
 	output_crc_begin(&w->out);
 	int status = s->rebuild ? write_rebuilt(w, &m->objects[s->object], c, err) : write_copy(w, s, c, err);
-	if (status == GPA_OK)
-		note_entry(w, &m->objects[s->object], offset);
-	else if (status == GPA_ECORRUPT)
-		c->damaged = 1;
-	/* a failed write is about the page, everything else about the source */
-	if (status == GPA_ECORRUPT || (status == GPA_ESYS && strncmp(err->text, "cannot write", 12)))
-		err->source = (int32_t)c->source;
+	if (status)
+		return blame(c, status, err);
+	note_entry(w, &m->objects[s->object], offset);
+	return GPA_OK;
+}
+
+/* ---- a window of copies ---- */
+
+/* How many of the slots from `s` on are read together; 0 when the first goes alone. */
+static uint32_t fill_window(writer *w, const slot *s, uint32_t count)
+{
+	gpa_merge *m = w->m;
+	uint64_t bytes = 0;
+	uint32_t n = 0;
+	for (; n < count; n++) {
+		copy *c = &m->copies[s[n].chosen];
+		if (s[n].rebuild || !m->sources[c->source].idx->crcs || c->size > COPY_BUFFER - bytes)
+			break;
+		bytes += c->size;
+		w->window[n] = (pending){.slot = &s[n], .copy = c};
+		w->by_source[n] = &w->window[n];
+	}
+	return n;
+}
+
+static int compare_pending(const void *left, const void *right)
+{
+	const copy *a = (*(pending *const *)left)->copy, *b = (*(pending *const *)right)->copy;
+	if (a->source != b->source)
+		return a->source < b->source ? -1 : 1;
+	return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+/* Read the copies in the order they lie in; what lies side by side is read at once. */
+static int read_window(writer *w, uint32_t count, gpa_error *err)
+{
+	gpa_merge *m = w->m;
+	size_t at = 0;
+	qsort(w->by_source, count, sizeof(*w->by_source), compare_pending);
+	for (uint32_t i = 0, end; i < count; i = end) {
+		copy *first = w->by_source[i]->copy;
+		uint64_t upto = first->offset;
+		for (end = i; end < count && w->by_source[end]->copy->source == first->source &&
+			      w->by_source[end]->copy->offset == upto; end++) {
+			w->by_source[end]->at = at + (upto - first->offset);
+			upto += w->by_source[end]->copy->size;
+		}
+		int fd, status = source_file(&fd, m, first->source, err);
+		if (!status)
+			status = file_read(fd, m->buffer + at, upto - first->offset, first->offset, err);
+		if (status)
+			return blame(first, status, err);
+		at += upto - first->offset;
+	}
+	return GPA_OK;
+}
+
+static int write_pending(writer *w, const pending *p, gpa_error *err)
+{
+	gpa_merge *m = w->m;
+	gpa_entry entry;
+	gpa_bytes bytes = {m->buffer + p->at, p->copy->size};
+	uint64_t offset = w->out.written;
+	uint32_t crc = gpa_crc32(0, bytes);
+	if (crc != p->copy->crc)
+		return corrupt_at(err, p->copy->offset, "entry has CRC32 %08x, its idx says %08x", crc, p->copy->crc);
+	int status = entry_parse_bytes(&entry, bytes, p->copy->offset, m->hash_size, err);
+	output_crc_begin(&w->out);
+	if (!status)
+		status = write_header(w, p->slot, &entry, err);
+	if (!status)
+		status = output_write(&w->out, bytes.ptr + entry.header_size, bytes.len - entry.header_size, err);
+	if (!status)
+		note_entry(w, &m->objects[p->slot->object], offset);
+	return status;
+}
+
+static int write_window(writer *w, uint32_t count, gpa_error *err)
+{
+	int status = read_window(w, count, err);
+	for (uint32_t i = 0; !status && i < count; i++)
+		if ((status = write_pending(w, &w->window[i], err)))
+			return blame(w->window[i].copy, status, err);
 	return status;
 }
 
 static int write_page(writer *w, const page *pg, unsigned char *trailer, gpa_progress *progress, gpa_error *err)
 {
 	unsigned char header[12] = "PACK";
+	const slot *slots = w->m->slots + pg->first_slot;
 	put_be32(header + 4, 2);
 	put_be32(header + 8, pg->slot_count);
 	int status = output_write(&w->out, header, sizeof(header), err);
-	for (uint32_t i = 0; !status && i < pg->slot_count; i++) {
-		status = write_slot(w, &w->m->slots[pg->first_slot + i], err);
+	for (uint32_t i = 0, n; !status && i < pg->slot_count; i += n ? n : 1) {
+		n = fill_window(w, slots + i, pg->slot_count - i);
+		status = n ? write_window(w, n, err) : write_alone(w, slots + i, err);
 		if (progress)
-			progress->done++;
+			progress->done += n ? n : 1;
 	}
 	return status ? status : output_finish(&w->out, trailer, err);
 }
@@ -269,11 +366,15 @@ int gpa_merge_write(gpa_merge *m, uint32_t number, int pack_fd, int idx_fd, unsi
 		return status;
 	w.offsets = malloc((pg->slot_count + 1) * sizeof(*w.offsets));
 	w.entries = malloc((pg->slot_count + 1) * sizeof(*w.entries));
-	status = w.offsets && w.entries ? write_page(&w, pg, trailer, progress, err) : out_of_memory(err);
+	w.window = malloc((pg->slot_count + 1) * sizeof(*w.window));
+	w.by_source = malloc((pg->slot_count + 1) * sizeof(*w.by_source));
+	status = w.offsets && w.entries && w.window && w.by_source ? write_page(&w, pg, trailer, progress, err) : out_of_memory(err);
 	if (!status)
 		status = gpa_idx_write(idx_fd, m->options.algo, w.entries, pg->slot_count, trailer, err);
 	output_free(&w.out);
 	free(w.offsets);
 	free(w.entries);
+	free(w.window);
+	free(w.by_source);
 	return status;
 }

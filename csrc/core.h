@@ -29,14 +29,20 @@ typedef struct output {
 	int fd;
 	hasher hash;
 	uint64_t written;	/* bytes so far, those still in the buffer included */
-	uint32_t crc;		/* CRC32 since output_crc_begin() */
+	uint32_t crc;		/* CRC32 since output_crc_begin(), for the entries of a pack */
+	int with_crc;
 	size_t used;
 	unsigned char *buffer;
 } output;
 
 int output_open(output *out, int fd, int algo, gpa_error *err);
 int output_write(output *out, const void *data, size_t len, gpa_error *err);
-static inline void output_crc_begin(output *out) { out->crc = 0; }
+static inline void output_crc_begin(output *out)
+{
+	out->crc = 0;
+	out->with_crc = 1;
+}
+
 /* Flush, write the hash of everything as the trailer, and copy it to `trailer`. */
 int output_finish(output *out, unsigned char *trailer, gpa_error *err);
 void output_free(output *out);

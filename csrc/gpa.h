@@ -208,9 +208,10 @@ int gpa_midx_verify(gpa_report *report, const gpa_midx *midx, const gpa_idx *con
 /*
  * The proof that expire needs: every object of `doomed` has a winner in a pack i with live[i] != NULL, and that idx
  * holds it at that offset. GPA_ENOTFOUND, with the first unproved object in err->text, when one has not.
- * needed[pack_count], when given, gets 1 for each winner's pack; then live may be NULL and only the winners are found.
+ * winners[i] (pack_count of them, zeroed to begin with) becomes 1 for each pack that wins an object of `doomed`; all
+ * of them also when the only thing missing is that some live[i] is NULL.
  */
-int gpa_midx_prove(unsigned char *needed, const gpa_midx *midx, const gpa_idx *doomed, const gpa_idx *const *live,
+int gpa_midx_prove(unsigned char *winners, const gpa_midx *midx, const gpa_idx *doomed, const gpa_idx *const *live,
 		   gpa_error *err);
 
 /* ---- midx_write.c ---- */
@@ -227,7 +228,7 @@ typedef struct gpa_midx_source {
  * Merge the entries of `old` (may be NULL; ranked `old_rank`; those of packs that no source names are dropped) and of
  * each source's idx, and write the index to `fd`. Linear in what does not change; what is new is sorted first.
  * `trailer` gets the hash that names the index. GPA_ECORRUPT with err->source when an idx is not in order.
- * Memory: 28 bytes an object (40 with SHA-256), and 32 bytes for each entry outside the largest run.
+ * Memory: 8 bytes an object, and up to 48 for each entry outside the largest sorted sequence.
  */
 int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, const gpa_midx_source *sources,
 		   uint32_t source_count, unsigned char *trailer, uint32_t *object_count, gpa_error *err);

@@ -83,7 +83,7 @@ struct gpa_merge {
 	unsigned char *buffer;	/* COPY_BUFFER bytes */
 };
 
-#define COPY_BUFFER (256 * 1024)
+#define COPY_BUFFER (1024 * 1024)
 
 static inline uint32_t copies_begin(const gpa_merge *m, uint32_t object)
 {

@@ -326,9 +326,10 @@ static int unproved(gpa_error *err, const unsigned char *oid, uint32_t hash_size
 	return fail_at(err, GPA_ENOTFOUND, GPA_NO_OFFSET, "object %s %s", hex, why);
 }
 
-int gpa_midx_prove(unsigned char *needed, const gpa_midx *midx, const gpa_idx *doomed, const gpa_idx *const *live,
+int gpa_midx_prove(unsigned char *winners, const gpa_midx *midx, const gpa_idx *doomed, const gpa_idx *const *live,
 		   gpa_error *err)
 {
+	int result = GPA_OK;
 	for (uint32_t i = 0; i < doomed->object_count; i++) {
 		const unsigned char *oid = gpa_idx_oid(doomed, i);
 		uint32_t at, pack, pos;
@@ -338,12 +339,12 @@ int gpa_midx_prove(unsigned char *needed, const gpa_midx *midx, const gpa_idx *d
 		int status = gpa_midx_entry(&pack, &offset, midx, at, err);
 		if (status)
 			return status;
-		if (needed)
-			needed[pack] = 1;
-		if (!live)
+		winners[pack] = 1;
+		if (!live[pack]) {
+			if (!result)
+				result = unproved(err, oid, midx->hash_size, "has its winner in a pack that does not stay");
 			continue;
-		if (!live[pack])
-			return unproved(err, oid, midx->hash_size, "has its winner in a pack that does not stay");
+		}
 		if (gpa_idx_find(&pos, live[pack], oid))
 			return unproved(err, oid, midx->hash_size, "is not in the pack that the index names");
 		if ((status = gpa_idx_offset(&there, live[pack], pos, err)))
@@ -351,5 +352,5 @@ int gpa_midx_prove(unsigned char *needed, const gpa_midx *midx, const gpa_idx *d
 		if (there != offset)
 			return unproved(err, oid, midx->hash_size, "is not where the index says");
 	}
-	return GPA_OK;
+	return result;
 }

@@ -2,8 +2,8 @@
  * Writing the combined index: byte for byte as git multi-pack-index write does when the winners are the same.
  *
  * All entries but those of the largest sorted run (the old index, or the largest idx) are sorted together; then the two
- * runs are merged, and what lies between two new entries is copied in bulk. So one more small pack costs a copy and two
- * hashes of the file, and three hundred packs beside a large one cost hardly more.
+ * sequences are merged, and what lies between two new entries is copied in bulk. So one more small pack costs a copy and
+ * two hashes of the file, and three hundred packs beside a large one cost hardly more.
  */
 #include "core.h"
 
@@ -18,7 +18,7 @@ struct winner {
 	uint64_t offset;
 };
 
-/* The sorted run that is merged with everything else: either the old index or one idx. */
+/* The sorted sequence that is merged with everything else: either the old index or one idx. */
 struct base_run {
 	const gpa_midx *midx;
 	const gpa_idx *idx;
@@ -27,6 +27,13 @@ struct base_run {
 	uint32_t count;
 	uint32_t stride;
 	const unsigned char *oids;
+};
+
+/* Oids to be written one after the other, `stride` bytes apart. */
+struct run {
+	const unsigned char *oids;
+	uint32_t count;
+	uint32_t stride;
 };
 
 struct build {
@@ -38,9 +45,11 @@ struct build {
 	struct base_run base;
 	oid_ref *refs;		/* entries of all other sources, sorted */
 	size_t ref_count;
-	/* the result */
-	unsigned char *oids;
+	/* the result: oids stay where they are, as runs of neighbours in the base or in one idx */
+	struct run *runs;
+	uint32_t run_count, run_room;
 	unsigned char *offsets;	/* as in OOFF; with large ones by number into `large` */
+	uint32_t first_bytes[256];
 	uint64_t *large;
 	uint32_t large_count, large_room;
 	int any_above_32;
@@ -134,6 +143,26 @@ static int add_large(struct build *b, uint64_t offset, uint32_t *row, gpa_error 
 	return GPA_OK;
 }
 
+/* Append `count` oids; the last run grows when they follow it in memory. */
+static int add_run(struct build *b, const unsigned char *oids, uint32_t count, uint32_t stride, gpa_error *err)
+{
+	struct run *last = b->run_count ? &b->runs[b->run_count - 1] : NULL;
+	if (last && last->stride == stride && last->oids + (size_t)last->count * stride == oids) {
+		last->count += count;
+		return GPA_OK;
+	}
+	if (b->run_count == b->run_room) {
+		uint32_t room = b->run_room ? 2 * b->run_room : 256;
+		struct run *runs = realloc(b->runs, room * sizeof(*runs));
+		if (!runs)
+			return out_of_memory(err);
+		b->runs = runs;
+		b->run_room = room;
+	}
+	b->runs[b->run_count++] = (struct run){oids, count, stride};
+	return GPA_OK;
+}
+
 static int emit(struct build *b, const unsigned char *oid, struct winner winner, gpa_error *err)
 {
 	unsigned char *slot = b->offsets + 8 * (size_t)b->count;
@@ -145,11 +174,11 @@ static int emit(struct build *b, const unsigned char *oid, struct winner winner,
 			return status;
 		row |= LARGE_FLAG;
 	}
-	memcpy(b->oids + (size_t)b->count * b->hash_size, oid, b->hash_size);
 	put_be32(slot, winner.pack);
 	put_be32(slot + 4, row);
+	b->first_bytes[oid[0]]++;
 	b->count++;
-	return GPA_OK;
+	return add_run(b, oid, 1, b->hash_size, err);
 }
 
 /* The base's entry at `pos`; NO_PACK as its pack when that pack is not in the new index. */
@@ -166,23 +195,60 @@ static int base_winner(struct winner *out, const struct build *b, uint32_t pos, 
 	return status;
 }
 
+/* The order is checked as entries are copied, for no other pass reads these oids. */
+static int in_order(const struct build *b, const unsigned char *oid)
+{
+	uint64_t before = be64(oid - b->base.stride), here = be64(oid);
+	return before < here || (before == here && memcmp(oid - b->base.stride, oid, b->hash_size) < 0);
+}
+
+/*
+ * The common case of copy_base(): entries of the old index whose packs stay and whose offsets are small. Only pack
+ * numbers change. Returns the first position that is not of that kind.
+ */
+static uint32_t copy_small(struct build *b, uint32_t from, uint32_t to)
+{
+	const unsigned char *oid = b->base.oids + (size_t)from * b->base.stride;
+	const unsigned char *entry = b->old->offsets + 8 * (size_t)from;
+	unsigned char *slot = b->offsets + 8 * (size_t)b->count;
+	for (; from < to; from++, oid += b->base.stride, entry += 8, slot += 8) {
+		uint32_t pack = be32(entry), offset = be32(entry + 4);
+		if (pack >= b->old->pack_count || b->new_id[pack] == NO_PACK || (offset & LARGE_FLAG) ||
+		    (from && !in_order(b, oid)))
+			break;
+		put_be32(slot, b->new_id[pack]);
+		put_be32(slot + 4, offset);
+		b->first_bytes[oid[0]]++;
+	}
+	return from;
+}
+
 /* Copy the base's entries [from, to) that no other source has. */
 static int copy_base(struct build *b, uint32_t from, uint32_t to, gpa_error *err)
 {
-	const unsigned char *oid = b->base.oids + (size_t)from * b->base.stride;
-	for (uint32_t pos = from; pos < to; pos++, oid += b->base.stride) {
+	while (from < to) {
+		if (b->base.midx) {
+			uint32_t upto = copy_small(b, from, to);
+			int status = upto > from ? add_run(b, b->base.oids + (size_t)from * b->base.stride, upto - from,
+							   b->base.stride, err) : GPA_OK;
+			b->count += upto - from;
+			from = upto;
+			if (status || from == to)
+				return status;
+		}
+		const unsigned char *oid = b->base.oids + (size_t)from * b->base.stride;
 		struct winner winner;
-		/* the order is checked as it is copied: no other pass reads these oids */
-		if (pos && memcmp(oid - b->base.stride, oid, b->hash_size) >= 0) {
-			corrupt(err, "oid %u is out of order", pos);
+		if (from && !in_order(b, oid)) {
+			corrupt(err, "oid %u is out of order", from);
 			err->source = b->base.idx ? (int32_t)b->base.source : -1;
 			return GPA_ECORRUPT;
 		}
-		int status = base_winner(&winner, b, pos, err);
+		int status = base_winner(&winner, b, from, err);
 		if (!status && winner.pack != NO_PACK)
 			status = emit(b, oid, winner, err);
 		if (status)
 			return status;
+		from++;
 	}
 	return GPA_OK;
 }
@@ -269,12 +335,25 @@ static int write_names(output *out, const struct build *b, size_t padding, gpa_e
 static int write_fanout(output *out, const struct build *b, gpa_error *err)
 {
 	unsigned char fanout[FANOUT_SIZE];
-	uint32_t counts[256] = {0}, sum = 0;
-	for (uint32_t i = 0; i < b->count; i++)
-		counts[b->oids[(size_t)i * b->hash_size]]++;
+	uint32_t sum = 0;
 	for (unsigned first = 0; first < 256; first++)
-		put_be32(fanout + 4 * first, sum += counts[first]);
+		put_be32(fanout + 4 * first, sum += b->first_bytes[first]);
 	return output_write(out, fanout, sizeof(fanout), err);
+}
+
+static int write_oids(output *out, const struct build *b, gpa_error *err)
+{
+	int status = GPA_OK;
+	for (uint32_t i = 0; !status && i < b->run_count; i++) {
+		const struct run *run = &b->runs[i];
+		if (run->stride == b->hash_size) {
+			status = output_write(out, run->oids, (size_t)run->count * b->hash_size, err);
+			continue;
+		}
+		for (uint32_t n = 0; !status && n < run->count; n++)	/* idx v1: an offset stands before each oid */
+			status = output_write(out, run->oids + (size_t)n * run->stride, b->hash_size, err);
+	}
+	return status;
 }
 
 static int write_large(output *out, const struct build *b, gpa_error *err)
@@ -321,7 +400,7 @@ static int write_file(int fd, int algo, const struct build *b, unsigned char *tr
 		return status;
 	if (!(status = write_head(&out, algo, b, sizes, b->large_count ? 5 : 4, err)) &&
 	    !(status = write_names(&out, b, padding, err)) && !(status = write_fanout(&out, b, err)) &&
-	    !(status = output_write(&out, b->oids, sizes[2], err)) &&
+	    !(status = write_oids(&out, b, err)) &&
 	    !(status = output_write(&out, b->offsets, sizes[3], err)) && !(status = write_large(&out, b, err)))
 		status = output_finish(&out, trailer, err);
 	output_free(&out);
@@ -340,9 +419,8 @@ int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, con
 	}
 	if (!status) {
 		size_t most = b.ref_count + b.base.count;
-		b.oids = malloc(most ? most * b.hash_size : 1);
 		b.offsets = malloc(most ? most * 8 : 1);
-		status = b.oids && b.offsets ? merge_runs(&b, err) : out_of_memory(err);
+		status = b.offsets ? merge_runs(&b, err) : out_of_memory(err);
 	}
 	if (!status) {
 		if (!b.any_above_32)
@@ -352,7 +430,7 @@ int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, con
 	}
 	free(b.new_id);
 	free(b.refs);
-	free(b.oids);
+	free(b.runs);
 	free(b.offsets);
 	free(b.large);
 	return status;

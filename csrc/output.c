@@ -46,7 +46,8 @@ static int flush(output *out, gpa_error *err)
 int output_write(output *out, const void *data, size_t len, gpa_error *err)
 {
 	int status;
-	out->crc = gpa_crc32(out->crc, (gpa_bytes){data, len});
+	if (out->with_crc)
+		out->crc = gpa_crc32(out->crc, (gpa_bytes){data, len});
 	out->written += len;
 	if (len > OUTPUT_BUFFER - out->used) {
 		if ((status = flush(out, err)))

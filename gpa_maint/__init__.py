@@ -3,9 +3,9 @@
 The public names; each is loaded when it is first asked for, so that importing the package costs next to nothing.
 """
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # the typing module itself would cost more than all the rest of `git gpa --version`
 
 if TYPE_CHECKING:
     from .commands import expire as expire
@@ -27,9 +27,10 @@ _HOMES = {
 __all__ = ["GpaError", "__version__", "expire", "repack", "survey", "verify", "write"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    found: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return found

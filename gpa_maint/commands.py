@@ -97,8 +97,9 @@ def _write_index(
     pages: Collection[str] = (),
     merged: Collection[str] = (),
     force: bool = False,
+    checked: str | None = None,
 ) -> WriteResult:
-    """Look, plan and publish an index until nothing changes meanwhile."""
+    """Look, plan and publish an index until nothing changes meanwhile. `checked`: see publish_index()."""
     ignore_old = False
     notes: tuple[str, ...] = ()
     for may_repeat in _again(ATTEMPTS):
@@ -120,7 +121,7 @@ def _write_index(
         if plan.is_empty:
             return _untouched(inventory, plan)
         try:
-            result = publish_index(objdir, space, plan, now=_now())
+            result = publish_index(objdir, space, plan, now=_now(), checked=checked)
         except UnsoundIndex as error:
             ignore_old, notes = True, (*notes, str(error))
         except StalePlan:
@@ -295,7 +296,7 @@ def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan) -> 
         proved = prove_doomed(objdir, plan)
         if not proved.doomed:
             return _expired(plan, (), 0, kept_back=proved.kept_back)
-        index = _write_index(objdir, space, without=proved.doomed, force=True)
+        index = _write_index(objdir, space, without=proved.doomed, force=True, checked=plan.based_on)
         if not index.written:  # only empty packs were there
             fs.remove_index(objdir)
         deleted, freed = delete_packs(objdir, proved)

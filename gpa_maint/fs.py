@@ -346,15 +346,17 @@ def _same_content(one: str, other: str) -> bool:
 
 
 def unlink_pack(objdir: ObjectDir, name: str) -> None:
-    """I4: the .idx first, so that nobody sees a pack whose .pack is gone; a crash in between leaves a harmless .pack."""
-    for suffix in (".idx", ".pack", ".rev", ".bitmap", ".mtimes"):
-        unlink(os.path.join(objdir.pack_dir, name + suffix))
+    """I4: the .idx first, so that nobody sees a pack without its .pack; a crash in between leaves a harmless .pack."""
+    for suffix in (".idx", ".pack", ".rev", ".bitmap"):
+        path = os.path.join(objdir.pack_dir, name + suffix)
+        if suffix in (".idx", ".pack") or os.path.lexists(path):
+            unlink(path)
 
 
 def raise_mtime(path: str, floor_ns: int) -> None:
     """I9: set the file's mtime forward to `floor_ns` when it is older."""
-    with _named("utime", path):
-        if os.stat(path).st_mtime_ns < floor_ns:
+    if os.stat(path).st_mtime_ns < floor_ns:
+        with _named("utime", path):
             os.utime(path, ns=(floor_ns, floor_ns))
 
 

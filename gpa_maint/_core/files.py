@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from ..errors import Corrupt
+from ..errors import Corrupt, ObjectMissing
 from ._gpa import ffi, lib
 from .status import check, new_error
 
@@ -247,22 +247,46 @@ def write_midx(
     return bytes(ffi.buffer(trailer, hash_size(object_format))).hex(), int(count[0])
 
 
-def winners_of(midx: Midx, doomed: Any, path: str) -> list[int]:
-    """Numbers of the packs that win the objects of the idx `doomed`. ObjectMissing when the index lacks one."""
-    needed = ffi.new("unsigned char[]", max(1, midx.pointer.pack_count))
-    err = new_error()
-    check(lib.gpa_midx_prove(needed, midx.pointer, doomed, ffi.NULL, err), err, path)
-    return [number for number, flag in enumerate(ffi.buffer(needed)) if flag != b"\0"]
+class Proof:
+    """I7: that every object of a doomed pack is in a pack that stays; these are told to it as they are opened."""
+
+    def __init__(self, midx: Midx) -> None:
+        self._midx = midx
+        self._pack_count = int(midx.pointer.pack_count)
+        self._live = ffi.new("gpa_idx *[]", max(1, self._pack_count))
+
+    def add_live(self, number: int, idx: Any) -> None:
+        """Pack `number` of the index stays, and this is its idx."""
+        self._live[number] = idx
+
+    def is_live(self, number: int) -> bool:
+        return bool(self._live[number] != ffi.NULL)
+
+    def winners(self, doomed: Any, path: str) -> tuple[list[int], ObjectMissing | None]:
+        """The packs that win an object of `doomed`; and, while some of them are not live, what is not proved yet.
+
+        Raises ObjectMissing when the index has no winner for an object, or one that is not there.
+        """
+        flags = ffi.new("unsigned char[]", max(1, self._pack_count))
+        err = new_error()
+        status = lib.gpa_midx_prove(flags, self._midx.pointer, doomed, self._live, err)
+        winners = _places_of_ones(bytes(ffi.buffer(flags)))
+        try:
+            check(status, err, path)
+        except ObjectMissing as missing:
+            if all(self.is_live(number) for number in winners):
+                raise
+            return winners, missing
+        return winners, None
 
 
-def prove_present(midx: Midx, doomed: Any, live: Sequence[Any], path: str) -> None:
-    """I7: every object of `doomed` is in live[i] where the index says (live[i] is None for a pack that does not stay).
-
-    ObjectMissing with the first object that is not proved.
-    """
-    array = ffi.new("gpa_idx *[]", [ffi.NULL if idx is None else idx for idx in live] or 1)
-    err = new_error()
-    check(lib.gpa_midx_prove(ffi.NULL, midx.pointer, doomed, array, err), err, path)
+def _places_of_ones(flags: bytes) -> list[int]:
+    places = []
+    at = flags.find(1)
+    while at >= 0:
+        places.append(at)
+        at = flags.find(1, at + 1)
+    return places
 
 
 # ---- verifying ----

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from .. import fs
-from .._core.files import IdxFiles, Midx, match_pack, open_midx, prove_present, winners_of
+from .._core.files import IdxFiles, Midx, Proof, match_pack, open_midx
 from ..errors import Corrupt, ObjectMissing, Refused, StalePlan, SystemFailed, Unsupported
 from ..git import ObjectDir
 from ..model import ExpirePlan, Step
@@ -43,41 +43,38 @@ def prove_doomed(objdir: ObjectDir, plan: ExpirePlan) -> Proved:
         raise StalePlan("the combined index changed after planning")
     with midx, ExitStack() as stack:
         midx.check_trailer()
-        names = midx.pack_names()
-        doomed = [pack.name for pack in plan.doomed]
-        idx_files = _open_doomed(objdir, stack, doomed, kept_back)
-        live = _Live(objdir, stack, names, set(doomed))
-        moves = read_state(objdir).moves
-        for name, idx_file in idx_files.items():
+        idx_files = _open_doomed(objdir, stack, plan, kept_back)
+        prover = _Prover(objdir, stack, midx, {pack.name for pack in plan.doomed})
+        for name, files in idx_files.items():
             try:
-                winners = [names[number] for number in winners_of(midx, idx_file[name], name)]
-                _prove(objdir, midx, name, idx_file[name], winners, live)
-                for move in moves:
-                    if name in move.named and move.to in winners and name != move.to:
-                        raise ObjectMissing(
-                            f"'{move.to}' was preferred, and open readers may not find its objects there"
-                        )
+                takers[name] = prover.prove(name, files[name])
             except (ObjectMissing, Corrupt, SystemFailed, Unsupported) as error:
                 kept_back.append(Step(pack=name, action="leave", reason=str(error)))
-            else:
-                takers[name] = tuple(winners)
     return Proved(doomed=tuple(takers), takers=takers, kept_back=tuple(kept_back))
 
 
-def _open_doomed(objdir: ObjectDir, stack: ExitStack, doomed: list[str], kept_back: list[Step]) -> dict[str, IdxFiles]:
+def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_back: list[Step]) -> dict[str, IdxFiles]:
     """The idx of each doomed page; one that is protected now, or cannot be read, is held back."""
+    names = []
+    for pack in plan.doomed:
+        reason = protection(objdir, pack.name)
+        if reason:
+            kept_back.append(Step(pack=pack.name, action="leave", reason=reason))
+        else:
+            names.append(pack.name)
+    try:
+        together = stack.enter_context(IdxFiles(objdir.pack_dir, names, objdir.object_format))
+        return dict.fromkeys(names, together)
+    except FileNotFoundError as error:
+        raise StalePlan(f"a superseded page went away: {error}") from error
+    except (Corrupt, SystemFailed, Unsupported):
+        pass  # one of them cannot be read: find out which
     opened: dict[str, IdxFiles] = {}
-    for name in doomed:
-        reason = protection(objdir, name)
-        if not reason:
-            try:
-                opened[name] = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
-                continue
-            except FileNotFoundError as error:
-                raise StalePlan(f"pack '{name}' went away") from error
-            except (Corrupt, SystemFailed, Unsupported) as error:
-                reason = str(error)
-        kept_back.append(Step(pack=name, action="leave", reason=reason))
+    for name in names:
+        try:
+            opened[name] = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
+        except (Corrupt, SystemFailed, Unsupported) as error:
+            kept_back.append(Step(pack=name, action="leave", reason=str(error)))
     return opened
 
 
@@ -89,30 +86,40 @@ def protection(objdir: ObjectDir, name: str) -> str:
     return ""
 
 
-class _Live:
-    """The packs that stay, opened and matched with their idx when a proof first needs them."""
+class _Prover:
+    """Proves doomed pages one after the other, opening each pack that stays when a proof first needs it."""
 
-    def __init__(self, objdir: ObjectDir, stack: ExitStack, names: tuple[str, ...], doomed: set[str]) -> None:
-        self.names = names
-        self.idx: list[Any] = [None] * len(names)
+    def __init__(self, objdir: ObjectDir, stack: ExitStack, midx: Midx, doomed: set[str]) -> None:
         self._objdir = objdir
         self._stack = stack
         self._doomed = doomed
-        self._place = {name: place for place, name in enumerate(names)}
+        self._names = midx.pack_names()
+        self._proof = Proof(midx)
+        self._moves = read_state(objdir).moves
 
-    def need(self, name: str) -> None:
-        place = self._place[name]
-        if self.idx[place] is not None or name in self._doomed:
-            return
+    def prove(self, name: str, idx: Any) -> tuple[str, ...]:
+        """The packs that hold this page's objects. ObjectMissing when it must stay."""
+        path = os.path.join(self._objdir.pack_dir, name + ".idx")
+        while True:
+            winners, missing = self._proof.winners(idx, path)
+            if missing is None:
+                break
+            unopened = [number for number in winners if not self._proof.is_live(number)]
+            if any(self._names[number] in self._doomed for number in unopened):
+                raise missing
+            for number in unopened:
+                self._open_live(number)
+        takers = tuple(self._names[number] for number in winners)
+        for move in self._moves:
+            if name in move.named and move.to in takers:
+                raise ObjectMissing(f"'{move.to}' was preferred, and open readers may not find its objects there")
+        return takers
+
+    def _open_live(self, number: int) -> None:
+        name = self._names[number]
         files = self._stack.enter_context(IdxFiles(self._objdir.pack_dir, [name], self._objdir.object_format))
         match_pack(os.path.join(self._objdir.pack_dir, name + ".pack"), files[name])
-        self.idx[place] = files[name]
-
-
-def _prove(objdir: ObjectDir, midx: Midx, name: str, idx: Any, winners: list[str], live: _Live) -> None:
-    for winner in winners:
-        live.need(winner)
-    prove_present(midx, idx, live.idx, os.path.join(objdir.pack_dir, name + ".idx"))
+        self._proof.add_live(number, files[name])
 
 
 def delete_packs(objdir: ObjectDir, proved: Proved) -> tuple[tuple[str, ...], int]:
@@ -124,11 +131,10 @@ def delete_packs(objdir: ObjectDir, proved: Proved) -> tuple[tuple[str, ...], in
     deleted: list[str] = []
     freed = 0
     for name in proved.doomed:
-        path = os.path.join(objdir.pack_dir, name + ".pack")
         if protection(objdir, name):
             continue
         try:
-            stat = os.stat(path)
+            stat = os.stat(os.path.join(objdir.pack_dir, name + ".pack"))
             for taker in proved.takers[name]:
                 fs.raise_mtime(os.path.join(objdir.pack_dir, taker + ".pack"), stat.st_mtime_ns)
         except FileNotFoundError:  # somebody else's repack took it, or the proof with it

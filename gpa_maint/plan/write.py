@@ -30,6 +30,7 @@ def plan_write(
     same packs are named.
     """
     old = None if ignore_old else inventory.midx
+    without, pages, merged = frozenset(without), frozenset(pages), frozenset(merged)
     packs = [pack for pack in inventory.packs if pack.name not in without and (only is None or pack.name in only)]
     warnings = _warnings(inventory, only)
     based_on = inventory.midx.trailer if inventory.midx else None
@@ -47,9 +48,9 @@ def plan_write(
             reason=f"the index names {'the only pack' if count == 1 else f'all {count} packs'} already",
         )
     # Objects whose winner goes away are looked for in every pack that stays.
+    staying = {pack.name for pack in packs}
     lost_winners = old is not None and any(
-        refs and name not in {pack.name for pack in packs}
-        for name, refs in zip(old.pack_names, old.referenced, strict=True)
+        refs and name not in staying for name, refs in zip(old.pack_names, old.referenced, strict=True)
     )
     sources, old_rank = _rank(packs, named, chosen, pages, merged, fill=lost_winners)
     return IndexPlan(
