@@ -175,7 +175,7 @@ def _write_bitmap(
     args = ["multi-pack-index", f"--object-dir={objdir.objects}", "write", "--bitmap"]
     chosen = preferred or _sole_winner(take_inventory(objdir))
     if chosen:
-        args.append(f"--preferred-pack={chosen}")
+        args.append(f"--preferred-pack={chosen.removesuffix('.idx').removesuffix('.pack')}.pack")
     if refs_snapshot:
         args.append(f"--refs-snapshot={refs_snapshot}")
     stdin = None

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from .errors import Corrupt, Locked, SystemFailed
 from .git import ObjectDir
@@ -39,8 +39,12 @@ def _named(operation: str, path: str) -> Iterator[None]:
     except (FileNotFoundError, FileExistsError, SystemFailed):
         raise
     except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise SystemFailed(f"cannot {operation} '{path}': {reason}", path=path, errno=error.errno or 0) from None
+        raise _failed(operation, path, error) from None
+
+
+def _failed(operation: str, path: str, error: OSError) -> SystemFailed:
+    number = error.errno or 0
+    return SystemFailed(f"cannot {operation} '{path}': {os.strerror(number)}", path=path, errno=number)
 
 
 def fsync_file(fd: int, path: str) -> None:
@@ -60,11 +64,13 @@ def fsync_dir(path: str) -> None:
 
 def unlink(path: str) -> bool:
     """Remove a name; False when it was gone already."""
+    _step("unlink", path)
     try:
-        with _named("unlink", path):
-            os.unlink(path)
+        os.unlink(path)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise _failed("unlink", path, error) from None
     return True
 
 
@@ -345,19 +351,26 @@ def _same_content(one: str, other: str) -> bool:
                 return True
 
 
-def unlink_pack(objdir: ObjectDir, name: str) -> None:
-    """I4: the .idx first, so that nobody sees a pack without its .pack; a crash in between leaves a harmless .pack."""
-    for suffix in (".idx", ".pack", ".rev", ".bitmap"):
-        path = os.path.join(objdir.pack_dir, name + suffix)
-        if suffix in (".idx", ".pack") or os.path.lexists(path):
-            unlink(path)
+def unlink_pack(objdir: ObjectDir, name: str, there: Container[str]) -> None:
+    """I4: the .idx first, so that nobody sees a pack without its .pack; a crash in between leaves a harmless .pack.
+
+    `there`: names seen in the directory, which say whether files other than these two are to be removed too.
+    """
+    unlink(objdir.pack_path(name, ".idx"))
+    unlink(objdir.pack_path(name))
+    for suffix in (".rev", ".bitmap"):
+        if name + suffix in there:
+            unlink(objdir.pack_path(name, suffix))
 
 
-def raise_mtime(path: str, floor_ns: int) -> None:
-    """I9: set the file's mtime forward to `floor_ns` when it is older."""
-    if os.stat(path).st_mtime_ns < floor_ns:
-        with _named("utime", path):
-            os.utime(path, ns=(floor_ns, floor_ns))
+def raise_mtime(path: str, floor_ns: int) -> int:
+    """I9: set the file's mtime forward to `floor_ns` when it is older; gives what it is then."""
+    mtime = os.stat(path).st_mtime_ns
+    if mtime >= floor_ns:
+        return mtime
+    with _named("utime", path):
+        os.utime(path, ns=(floor_ns, floor_ns))
+    return floor_ns
 
 
 # ---- the index ----

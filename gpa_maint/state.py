@@ -51,4 +51,4 @@ def write_state(objdir: ObjectDir, space: fs.Workspace, state: State) -> None:
 
     moves = [{"to": move.to, "named": sorted(move.named)} for move in state.moves]
     body = {"version": 1, "superseded": state.superseded, "moves": moves}
-    fs.replace_file(objdir, space, state_path(objdir), json.dumps(body, indent=1).encode() + b"\n")
+    fs.replace_file(objdir, space, state_path(objdir), json.dumps(body).encode() + b"\n")

@@ -90,7 +90,7 @@ def _packs(
         try:
             if name not in by_suffix["pack"]:
                 raise FileNotFoundError
-            found.append((name, os.stat(os.path.join(objdir.pack_dir, name + ".pack"))))
+            found.append((name, os.stat(objdir.pack_path(name))))
         except FileNotFoundError:  # not there yet, or gone since the listing
             without_pack.append(name)
     names = [name for name, _ in found]

@@ -61,7 +61,7 @@ def _load(objdir: ObjectDir, stack: ExitStack, name: str) -> Any:
     """The idx of a pack that is there with it, or None."""
     try:
         files = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
-        match_pack(os.path.join(objdir.pack_dir, name + ".pack"), files[name])
+        match_pack(objdir.pack_path(name), files[name])
     except (GpaError, OSError):  # whatever it is: git says "failed to load pack", and so do we
         return None
     return files[name]
@@ -88,7 +88,7 @@ def _verify_packs(objdir: ObjectDir, threads: int, report: Report | None) -> tup
 
 def _check_one(objdir: ObjectDir, name: str, threads: int, progress: Progress) -> list[str]:
     with IdxFiles(objdir.pack_dir, [name], objdir.object_format) as files:
-        lines = check_pack(os.path.join(objdir.pack_dir, name + ".pack"), files[name], threads, progress)
+        lines = check_pack(objdir.pack_path(name), files[name], threads, progress)
     return [f"'{name}.pack': {line}" for line in lines]
 
 

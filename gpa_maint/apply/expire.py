@@ -8,6 +8,7 @@ plan.
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -56,8 +57,9 @@ def prove_doomed(objdir: ObjectDir, plan: ExpirePlan) -> Proved:
 def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_back: list[Step]) -> dict[str, IdxFiles]:
     """The idx of each doomed page; one that is protected now, or cannot be read, is held back."""
     names = []
+    there = set(os.listdir(objdir.pack_dir))
     for pack in plan.doomed:
-        reason = protection(objdir, pack.name)
+        reason = protection(there, pack.name)
         if reason:
             kept_back.append(Step(pack=pack.name, action="leave", reason=reason))
         else:
@@ -78,10 +80,10 @@ def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_bac
     return opened
 
 
-def protection(objdir: ObjectDir, name: str) -> str:
-    """Why this pack must stay, by the files beside it now; empty when nothing protects it."""
+def protection(there: Container[str], name: str) -> str:
+    """Why this pack must stay, by the files that are beside it now; empty when nothing protects it."""
     for suffix in PROTECTING:
-        if os.path.lexists(os.path.join(objdir.pack_dir, name + suffix)):
+        if name + suffix in there:
             return f"protected by its {suffix} file"
     return ""
 
@@ -99,7 +101,7 @@ class _Prover:
 
     def prove(self, name: str, idx: Any) -> tuple[str, ...]:
         """The packs that hold this page's objects. ObjectMissing when it must stay."""
-        path = os.path.join(self._objdir.pack_dir, name + ".idx")
+        path = self._objdir.pack_path(name, ".idx")
         while True:
             winners, missing = self._proof.winners(idx, path)
             if missing is None:
@@ -118,7 +120,7 @@ class _Prover:
     def _open_live(self, number: int) -> None:
         name = self._names[number]
         files = self._stack.enter_context(IdxFiles(self._objdir.pack_dir, [name], self._objdir.object_format))
-        match_pack(os.path.join(self._objdir.pack_dir, name + ".pack"), files[name])
+        match_pack(self._objdir.pack_path(name), files[name])
         self._proof.add_live(number, files[name])
 
 
@@ -130,16 +132,20 @@ def delete_packs(objdir: ObjectDir, proved: Proved) -> tuple[tuple[str, ...], in
     """
     deleted: list[str] = []
     freed = 0
+    mtimes: dict[str, int] = {}
+    there = set(os.listdir(objdir.pack_dir))
     for name in proved.doomed:
-        if protection(objdir, name):
+        # receive-pack makes the .keep before anything else of a pack it brings again; this is the last look at it
+        if protection(there, name) or os.path.lexists(objdir.pack_path(name, ".keep")):
             continue
         try:
-            stat = os.stat(os.path.join(objdir.pack_dir, name + ".pack"))
+            stat = os.stat(objdir.pack_path(name))
             for taker in proved.takers[name]:
-                fs.raise_mtime(os.path.join(objdir.pack_dir, taker + ".pack"), stat.st_mtime_ns)
+                if mtimes.get(taker, 0) < stat.st_mtime_ns:
+                    mtimes[taker] = fs.raise_mtime(objdir.pack_path(taker), stat.st_mtime_ns)
         except FileNotFoundError:  # somebody else's repack took it, or the proof with it
             continue
-        fs.unlink_pack(objdir, name)
+        fs.unlink_pack(objdir, name, there)
         deleted.append(name)
         freed += stat.st_size
     fs.fsync_dir(objdir.pack_dir)

@@ -56,7 +56,7 @@ def write_pages(objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report
             raise StalePlan(f"a pack to be merged went away: {error}") from error
         stats, pages, left_out = _write_all(space, merge, midx, set(names), report)
         named = set(midx.pack_names()) if midx else set()
-        if _repeats(objdir, pages, named):
+        if _repeats(pages, named):
             _drop(pages)
             stats, pages, left_out = _write_all(space, merge, midx, set(names), report, reverse=True)
     published = _publish(objdir, pages, named, names)
@@ -146,7 +146,7 @@ def _drop(pages: list[_Page]) -> None:
         fs.unlink(page.idx.path)
 
 
-def _repeats(objdir: ObjectDir, pages: list[_Page], named: set[str]) -> bool:
+def _repeats(pages: list[_Page], named: set[str]) -> bool:
     """Does a page come out as a pack that the index names already? Winners must not move to it (I6)."""
     return any(page.name in named for page in pages)
 
@@ -171,7 +171,7 @@ def _newest_mtime(objdir: ObjectDir, names: list[str]) -> int:
     """One nanosecond after the youngest source: later than all of them even when their clock was ahead of ours."""
     newest = 0
     for name in names:
-        path = os.path.join(objdir.pack_dir, name + ".pack")
+        path = objdir.pack_path(name)
         try:
             newest = max(newest, os.stat(path).st_mtime_ns + 1)
         except FileNotFoundError as error:

@@ -81,7 +81,10 @@ def _manual_pages() -> list[str]:
 
 
 def _run(verb: str, options: list[str]) -> int:
+    import gc
     from importlib import import_module
+
+    gc.disable()  # a command ends before its garbage matters; looking for it costs more
 
     from gpa_maint.errors import GpaError
 
