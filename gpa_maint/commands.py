@@ -15,7 +15,7 @@ from . import fs
 from .apply.expire import delete_packs, prove_doomed
 from .apply.repack import Report, write_pages
 from .apply.write import UnsoundIndex, publish_index, record_superseded
-from .errors import GpaError, StalePlan
+from .errors import GpaError, Locked, StalePlan
 from .git import ObjectDir, find_object_dir, run_git
 from .model import (
     ExpirePlan,
@@ -36,6 +36,10 @@ ATTEMPTS = 8
 """How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""
 
 
+INDEX_LOCK_SECONDS = 10
+"""How long a merge whose pages are written waits for another writer of the index."""
+
+
 class EmptyPreferredPack(GpaError):
     """--preferred-pack names a pack without objects."""
 
@@ -43,6 +47,7 @@ class EmptyPreferredPack(GpaError):
 @contextmanager
 def _at_work(objdir: ObjectDir) -> Iterator[fs.Workspace]:
     with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
+        fs.check_index_lock(objdir)
         yield space
 
 
@@ -252,8 +257,15 @@ def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult) -
     if not result.pages:
         return result._replace(merged=(), reason="merging these packs would only give the same packs again")
     pages = [page.name for page in result.pages]
-    index = _write_index(objdir, space, pages=pages, merged=result.merged, force=True)
-    return result._replace(midx=index)
+    # The pages are there: rather wait for another writer of the index than leave them out of it.
+    deadline = time.monotonic() + INDEX_LOCK_SECONDS
+    while True:
+        try:
+            return result._replace(midx=_write_index(objdir, space, pages=pages, merged=result.merged, force=True))
+        except Locked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 # ---- expire ----

@@ -74,10 +74,40 @@ def unlink(path: str) -> bool:
     return True
 
 
-def link(source: str, target: str) -> None:
-    """Give a file a second name. FileExistsError when the name is taken."""
-    with _named("link", target):
+# What link() answers where there are no hard links, or not between these two directories.
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
+
+
+def take_name(source: str, target: str) -> None:
+    """Give a file a second name. FileExistsError when the name is taken.
+
+    Without hard links, the second name is that of an empty file: enough for a lock.
+    """
+    _step("link", target)
+    try:
         os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise _failed("link", target, error) from None
+        with _named("create", target):
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+
+
+def move_name(source: str, target: str) -> None:
+    """Give a file its lasting name. FileExistsError when the name is taken; `source` may remain as a second name."""
+    _step("link", target)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise _failed("link", target, error) from None
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+        rename(source, target)
 
 
 def rename(source: str, target: str) -> None:
@@ -299,18 +329,28 @@ def git_locks(objdir: ObjectDir, space: Workspace, now: int) -> Iterator[None]:
     finally:
         lock.close()
     with contextlib.ExitStack() as held:
-        for name, whose in ((maintenance, "git maintenance"), (gc_lock, "git gc")):
-            try:
-                link(lock.path, name)
-            except FileExistsError:
-                raise Locked(f"cannot lock '{name}': {whose} is running", path=name, holder=whose) from None
-            held.callback(unlink, name)
-        holder = gc_holder(objdir, now)
-        if holder:
-            raise Locked(f"cannot lock '{gc_pid}': git gc is running as {holder}", path=gc_pid, holder=holder)
-        rename(gc_lock, gc_pid)
+        _take_lock(lock.path, maintenance, "git maintenance")
+        held.callback(unlink, maintenance)
+        _take_lock(lock.path, gc_lock, "git gc")
+        try:
+            holder = gc_holder(objdir, now)
+            if holder:
+                raise Locked(f"cannot lock '{gc_pid}': git gc is running as {holder}", path=gc_pid, holder=holder)
+            remains = replace_name(lock.path, gc_lock, gc_pid)
+        except BaseException:
+            unlink(gc_lock)
+            raise
         held.callback(unlink, gc_pid)
+        if remains:
+            unlink(gc_lock)
         yield
+
+
+def _take_lock(source: str, target: str, whose: str) -> None:
+    try:
+        take_name(source, target)
+    except FileExistsError:
+        raise Locked(f"cannot lock '{target}': {whose} is running", path=target, holder=whose) from None
 
 
 # ---- packs ----
@@ -331,7 +371,7 @@ def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) ->
 
 def _place(source: str, target: str) -> bool:
     try:
-        link(source, target)
+        move_name(source, target)
     except FileExistsError:
         if not _same_content(source, target):
             raise Corrupt(target, "a pack of this name exists and differs") from None
@@ -384,15 +424,14 @@ def index_lock(objdir: ObjectDir, new_index: str) -> Iterator[Callable[[], None]
     """
     lock = os.path.join(objdir.pack_dir, INDEX_LOCK)
     try:
-        link(new_index, lock)
+        take_name(new_index, lock)
     except FileExistsError:
-        raise Locked(f"Unable to create '{lock}': File exists.", path=lock, hint=_lock_hint(lock)) from None
+        raise _index_locked(lock) from None
     held = True
 
     def publish() -> None:
         nonlocal held
-        rename(lock, objdir.index_path)
-        held = False
+        held = replace_name(new_index, lock, objdir.index_path)
         fsync_dir(objdir.pack_dir)
 
     try:
@@ -402,11 +441,28 @@ def index_lock(objdir: ObjectDir, new_index: str) -> Iterator[Callable[[], None]
             unlink(lock)
 
 
-def _lock_hint(lock: str) -> str:
-    return (
-        "another git process seems to be writing the index; nothing was changed. If none is running, one was killed: "
+def check_index_lock(objdir: ObjectDir) -> None:
+    """Locked when somebody holds git's lock on the index: better said before the work than after it."""
+    lock = os.path.join(objdir.pack_dir, INDEX_LOCK)
+    if os.path.lexists(lock):
+        raise _index_locked(lock)
+
+
+def _index_locked(lock: str) -> Locked:
+    hint = (
+        "another git process seems to be writing the index; no object was touched. If none is running, one was killed: "
         f"remove '{lock}' and run again"
     )
+    return Locked(f"Unable to create '{lock}': File exists.", path=lock, hint=hint)
+
+
+def replace_name(content: str, lock: str, target: str) -> bool:
+    """Put the file `content`, which `lock` is a second name of, in the place of `target`; True when `lock` remains."""
+    if os.path.samefile(content, lock):
+        rename(lock, target)
+        return False
+    rename(content, target)
+    return True
 
 
 def remove_index(objdir: ObjectDir) -> None:

@@ -6,6 +6,7 @@ The only module that starts git processes. Every failure is a GitFailed with git
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from .config import Settings, settings_from
@@ -48,7 +49,7 @@ def run_git(args: list[str], *, cwd: str | None = None, stdin: str | None = None
             os.lseek(fds[0], 0, os.SEEK_SET)
         try:
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
-            pid = os.posix_spawnp("git", argv, os.environ, file_actions=actions)
+            pid = os.posix_spawnp("git", argv, _environment(named=cwd is not None), file_actions=actions)
         except FileNotFoundError:
             raise GitFailed(argv, 127, "fatal: git is not installed, or not in PATH") from None
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -56,6 +57,34 @@ def run_git(args: list[str], *, cwd: str | None = None, stdin: str | None = None
     if status:
         raise GitFailed(argv, status, complaint)
     return answer
+
+
+# `git rev-parse --local-env-vars`: what ties git to another repository than the one it is started in.
+LOCAL_VARIABLES = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_INTERNAL_SUPER_PREFIX",
+}
+
+
+def _environment(*, named: bool) -> Mapping[str, str]:
+    """The environment, without what would lead git elsewhere when the caller names a repository."""
+    if not named:
+        return os.environ
+    return {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
 
 
 def _memory_file(stack: ExitStack) -> int:
