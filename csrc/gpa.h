@@ -243,6 +243,7 @@ typedef struct gpa_merge_options {
 	uint64_t page_bytes;		/* a page is closed before it grows beyond; one larger object stands alone */
 	uint32_t depth;			/* longest delta chain */
 	int level;			/* zlib level where an object must be deflated anew */
+	uint32_t entry_count;		/* entries of all sources together, so that room is made once; may be a guess */
 } gpa_merge_options;
 
 typedef struct gpa_merge_stats {

@@ -1,6 +1,6 @@
 /*
  * The verbatim merge: collecting the sources. Every entry header of a source is read once, through a map that is closed
- * again, so that memory holds 68 bytes for each stored copy and none of its content.
+ * again, so that memory holds 60 bytes for each stored copy and none of its content.
  */
 #include "merge.h"
 
@@ -26,7 +26,9 @@ int gpa_merge_new(gpa_merge **out, const gpa_merge_options *options, gpa_error *
 	m->hash_size = (uint32_t)gpa_hash_size(options->algo);
 	for (unsigned i = 0; i < OPEN_FILES; i++)
 		m->files[i].fd = -1;
-	m->buffer = malloc(COPY_BUFFER);
+	m->copy_room = options->entry_count;
+	m->copies = malloc(((size_t)m->copy_room + 1) * sizeof(*m->copies));
+	m->buffer = m->copies ? malloc(COPY_BUFFER) : NULL;
 	int status = m->buffer ? inflater_new(&m->z, err) : out_of_memory(err);
 	if (status)
 		gpa_merge_free(m);
@@ -138,7 +140,7 @@ static int add_copies(gpa_merge *m, gpa_bytes pack, const gpa_idx *idx, gpa_erro
 	int status = gpa_pack_match(pack, idx, err);
 	if (status)
 		return status;
-	while (m->copy_room - m->copy_count <= n)
+	while (m->copy_room - m->copy_count < n)
 		if ((status = grow((void **)&m->copies, &m->copy_room, m->copy_room, sizeof(*m->copies), err)))
 			return status;
 	if (!(places = malloc((n ? n : 1) * sizeof(*places))))

@@ -203,20 +203,26 @@ static int in_order(const struct build *b, const unsigned char *oid)
 }
 
 /*
- * The common case of copy_base(): entries of the old index whose packs stay and whose offsets are small. Only pack
- * numbers change. Returns the first position that is not of that kind.
+ * The common case of copy_base(): entries whose packs stay and whose offsets are small. Returns the first position that is
+ * not of that kind. Of the old index only the pack numbers change.
  */
 static uint32_t copy_small(struct build *b, uint32_t from, uint32_t to)
 {
 	const unsigned char *oid = b->base.oids + (size_t)from * b->base.stride;
-	const unsigned char *entry = b->old->offsets + 8 * (size_t)from;
+	const unsigned char *offsets = b->base.idx ? b->base.idx->offsets : b->old->offsets;
 	unsigned char *slot = b->offsets + 8 * (size_t)b->count;
-	for (; from < to; from++, oid += b->base.stride, entry += 8, slot += 8) {
-		uint32_t pack = be32(entry), offset = be32(entry + 4);
-		if (pack >= b->old->pack_count || b->new_id[pack] == NO_PACK || (offset & LARGE_FLAG) ||
-		    (from && !in_order(b, oid)))
+	for (; from < to; from++, oid += b->base.stride, slot += 8) {
+		uint32_t pack = b->base.source, offset;
+		if (b->base.idx) {
+			offset = be32_at(offsets, from);
+		} else {
+			uint32_t old_pack = be32_at(offsets, 2 * (uint64_t)from);
+			offset = be32_at(offsets, 2 * (uint64_t)from + 1);
+			pack = old_pack < b->old->pack_count ? b->new_id[old_pack] : NO_PACK;
+		}
+		if (pack == NO_PACK || (offset & LARGE_FLAG) || (from && !in_order(b, oid)))
 			break;
-		put_be32(slot, b->new_id[pack]);
+		put_be32(slot, pack);
 		put_be32(slot + 4, offset);
 		b->first_bytes[oid[0]]++;
 	}
@@ -226,8 +232,8 @@ static uint32_t copy_small(struct build *b, uint32_t from, uint32_t to)
 /* Copy the base's entries [from, to) that no other source has. */
 static int copy_base(struct build *b, uint32_t from, uint32_t to, gpa_error *err)
 {
-	while (from < to) {
-		if (b->base.midx) {
+	while (from < to) {	/* never without a base: then it has no entries */
+		if (b->base.midx || b->base.idx->version == 2) {
 			uint32_t upto = copy_small(b, from, to);
 			int status = upto > from ? add_run(b, b->base.oids + (size_t)from * b->base.stride, upto - from,
 							   b->base.stride, err) : GPA_OK;

@@ -7,19 +7,17 @@
 #include "merge.h"
 
 typedef struct family {
-	uint64_t bytes;
-	uint64_t root_offset;
+	uint64_t bytes : 63;
+	uint64_t taken : 1;
 	uint32_t root;		/* object */
 	uint32_t count;
 	uint32_t source;	/* oldest source of any member */
-	uint32_t taken;
 } family;
 
 typedef struct plan {
 	gpa_merge *m;
 	family *families;
 	uint32_t family_count;
-	uint32_t *family_of;	/* object -> family */
 	uint32_t *child;	/* object -> first object stored as a delta on it */
 	uint32_t *sibling;	/* object -> next with the same base */
 	uint32_t *slot_of;	/* object -> its slot in the page being filled, valid while >= page.first_slot */
@@ -44,36 +42,48 @@ static uint32_t find_root(const gpa_merge *m, uint32_t object)
 	return object;
 }
 
-static int compare_families(const void *left, const void *right)
+static uint64_t root_offset(const gpa_merge *m, const family *f)
+{
+	return m->copies[m->objects[f->root].chosen].offset;
+}
+
+/* Oldest first; those of one source in the order of that pack. */
+static int compare_families(const void *left, const void *right, void *merge)
 {
 	const family *a = left, *b = right;
 	if (a->source != b->source)
 		return a->source < b->source ? -1 : 1;
-	if (a->root_offset != b->root_offset)
-		return a->root_offset < b->root_offset ? -1 : 1;
+	uint64_t first = root_offset(merge, a), second = root_offset(merge, b);
+	if (first != second)
+		return first < second ? -1 : 1;
 	return a->root < b->root ? -1 : a->root > b->root;
 }
 
-static int compare_reversed(const void *left, const void *right)
+static int compare_reversed(const void *left, const void *right, void *merge)
 {
-	return compare_families(right, left);
+	return compare_families(right, left, merge);
+}
+
+static int is_root(const gpa_merge *m, uint32_t object)
+{
+	return m->objects[object].taken && chosen_base(m, object) == NONE;
 }
 
 static void collect_families(plan *p, int reverse)
 {
 	gpa_merge *m = p->m;
+	uint32_t *family_of = p->slot_of;	/* borrowed until slots are given out */
 	for (uint32_t i = 0; i < m->object_count; i++) {
-		p->family_of[i] = p->child[i] = p->sibling[i] = NONE;
-		if (m->objects[i].taken && chosen_base(m, i) == NONE) {
-			p->family_of[i] = p->family_count;
-			p->families[p->family_count++] = (family){
-				.root = i, .source = NONE, .root_offset = m->copies[m->objects[i].chosen].offset};
+		p->child[i] = p->sibling[i] = NONE;
+		if (is_root(m, i)) {
+			family_of[i] = p->family_count;
+			p->families[p->family_count++] = (family){.root = i, .source = NONE};
 		}
 	}
 	for (uint32_t i = m->object_count; i-- > 0;) {
 		if (!m->objects[i].taken)
 			continue;
-		family *f = &p->families[p->family_of[find_root(m, i)]];
+		family *f = &p->families[family_of[find_root(m, i)]];
 		uint32_t base = chosen_base(m, i), src = m->copies[m->objects[i].chosen].source;
 		f->count++;
 		f->bytes += stored_size(m, i);
@@ -83,7 +93,8 @@ static void collect_families(plan *p, int reverse)
 			p->child[base] = i;
 		}
 	}
-	qsort(p->families, p->family_count, sizeof(*p->families), reverse ? compare_reversed : compare_families);
+	qsort_r(p->families, p->family_count, sizeof(*p->families), reverse ? compare_reversed : compare_families, m);
+	memset(p->slot_of, 0xff, m->object_count * sizeof(*p->slot_of));
 }
 
 /* Order families by size, keeping their age within one size: a counting sort. Those larger than a page come last. */
@@ -319,20 +330,25 @@ static int fill_pages(plan *p, gpa_error *err)
 
 int assign_pages(gpa_merge *m, int reverse, gpa_error *err)
 {
-	uint32_t n = m->object_count + 1, sizes = m->options.page_objects + 2;
+	size_t n = (size_t)m->object_count + 1, sizes = m->options.page_objects + 2;
+	uint32_t roots = 1, taken = 1;
 	plan p = {.m = m};
-	p.families = malloc(n * sizeof(*p.families));
-	p.family_of = malloc(n * sizeof(uint32_t));
+	for (uint32_t i = 0; i < m->object_count; i++) {
+		roots += is_root(m, i);
+		taken += m->objects[i].taken;
+	}
+	m->slot_room = taken;
+	m->slots = malloc(taken * sizeof(*m->slots));
+	p.families = malloc(roots * sizeof(*p.families));
 	p.child = malloc(n * sizeof(uint32_t));
 	p.sibling = malloc(n * sizeof(uint32_t));
 	p.slot_of = malloc(n * sizeof(uint32_t));
-	p.by_size = malloc(n * sizeof(uint32_t));
+	p.by_size = malloc(roots * sizeof(uint32_t));
 	p.size_next = calloc(sizes, sizeof(uint32_t));
 	p.size_end = calloc(sizes, sizeof(uint32_t));
-	int status = p.families && p.family_of && p.child && p.sibling && p.slot_of && p.by_size && p.size_next && p.size_end ?
+	int status = m->slots && p.families && p.child && p.sibling && p.slot_of && p.by_size && p.size_next && p.size_end ?
 		     GPA_OK : out_of_memory(err);
 	if (!status) {
-		memset(p.slot_of, 0xff, n * sizeof(uint32_t));
 		collect_families(&p, reverse);
 		order_by_size(&p);
 		status = fill_pages(&p, err);
@@ -340,7 +356,6 @@ int assign_pages(gpa_merge *m, int reverse, gpa_error *err)
 	if (!status)
 		status = sort_pages(m, reverse, err);
 	free(p.families);
-	free(p.family_of);
 	free(p.child);
 	free(p.sibling);
 	free(p.slot_of);

@@ -30,6 +30,7 @@ from .model import (
 from .plan.expire import plan_expire
 from .plan.repack import plan_repack
 from .plan.write import plan_write
+from .state import read_state, write_state
 from .survey import take_inventory
 
 ATTEMPTS = 8
@@ -48,6 +49,9 @@ class EmptyPreferredPack(GpaError):
 def _at_work(objdir: ObjectDir) -> Iterator[fs.Workspace]:
     with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
         fs.check_index_lock(objdir)
+        doomed = read_state(objdir).doomed
+        if doomed:
+            fs.finish_deleting(objdir, doomed)
         yield space
 
 
@@ -308,10 +312,13 @@ def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan) -> 
         proved = prove_doomed(objdir, plan)
         if not proved.doomed:
             return _expired(plan, (), 0, kept_back=proved.kept_back)
+        state = read_state(objdir)
+        write_state(objdir, space, state._replace(doomed=state.doomed | set(proved.doomed)))
         index = _write_index(objdir, space, without=proved.doomed, force=True, checked=plan.based_on)
         if not index.written:  # only empty packs were there
             fs.remove_index(objdir)
         deleted, freed = delete_packs(objdir, proved)
+        record_superseded(objdir, space, now=_now())
     return _expired(plan, deleted, freed, kept_back=proved.kept_back, midx=index)
 
 

@@ -212,36 +212,42 @@ def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
         space.remove_all()
 
 
-def stale_files(objdir: ObjectDir) -> list[str]:
-    """Temporary files whose process is gone. The maintenance lock makes all but our own such."""
+def temporary_files(objdir: ObjectDir) -> list[str]:
+    """All temporary files of ours; at the start of a run, which has the lock, they are those of killed runs."""
     found = []
     for directory, prefix in ((os.path.join(objdir.gpa_dir, "tmp"), ""), (objdir.pack_dir, TMP_PREFIX)):
-        try:
-            names = os.listdir(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        own = f"{prefix}{os.getpid()}-"
-        found += [
-            os.path.join(directory, name) for name in names if name.startswith(prefix) and not name.startswith(own)
-        ]
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found += [os.path.join(directory, name) for name in os.listdir(directory) if name.startswith(prefix)]
     return found
 
 
 def remove_stale(objdir: ObjectDir) -> int:
-    """Remove what killed runs left: first their locks, known by being the same file, then their temporary files."""
-    stale = stale_files(objdir)
+    """Remove what killed runs left, and how many temporary files that were.
+
+    Their locks, and packs that never got their idx, are known by being the same file as a temporary one.
+    """
+    stale = temporary_files(objdir)
     if not stale:
         return 0
-    inodes = set()
-    for path in stale:
-        with contextlib.suppress(FileNotFoundError):
-            inodes.add((os.lstat(path).st_dev, os.lstat(path).st_ino))
-    for lock in _lock_paths(objdir):
-        with contextlib.suppress(FileNotFoundError):
-            here = os.lstat(lock)
-            if (here.st_dev, here.st_ino) in inodes:
-                unlink(lock)
+    inodes = {_inode(path) for path in stale} - {None}
+    for path in (*_lock_paths(objdir), *_packs_without_idx(objdir)):
+        if _inode(path) in inodes:
+            unlink(path)
     return sum(unlink(path) for path in stale)
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _packs_without_idx(objdir: ObjectDir) -> list[str]:
+    there = set(os.listdir(objdir.pack_dir))
+    names = [name.removesuffix(".pack") for name in there if name.endswith(".pack")]
+    return [objdir.pack_path(name) for name in names if name + ".idx" not in there]
 
 
 def _lock_paths(objdir: ObjectDir) -> tuple[str, ...]:
@@ -463,6 +469,14 @@ def replace_name(content: str, lock: str, target: str) -> bool:
         return False
     rename(content, target)
     return True
+
+
+def finish_deleting(objdir: ObjectDir, doomed: Container[str]) -> None:
+    """Remove what is left of packs whose .idx a killed expire had unlinked already: nobody can see them."""
+    for path in _packs_without_idx(objdir):
+        name = os.path.basename(path).removesuffix(".pack")
+        if name in doomed:
+            unlink_pack(objdir, name, {name + ".rev", name + ".bitmap"})
 
 
 def remove_index(objdir: ObjectDir) -> None:

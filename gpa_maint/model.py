@@ -18,7 +18,7 @@ class PackInfo(NamedTuple):
     """One pack with its idx, as the directory and the index tell it.
 
     object_count is None when the idx cannot be read; `referenced` (objects whose winner is this pack) is None when the
-    index does not name it.
+    index does not name it. `doomed`: an expire that was killed had proved it superseded and was about to delete it.
     """
 
     name: str
@@ -30,6 +30,7 @@ class PackInfo(NamedTuple):
     promisor: bool = False
     cruft: bool = False
     superseded_since: int | None = None
+    doomed: bool = False
 
     @property
     def is_indexed(self) -> bool:

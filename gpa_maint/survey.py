@@ -36,7 +36,7 @@ def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool =
         bitmaps=tuple(sorted(name for name in others if name.endswith((".bitmap", ".rev")))),
         has_chain="multi-pack-index.d" in others
         and os.path.exists(os.path.join(objdir.pack_dir, "multi-pack-index.d", "multi-pack-index-chain")),
-        temporary_files=len(fs.stale_files(objdir)),
+        temporary_files=len(fs.temporary_files(objdir)),
     )
 
 
@@ -106,6 +106,7 @@ def _packs(
             promisor=name in by_suffix["promisor"],
             cruft=name in by_suffix["mtimes"],
             superseded_since=state.superseded.get(name),
+            doomed=name in state.doomed,
         )
         for (name, stat), count in zip(found, numbers, strict=True)
     )

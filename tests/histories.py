@@ -67,6 +67,7 @@ class HistorySpec:
           snapshots   more than half of the files change at once
     waiting: further pushes, prepared in the client and not sent
     base_objects: 0, or a first pack of at least so many objects below the pushes, as of an imported repository
+    longer: how many times longer than usual each file is
     spread_mtimes: packs are one second apart, from three days ago on, in the order of the pushes
     """
 
@@ -78,6 +79,7 @@ class HistorySpec:
     files: int = 30
     object_format: ObjectFormat = "sha1"
     index_version: Literal[1, 2] = 2
+    longer: int = 1
     base_objects: int = 0
     spread_mtimes: bool = True
 
@@ -288,8 +290,9 @@ class _Import:
 class _Text:
     """Text with the compressibility of prose or source code, all from one random generator."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, longer: int = 1) -> None:
         self.rng = rng
+        self._longer = longer
         self._words = ["".join(rng.choices("eaoinstrhldcumpfgwybvk", k=rng.randint(2, 10))) for _ in range(1500)]
         self._weights = list(accumulate(1 / (rank + 8) for rank in range(1500)))
 
@@ -298,7 +301,7 @@ class _Text:
         return " ".join(words).encode() + b"\n"
 
     def new(self, fewest: int, most: int) -> bytes:
-        return b"".join(self.line() for _ in range(self.rng.randint(fewest, most)))
+        return b"".join(self.line() for _ in range(self._longer * self.rng.randint(fewest, most)))
 
     def edit(self, content: bytes) -> bytes:
         """One to four lines replaced, added or removed."""
@@ -513,7 +516,7 @@ _TRAFFIC: dict[str, _Traffic] = {"documents": _documents, "tree": _source_tree, 
 
 def _import_pushes(client: Path, spec: HistorySpec) -> list[Push]:
     """Create the objects of all pushes in the client."""
-    text = _Text(random.Random(f"{spec.kind} {spec.seed}"))
+    text = _Text(random.Random(f"{spec.kind} {spec.seed}"), spec.longer)
     main = _Branch(ref="refs/heads/main", tip="refs/heads/main^0" if spec.base_objects else "", files={})
     marks_file = client.resolve() / "marks"
     with _fast_import(client, f"--export-marks={marks_file}", "--force", unpack_limit=ALL_LOOSE) as stream:

@@ -58,6 +58,7 @@ class Merge:
         options.page_bytes = page_bytes
         options.depth = depth
         options.level = level
+        options.entry_count = sum(idx_files.object_count(name) for name in idx_files.names)
         out = ffi.new("gpa_merge **")
         err = new_error()
         check(lib.gpa_merge_new(out, options, err), err, pack_dir)

@@ -121,7 +121,10 @@ def _move(objdir: ObjectDir, plan: IndexPlan) -> Move | None:
 
 
 def record_superseded(objdir: ObjectDir, space: fs.Workspace, *, now: int, move: Move | None = None) -> None:
-    """Bring gpa/state.json up to date with the index: since when each page without winners has had none."""
+    """Bring gpa/state.json up to date with the index: since when each page without winners has had none.
+
+    A doomed page that the index names again is an ordinary superseded one; one that is gone is forgotten.
+    """
     state = read_state(objdir)
     superseded: dict[str, int] = {}
     midx = open_midx(objdir.index_path, objdir.object_format)
@@ -133,6 +136,7 @@ def record_superseded(objdir: ObjectDir, space: fs.Workspace, *, now: int, move:
     moves = [old for old in state.moves if old.to in named and (move is None or old.to != move.to)]
     if move is not None:
         moves.append(move)
-    new = State(superseded=superseded, moves=tuple(moves))
+    doomed = {name for name in state.doomed - named if os.path.exists(objdir.pack_path(name))}
+    new = State(superseded=superseded, moves=tuple(moves), doomed=frozenset(doomed))
     if new != state:
         write_state(objdir, space, new)

@@ -51,8 +51,9 @@ def describe_result(result: ExpireResult) -> str:
 def parser() -> argparse.ArgumentParser:
     made = new_parser(
         "expire",
-        "Delete pages that no object is read from any more, once their grace is over. First the index is\n"
-        "written without them, then the files go; every object of theirs is proved present elsewhere before.",
+        "Delete pages that no object is read from any more, once their grace is over. First the\n"
+        "index is written without them, then the files go; before, every object of theirs is proved\n"
+        "present elsewhere.",
     )
     made.add_argument(
         "--grace",

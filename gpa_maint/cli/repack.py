@@ -71,7 +71,7 @@ def describe_result(result: RepackResult) -> str:
 def parser() -> argparse.ArgumentParser:
     made = new_parser(
         "repack",
-        "Merge small packs into pages, oldest first, and index them. The sources stay until 'git gpa expire'.",
+        "Merge small packs into pages, oldest first, and index them. The sources stay until\n'git gpa expire'.",
     )
     made.add_argument(
         "--batch-size",

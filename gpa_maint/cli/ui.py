@@ -39,7 +39,7 @@ def new_parser(verb: str, description: str) -> Parser:
     parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, default=None, help="show progress (default: on a terminal)"
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no answer on standard output, no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no summary line, no progress")
     return parser
 
 

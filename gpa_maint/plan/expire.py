@@ -9,16 +9,19 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> Expire
     """The pages that no winner points to, split into those whose grace is over at `now` and those that wait.
 
     Grace counts from when a page was first seen superseded; one that is seen so for the first time begins now. I8:
-    kept, promisor and cruft packs, and packs that the index does not name, are never due.
+    kept, promisor and cruft packs are never due, and packs that the index does not name only where an earlier expire
+    was killed after it had proved them superseded.
     """
     doomed: list[PackInfo] = []
     waiting: list[PackInfo] = []
     steps: list[Step] = []
     next_due: int | None = None
     for pack in inventory.packs:
-        if pack.referenced != 0:
+        unfinished = pack.doomed and not pack.is_indexed
+        if pack.referenced != 0 and not unfinished:
             continue
-        due = (now if pack.superseded_since is None else pack.superseded_since) + grace_seconds
+        since = now if pack.superseded_since is None else pack.superseded_since
+        due = now if unfinished else since + grace_seconds
         if pack.is_protected:
             kind = "kept (.keep)" if pack.kept else "promisor pack" if pack.promisor else "cruft pack"
             steps.append(Step(pack=pack.name, action="leave", reason=kind))

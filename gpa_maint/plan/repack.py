@@ -20,7 +20,7 @@ def plan_repack(
     steps: list[Step] = []
     total = 0
     # Oldest first: young packs are still being merged by pushes, and would be rewritten twice.
-    for pack in sorted(inventory.packs, key=lambda pack: pack.mtime):
+    for pack in sorted(inventory.packs, key=lambda pack: (pack.mtime, pack.name)):
         reason = _why_not(pack, page_objects, page_bytes)
         if not reason and batch_bytes and total >= batch_bytes:
             reason = "the batch is full"
@@ -62,7 +62,7 @@ def _why_not(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
         return "its idx cannot be read"
     if pack.object_count == 0:
         return "empty"
-    if pack.live_count == 0:
+    if pack.live_count == 0 or (pack.doomed and not pack.is_indexed):
         return "superseded; expire will delete it"
     if pack.object_count > page_objects:
         return f"large pack of {pack.object_count} objects"

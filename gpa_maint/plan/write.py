@@ -25,7 +25,8 @@ def plan_write(
 ) -> IndexPlan:
     """Plan the index over all packs, or `only` some, or all `without` some.
 
-    `pages` are new ones that beat every other copy; `merged` are their sources, which win only what nobody else has.
+    `pages` are new ones that beat every other copy; `merged` are their sources, which win only what nobody else has, as
+    does a pack that a killed expire was about to delete.
     `ignore_old` rebuilds from the idx files, because the old index cannot be trusted; `force` writes even when the
     same packs are named.
     """
@@ -82,7 +83,7 @@ def _rank(
         elif pack.name in pages:
             groups[1].append(pack.name)
         elif pack.name not in named:
-            groups[4 if pack.name in merged else 2].append(pack.name)
+            groups[4 if pack.name in merged or pack.doomed else 2].append(pack.name)
         elif fill:
             groups[3].append(pack.name)
         else:

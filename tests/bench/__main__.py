@@ -1,0 +1,53 @@
+"""python -m tests.bench run <question> [--size=S|M|L] [--repo=<path> --packs=<n>] [--pairs=<n>]
+
+Questions: merge, index. Without a repository of yours, workloads are made from a seed (workloads.py) and kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
+
+from oracle import isolated_environment
+
+from gpa_maint import __version__
+from tests.bench import index, merge, workloads
+
+QUESTIONS = {"merge": merge.bench, "index": index.bench}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("run", nargs="?", choices=["run"], default="run")
+    parser.add_argument("question", nargs="?", choices=sorted(QUESTIONS), help="default: all")
+    parser.add_argument("--size", choices=sorted(workloads.SIZES), default="S")
+    parser.add_argument("--repo", type=Path, help="a repository of yours, split into --packs packs")
+    parser.add_argument("--packs", type=int, default=300)
+    parser.add_argument("--pairs", type=int, default=5)
+    args = parser.parse_args()
+    git = subprocess.run(["git", "version"], capture_output=True, text=True, check=True).stdout.strip()
+    print(f"git-gpa {__version__}, {git}, Python {platform.python_version()}, {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory(prefix="gpa-bench-") as scratch:
+        root = Path(scratch)
+        (root / "home").mkdir()
+        os.environ.update(isolated_environment(root / "home"))
+        os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        source = workloads.split(args.repo, root / "split", args.packs) if args.repo else _made(root, args.size)
+        packs = len(list((source / "objects/pack").glob("*.pack")))
+        for question in [args.question] if args.question else QUESTIONS:
+            QUESTIONS[question](source, root / "work", pairs=args.pairs, title=f"{question}, {packs} packs")
+
+
+def _made(root: Path, size: str) -> Path:
+    return workloads.pushes(root / "workload", size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What does the combined index cost: from nothing, and when one more tiny pack has come?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from gpa_maint import commands
+from tests.bench.measure import Cost, Table, call, fresh_copy, run
+
+GIT = ["git", "multi-pack-index", "write"]
+
+
+def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
+    """Each in turn on the same repository; the new packs of both histories are equal."""
+    repo = fresh_copy(source, work)
+    index = repo / "objects/pack/multi-pack-index"
+    fresh, more = Table(f"{title}: full index"), Table(f"{title}: one more tiny pack")
+    for _ in range(pairs):
+        for name in ("git", "git-gpa", "git-gpa, warm process"):
+            index.unlink(missing_ok=True)
+            fresh.add(name, _write(name, repo), f"{index.stat().st_size >> 10} KiB")
+    saved = work.with_name("saved-index")
+    shutil.copy(index, saved)
+    _tiny_pack(repo)
+    for _ in range(pairs):
+        for name in ("git", "git-gpa", "git-gpa, warm process"):
+            shutil.copy(saved, index)
+            more.add(name, _write(name, repo))
+    saved.unlink()
+    for table in (fresh, more):
+        table.ours = "git-gpa, warm process"
+        table.show()
+
+
+def _write(name: str, repo: Path) -> Cost:
+    if name == "git":
+        return run([GIT], repo)
+    if name == "git-gpa":
+        return run([["git-gpa", "write", "-q"]], repo)
+    return call(lambda: commands.write(os.fspath(repo)))
+
+
+def _tiny_pack(repo: Path) -> None:
+    blob = subprocess.run(
+        ["git", "hash-object", "-w", "--stdin"], cwd=repo, input=b"tiny", capture_output=True, check=True
+    )
+    prefix = repo / "objects/pack/pack"
+    subprocess.run(["git", "pack-objects", "-q", prefix], cwd=repo, input=blob.stdout, check=True, capture_output=True)

@@ -1,0 +1,95 @@
+"""Running commands and calls with a stopwatch: wall time, CPU time of the process and its children, peak memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Milliseconds, and peak resident memory in MiB (the largest of the processes)."""
+
+    wall: float
+    cpu: float
+    rss: float = 0.0
+
+
+def run(commands: Sequence[Sequence[str]], cwd: Path) -> Cost:
+    """The cost of running `commands` one after the other."""
+    wall = cpu = rss = 0.0
+    # What a user has: bytecode is kept from the first run on.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for command in commands:
+        started = time.perf_counter()
+        with subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            complaint = process.stderr.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        wall += time.perf_counter() - started
+        cpu += usage.ru_utime + usage.ru_stime
+        rss = max(rss, usage.ru_maxrss / 1024)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} failed: {complaint.decode(errors='replace')}")
+    return Cost(wall * 1e3, cpu * 1e3, rss)
+
+
+def call(function: Callable[[], object]) -> Cost:
+    """The cost of a call in this, warm, process; what it spends in children counts."""
+    before, started = os.times(), time.perf_counter()
+    own = time.process_time()
+    function()
+    cpu = time.process_time() - own
+    after = os.times()
+    children = after.children_user + after.children_system - before.children_user - before.children_system
+    return Cost((time.perf_counter() - started) * 1e3, (cpu + children) * 1e3)
+
+
+def fresh_copy(source: Path, target: Path) -> Path:
+    """A copy to work on; what was there goes, and dirty pages are written so that they disturb nobody's fsync."""
+    shutil.rmtree(target, ignore_errors=True)
+    subprocess.run(["cp", "-a", source, target], check=True)
+    os.sync()
+    return target
+
+
+def pack_bytes(repo: Path) -> int:
+    return sum(path.stat().st_size for path in (repo / "objects/pack").glob("*.pack"))
+
+
+class Table:
+    """Costs by peer; prints medians, spread and ratio to the peer that is named `ours`."""
+
+    def __init__(self, title: str, ours: str = "git-gpa") -> None:
+        self.title = title
+        self.ours = ours
+        self._costs: dict[str, list[Cost]] = {}
+        self._notes: dict[str, str] = {}
+
+    def add(self, peer: str, cost: Cost, note: str = "") -> None:
+        self._costs.setdefault(peer, []).append(cost)
+        self._notes[peer] = note
+
+    def median(self, peer: str, what: str = "cpu") -> float:
+        return statistics.median(getattr(cost, what) for cost in self._costs[peer])
+
+    def show(self) -> None:
+        print(f"\n{self.title}, medians of {len(next(iter(self._costs.values())))} runs")
+        print(f"  {'':34} {'wall ms':>9} {'(min-max)':>15} {'CPU ms':>9} {'wall x':>7} {'CPU x':>7} {'MiB':>6}")
+        for peer, costs in self._costs.items():
+            walls = [cost.wall for cost in costs]
+            spread = f"({min(walls):.0f}-{max(walls):.0f})"
+            wall_ratio = self.median(peer, "wall") / self.median(self.ours, "wall")
+            cpu_ratio = self.median(peer) / max(self.median(self.ours), 0.001)
+            print(
+                f"  {peer:34} {self.median(peer, 'wall'):9.1f} {spread:>15} {self.median(peer):9.1f} "
+                f"{wall_ratio:7.1f} {cpu_ratio:7.1f} {self.median(peer, 'rss'):6.0f}  {self._notes[peer]}"
+            )

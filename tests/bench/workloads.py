@@ -1,0 +1,45 @@
+"""Workloads, made from a seed and kept in the test cache.
+
+Each stands for a server beside whose imported history (`base_objects`) pushes arrive: snapshots of a work tree in which
+more than half of some files change, so that a push brings a dozen deltas with the whole bases thin packs are completed
+with. About 37 entries and 160 kB a push, as measured on real pushes to a repository of C sources.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from histories import HistorySpec, pushed_history
+
+SIZES = {"S": (60, 2_000), "M": (300, 400_000), "L": (1_500, 400_000)}
+
+
+def pushes(root: Path, size: str) -> Path:
+    """Pushed packs beside imported objects: S 60 and 2,000, M 300 and 400,000, L 1,500 and 400,000."""
+    count, base = SIZES[size]
+    spec = HistorySpec(kind="snapshots", seed=11, pushes=count, files=14, longer=18, base_objects=base)
+    return pushed_history(root, spec).server
+
+
+def split(repo: Path, target: Path, parts: int) -> Path:
+    """A bare repository with the same objects as `repo`, in `parts` packs of about as many objects each."""
+    target.mkdir(parents=True)
+    object_format = _git(repo, "rev-parse", "--show-object-format").decode().strip()
+    _git(target, "init", "--quiet", "--bare", f"--object-format={object_format}")
+    oids = _git(repo, "rev-list", "--objects", "--all", "--no-object-names").split()
+    alternate = target / "objects/info/alternates"
+    objects = _git(repo, "rev-parse", "--git-path", "objects").decode().strip()
+    alternate.write_text(f"{(repo / objects).resolve()}\n")
+    step = -(-len(oids) // parts)
+    for start in range(0, len(oids), step):
+        chunk = b"\n".join(oids[start : start + step]) + b"\n"
+        _git(target, "pack-objects", "-q", str(target / "objects/pack/pack"), stdin=chunk)
+    for line in _git(repo, "for-each-ref", "--format=update %(refname) %(objectname)").splitlines():
+        _git(target, "update-ref", "--stdin", stdin=line + b"\n")
+    alternate.unlink()
+    return target
+
+
+def _git(repo: Path, *args: str, stdin: bytes = b"") -> bytes:
+    return subprocess.run(["git", *args], cwd=repo, input=stdin, check=True, capture_output=True).stdout

@@ -1,0 +1,181 @@
+"""Makes the inputs that the fuzz targets start from: `python tests/corrupt/make_corpus.py csrc/fuzz/corpus`.
+
+Whole, valid files of every kind that has code of its own, each below 4 KB, and a few that are broken behind their
+checksums, where random changes would hardly come. The same files each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import sys
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from packwriter import (
+    Entry,
+    OfsDelta,
+    RefDelta,
+    Whole,
+    copy_op,
+    delta_size,
+    encode_delta,
+    insert_op,
+    oid_hex,
+    pack_bytes,
+)
+
+SIZE_LIMIT = 4096
+TEXT = b"".join(b"line %d of a text that deltas can copy from\n" % number for number in range(12))
+EDITED = TEXT.replace(b"line 7", b"another line")
+Row = tuple[bytes, int, int]  # oid, crc, offset
+
+
+def fanout(oids: Iterable[bytes]) -> bytes:
+    firsts = [oid[0] for oid in oids]
+    return struct.pack(">256I", *(sum(first <= row for first in firsts) for row in range(256)))
+
+
+def with_trailer(data: bytes, hash_name: str = "sha1") -> bytes:
+    return data + hashlib.new(hash_name, data).digest()
+
+
+def oids(count: int, hash_name: str = "sha1") -> list[bytes]:
+    return sorted(hashlib.new(hash_name, b"%d" % number).digest() for number in range(count))
+
+
+def idx_v2(names: Sequence[bytes], offsets: Sequence[int], hash_name: str = "sha1") -> bytes:
+    large = [offset for offset in offsets if offset >= 1 << 31]
+    small = [offset if offset < 1 << 31 else 1 << 31 | large.index(offset) for offset in offsets]
+    data = b"\xfftOc" + struct.pack(">I", 2) + fanout(names) + b"".join(names)
+    data += struct.pack(f">{len(names)}I", *(zlib.crc32(name) for name in names))
+    data += struct.pack(f">{len(names)}I", *small) + struct.pack(f">{len(large)}Q", *large)
+    return with_trailer(data + hashlib.new(hash_name, b"pack").digest(), hash_name)
+
+
+def idx_v1(names: Sequence[bytes], offsets: Sequence[int], hash_name: str = "sha1") -> bytes:
+    rows = b"".join(struct.pack(">I", offset) + name for name, offset in zip(names, offsets, strict=True))
+    return with_trailer(fanout(names) + rows + hashlib.new(hash_name, b"pack").digest(), hash_name)
+
+
+def midx(
+    names: Sequence[bytes], places: Sequence[tuple[int, int]], packs: Sequence[str], hash_name: str = "sha1"
+) -> bytes:
+    """A combined index; offsets of 2^32 and more make an LOFF chunk."""
+    large = [offset for _, offset in places if offset >= 1 << 31] if any(o >> 32 for _, o in places) else []
+    rows = [(pack, 1 << 31 | large.index(o) if large and o >= 1 << 31 else o) for pack, o in places]
+    pnam = b"".join(pack.encode() + b"\0" for pack in packs)
+    chunks = {
+        b"PNAM": pnam + bytes(-len(pnam) % 4),
+        b"OIDF": fanout(names),
+        b"OIDL": b"".join(names),
+        b"OOFF": b"".join(struct.pack(">II", *row) for row in rows),
+    }
+    if large:
+        chunks[b"LOFF"] = struct.pack(f">{len(large)}Q", *large)
+    table, at = b"", 12 + 12 * (len(chunks) + 1)
+    for name, chunk in chunks.items():
+        table += struct.pack(">4sQ", name, at)
+        at += len(chunk)
+    table += struct.pack(">4sQ", bytes(4), at)
+    head = struct.pack(">4sBBBBI", b"MIDX", 1, 2 if hash_name == "sha256" else 1, len(chunks), 0, len(packs))
+    return with_trailer(head + table + b"".join(chunks.values()), hash_name)
+
+
+def idx_files() -> dict[str, bytes]:
+    three, seven = oids(3), oids(7)
+    return {
+        "v2": idx_v2(seven, range(12, 712, 100)),
+        "v2-empty": idx_v2([], []),
+        "v2-large": idx_v2(three, [12, 1 << 31, 1 << 40]),
+        "v2-sha256": idx_v2(oids(3, "sha256"), [12, 30, 90], "sha256"),
+        "v2-unsorted": idx_v2(three[::-1], [12, 30, 90]),
+        "v2-same-offsets": idx_v2(three, [12, 12, 90]),
+        "v1": idx_v1(seven, range(12, 712, 100)),
+        "v1-empty": idx_v1([], []),
+    }
+
+
+def midx_files() -> dict[str, bytes]:
+    packs = ["pack-a.idx", "pack-b.idx", "pack-c.idx"]
+    return {
+        "plain": midx(oids(9), [(number % 3, 12 + 50 * number) for number in range(9)], packs),
+        "large": midx(oids(3), [(0, 12), (1, 1 << 31), (2, 1 << 33)], packs),
+        "no-large": midx(oids(3), [(0, 12), (1, 1 << 31), (2, 1 << 31 | 5)], packs),
+        "one-pack": midx(oids(2), [(0, 12), (0, 40)], packs[:1]),
+        "bad-pack-number": midx(oids(3), [(0, 12), (3, 12), (2, 12)], packs),
+        "unsorted": midx(oids(4)[::-1], [(0, 12), (1, 12), (2, 12), (0, 90)], packs),
+        "sha256": midx(oids(3, "sha256"), [(0, 12), (1, 12), (2, 12)], packs, "sha256"),
+    }
+
+
+def pack_files() -> dict[str, bytes]:
+    text, edited = Whole(kind="blob", content=TEXT), Whole(kind="blob", content=EDITED)
+    program, back = encode_delta(TEXT, EDITED), encode_delta(EDITED, TEXT)
+    text_oid, edited_oid = oid_hex("blob", TEXT), oid_hex("blob", EDITED)
+    liar = delta_size(len(TEXT)) + delta_size(1 << 40) + copy_op(0, 9)
+    beyond = delta_size(len(TEXT)) + delta_size(99) + copy_op(len(TEXT) - 9, 99)
+    kinds: list[Entry] = [Whole(kind="commit", content=b"tree 0\n"), Whole(kind="tree", content=b"")]
+    kinds += [Whole(kind="tag", content=b"object 0\n"), Whole(kind="blob", content=bytes(200), level=0)]
+    chain: list[Entry] = [text]
+    chain += [OfsDelta(base_index=at, program=(program, back)[at % 2]) for at in range(4)]
+    shapes: dict[str, list[Entry]] = {
+        "empty": [],
+        "kinds": kinds,
+        "ofs-chain": chain,
+        "ref-delta": [text, RefDelta(base_oid=text_oid, program=program)],
+        "ref-before-base": [RefDelta(base_oid=text_oid, program=program), text],
+        "ref-missing": [RefDelta(base_oid=edited_oid, program=back), text],
+        "family": [text, *(OfsDelta(base_index=0, program=program) for _ in range(3)), edited],
+        "liar": [text, OfsDelta(base_index=0, program=liar)],
+        "beyond": [text, OfsDelta(base_index=0, program=beyond)],
+    }
+    files = {name: pack_bytes(entries) for name, entries in shapes.items()}
+    files["sha256"] = pack_bytes([text, edited], object_format="sha256")
+    return files
+
+
+def delta_files() -> dict[str, bytes]:
+    base = bytes(range(200))
+
+    def delta(*ops: bytes, size: int) -> bytes:
+        return bytes([len(base)]) + base + delta_size(len(base)) + delta_size(size) + b"".join(ops)
+
+    return {
+        "copy-and-insert": delta(copy_op(10, 100), insert_op(b"new"), copy_op(0, 50), size=153),
+        "nothing": delta(size=0),
+        "all-operands": delta(b"\xff\x01\x00\x00\x00\x05\x00\x00", size=5),
+        "default-size": delta(b"\x80", size=0x10000),
+        "long-insert": delta(insert_op(bytes(127)), size=127),
+        "reserved": delta(b"\0", size=1),
+    }
+
+
+def loose_files() -> dict[str, bytes]:
+    long_text = b"a long text " * 4000
+    return {
+        "blob": zlib.compress(b"blob %d\0" % len(TEXT) + TEXT),
+        "empty": zlib.compress(b"blob 0\0"),
+        "commit": zlib.compress(b"commit 7\0tree 0\n", 0),
+        "long": zlib.compress(b"tree %d\0" % len(long_text) + long_text),
+        "wrong-size": zlib.compress(b"tag 99\0short"),
+        "garbage-behind": zlib.compress(b"blob 1\0x") + b"garbage",
+    }
+
+
+def main(folder: Path) -> None:
+    formats = {"idx": idx_files, "midx": midx_files, "pack": pack_files, "delta": delta_files, "loose": loose_files}
+    for name, make in formats.items():
+        target = folder / name
+        target.mkdir(parents=True, exist_ok=True)
+        for stem, data in make().items():
+            if len(data) >= SIZE_LIMIT:
+                raise ValueError(f"'{name}/{stem}' has {len(data)} bytes")
+            (target / stem).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

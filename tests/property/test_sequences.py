@@ -1,0 +1,146 @@
+"""Any sequence of pushes, our verbs, and git's own maintenance leaves the same objects, byte for byte.
+
+The history is prepared: a step sends its next push, or does one piece of maintenance. `git gc` and `git repack -a -d`
+keep unreachable objects here, so nothing may ever go away.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from histories import History, HistorySpec, pushed_history, send_push
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from oracle import all_objects, fsck, git, pack_dir, verify_midx
+
+from gpa_maint import commands
+from gpa_maint.errors import GpaError
+
+SPEC = HistorySpec(kind="tree", pushes=4, waiting=8, files=10)
+Step = Callable[[History], object]
+Objects = dict[str, tuple[str, int, str]]
+
+
+def push(history: History) -> None:
+    """The first waiting push that the server has not seen."""
+    for waiting in history.waiting:
+        news = [update for update in waiting if update.oid and not _has(history.server, update.oid)]
+        if news:
+            send_push(history.client, history.server, waiting)
+            return
+
+
+def _has(repo: Path, oid: str) -> bool:
+    return git(repo, "cat-file", "-e", oid, check=False).returncode == 0
+
+
+def repack(batch_bytes: int, page_objects: int) -> Step:
+    return lambda history: commands.repack(
+        str(history.server), batch_bytes=batch_bytes, page_objects=page_objects or None
+    )
+
+
+def git_step(*words: str) -> Step:
+    """git's own maintenance. It may refuse (no index to repack), and must not break anything."""
+    return lambda history: git(history.server, *words, check=False)
+
+
+STEPS: dict[str, Step] = {
+    "push": push,
+    "write": lambda history: commands.write(str(history.server)),
+    "write --bitmap": lambda history: commands.write(str(history.server), bitmap=True),
+    "expire now": lambda history: commands.expire(str(history.server), grace_seconds=0),
+    "expire later": lambda history: commands.expire(str(history.server), grace_seconds=3600),
+    "git gc": git_step("gc", "--quiet", "--prune=never"),
+    "git repack -a -d -k": git_step("repack", "-q", "-a", "-d", "-k"),
+    "git multi-pack-index write": git_step("multi-pack-index", "write"),
+    "git multi-pack-index repack": git_step("multi-pack-index", "repack"),
+    "git multi-pack-index repack --batch-size": git_step("multi-pack-index", "repack", "--batch-size=2k"),
+    "git multi-pack-index expire": git_step("multi-pack-index", "expire"),
+    "delete the index": lambda history: (pack_dir(history.server) / "multi-pack-index").unlink(missing_ok=True),
+    "delete our state": lambda history: shutil.rmtree(history.server / "gpa", ignore_errors=True),
+    "keep a pack": lambda history: next(pack_dir(history.server).glob("*.pack")).with_suffix(".keep").touch(),
+}
+
+pushes = st.just(("push", push))
+repacks = st.builds(
+    lambda batch, page: (f"repack {batch} {page}", repack(batch, page)),
+    st.sampled_from([0, 500, 2000, 20000]),
+    st.sampled_from([0, 1, 2, 5, 20, 60]),
+)
+others = st.sampled_from(sorted(STEPS.items()))
+sequences = st.lists(st.one_of(pushes, repacks, others, repacks, others), min_size=2, max_size=8)
+
+
+@cache
+def original() -> History:
+    """Made once; not to be changed."""
+    return pushed_history(Path(tempfile.mkdtemp(prefix="sequences-")), SPEC)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clean_up() -> Iterator[None]:
+    yield
+    shutil.rmtree(original().server.parent)
+    original.cache_clear()
+
+
+def fresh(root: Path) -> History:
+    made = original()
+    shutil.copytree(made.server, root / "server")
+    shutil.copytree(made.client, root / "client")
+    return History(
+        spec=made.spec,
+        server=root / "server",
+        client=root / "client",
+        packs=made.packs,
+        pushed=made.pushed,
+        waiting=made.waiting,
+    )
+
+
+def run(steps: list[tuple[str, Step]], root: Path) -> None:
+    history = fresh(root)
+    seen = all_objects(history.server)
+    for name, step in steps:
+        note(name)
+        try:
+            step(history)
+        except GpaError as error:
+            raise AssertionError(f"after '{name}': {error}") from error
+        now = all_objects(history.server)
+        if name == "push":
+            assert seen.items() <= now.items()
+            seen = now
+        assert seen == now, f"'{name}' changed what is there"
+        assert_whole(history.server)
+
+
+def assert_whole(repo: Path) -> None:
+    fsck(repo)
+    if (pack_dir(repo) / "multi-pack-index").exists():
+        verify_midx(repo)
+    assert [] == list((repo / "gpa" / "tmp").glob("*"))
+
+
+COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+@settings(COMMON, max_examples=30, derandomize=True)
+@given(steps=sequences)
+def test_no_sequence_of_maintenance_changes_an_object(steps: list[tuple[str, Step]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run(steps, Path(folder))
+
+
+@pytest.mark.slow
+@settings(COMMON, max_examples=1000)
+@given(steps=st.lists(st.one_of(pushes, repacks, others), min_size=2, max_size=20))
+def test_no_long_sequence_of_maintenance_changes_an_object(steps: list[tuple[str, Step]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run(steps, Path(folder))

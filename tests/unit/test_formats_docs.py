@@ -1,0 +1,109 @@
+"""The worked examples of docs/formats are made again with the real code and compared, byte for byte.
+
+An example is a code block `hex <name>`: lines of an offset, bytes in hex or text in quotes, perhaps `x<repetitions>`,
+and a comment after a semicolon.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from oracle import git
+
+from gpa_maint import commands, fs
+from gpa_maint.git import find_object_dir
+from gpa_maint.state import State, read_state, write_state
+
+FORMATS = Path(__file__).parents[2] / "docs" / "formats"
+FORMAT_SECTIONS = [
+    "Why it exists",
+    "Layout",
+    "What a reader must check",
+    "Write order, and what a crash leaves",
+    "Example",
+    "What other readers accept",
+]
+TOKEN = re.compile(r'"([^"]*)"|([0-9a-f]{2})|x(\d+)')
+FIRST_TIME = 1_700_000_000
+
+
+def _block(document: str, name: str) -> str:
+    return (FORMATS / document).read_text().split(f"\n```{name}\n")[1].split("```")[0]
+
+
+def _example(document: str, name: str) -> bytes:
+    """The bytes of an example, each line's offset checked."""
+    data = b""
+    for line in _block(document, f"hex {name}").splitlines():
+        offset, tokens = line.split(";")[0].split(maxsplit=1)
+        assert len(data) == int(offset, 16), line
+        data += _line_bytes(tokens)
+    return data
+
+
+def _line_bytes(tokens: str) -> bytes:
+    data = b""
+    for text, number, times in TOKEN.findall(tokens):
+        data = data * int(times) if times else data + (bytes.fromhex(number) or text.replace("\\n", "\n").encode())
+    assert not TOKEN.sub("", tokens).strip(), tokens
+    return data
+
+
+@pytest.fixture
+def two_packs(tmp_path: Path) -> Path:
+    """A repository with the two packs of page.md, indexed by git."""
+    git(tmp_path, "init", "--quiet", "--bare", "--object-format=sha1", "repo")
+    repo = tmp_path / "repo"
+    for number, name in enumerate(("source-1.pack", "source-2.pack")):
+        data = _example("page.md", name)
+        path = repo / "objects" / "pack" / f"pack-{data[-20:].hex()}.pack"
+        path.write_bytes(data)
+        git(repo, "index-pack", path)
+        os.utime(path, (FIRST_TIME + number, FIRST_TIME + number))
+    return repo
+
+
+def test_the_page_of_the_example_is_the_one_that_repack_makes(two_packs: Path) -> None:
+    (page,) = commands.repack(str(two_packs)).pages
+
+    path = two_packs / "objects" / "pack" / page.name
+    assert _example("page.md", "page.pack") == path.with_suffix(".pack").read_bytes()
+    assert _example("page.md", "page.idx") == path.with_suffix(".idx").read_bytes()
+
+
+def test_git_makes_the_same_idx_for_the_page_of_the_example(tmp_path: Path) -> None:
+    (tmp_path / "page.pack").write_bytes(_example("page.md", "page.pack"))
+    git(tmp_path, "index-pack", "--object-format=sha1", tmp_path / "page.pack")
+
+    assert _example("page.md", "page.idx") == (tmp_path / "page.idx").read_bytes()
+
+
+def test_the_index_of_the_example_is_the_one_that_repack_leaves(two_packs: Path) -> None:
+    commands.repack(str(two_packs))
+
+    found = (two_packs / "objects" / "pack" / "multi-pack-index").read_bytes()
+    assert _example("combined-index.md", "multi-pack-index") == found
+
+
+def test_the_state_of_the_example_is_written_as_it_is_read(two_packs: Path) -> None:
+    objdir = find_object_dir(str(two_packs))
+    path = Path(objdir.gpa_dir) / "state.json"
+    path.parent.mkdir()
+    example = _block("state.md", "json state.json")
+    path.write_text(example)
+
+    state = read_state(objdir)
+    with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
+        write_state(objdir, space, state)
+
+    assert json.dumps(json.loads(example)) + "\n" == path.read_text()
+    assert state != State(superseded={})
+
+
+@pytest.mark.parametrize("document", sorted(path.name for path in FORMATS.glob("*.md")))
+def test_each_format_is_described_in_the_same_order(document: str) -> None:
+    assert FORMAT_SECTIONS == re.findall(r"^## (.*)", (FORMATS / document).read_text(), flags=re.M)
