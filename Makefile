@@ -63,7 +63,7 @@ demo: $(BUILT) ## watch it at work on a repository made for the purpose
 asan: $(BUILT) ## the tests, with the C core under AddressSanitizer and UBSan
 	rm -rf build/asan
 	mkdir -p build/asan
-	cp -R $(wildcard $(PACKAGING) README.md LICENSE csrc docs gpa_maint hooks tests) build/asan/
+	cp -R $(wildcard $(PACKAGING) README.md CHANGELOG.md LICENSE csrc docs gpa_maint hooks tests) build/asan/
 	rm -f build/asan/gpa_maint/_core/_gpa*.so
 	cd build/asan && GPA_CFLAGS='$(SANITIZE)' "$(VENV)/bin/python" setup.py -q build_ext --inplace
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" $(SANITIZER_OPTIONS) PYTHONMALLOC=malloc \

@@ -278,7 +278,7 @@ def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult) -
 def plan_expire_of(objdir: ObjectDir, *, grace_seconds: int | None = None) -> ExpirePlan:
     """What expire() would do now."""
     grace = objdir.settings.expire_grace if grace_seconds is None else grace_seconds
-    return plan_expire(take_inventory(objdir), grace_seconds=grace, now=_now())
+    return plan_expire(take_inventory(objdir, counts=False), grace_seconds=grace, now=_now())
 
 
 def expire(

@@ -18,7 +18,6 @@ from histories import (
     History,
     HistorySpec,
     cross_pack_duplicates_repo,
-    init_server,
     send_push,
     set_pack_mtimes,
 )
@@ -29,7 +28,6 @@ from oracle import (
     git,
     git_line,
     midx_names,
-    midx_winners,
     pack_dir,
     packed_objects,
     packs,
@@ -152,16 +150,14 @@ def clock(monkeypatch: pytest.MonkeyPatch, now: int) -> None:
     monkeypatch.setattr(commands, "_now", lambda: now)
 
 
-def test_the_grace_is_one_hour_unless_the_setting_or_the_option_says_otherwise(
-    merged: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert "due in 3600 seconds" in gpa(merged.server, "expire", "-n").stdout or not left(merged)
+def test_the_grace_is_one_hour_unless_the_setting_or_the_option_says_otherwise(merged: History) -> None:
+    hour = commands.expire(str(merged.server)).next_due
+    assert hour == commands.expire(str(merged.server), grace_seconds=HOUR).next_due
     git(merged.server, "config", "gpa.expireGrace", "2.hours")
-    later = commands.expire(str(merged.server)).next_due
-    assert later is not None
-    clock(monkeypatch, later - 1)
-    assert () == commands.expire(str(merged.server)).deleted
-    assert set(merged.packs) == set(commands.expire(str(merged.server), grace_seconds=HOUR).deleted)
+    two_hours = commands.expire(str(merged.server)).next_due
+    assert (hour, two_hours) == (two_hours - HOUR if two_hours else None, two_hours)
+    assert "6 superseded pages wait" in gpa(merged.server, "expire", "--grace=1.week").stdout
+    assert hour == commands.expire(str(merged.server), grace_seconds=HOUR).next_due
 
 
 def test_the_grace_of_a_pack_that_git_superseded_begins_when_it_is_first_seen(
@@ -182,7 +178,7 @@ def test_a_clock_set_back_does_not_shorten_nor_freeze_the_grace(
     merged: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock(monkeypatch, 1_000_000_000)
-    assert 1_000_000_000 + HOUR == commands.expire(str(merged.server), grace_seconds=HOUR).next_due or left(merged)
+    commands.expire(str(merged.server), grace_seconds=HOUR)
     assert 1_000_000_000 + HOUR == commands.expire(str(merged.server), grace_seconds=HOUR).next_due
     clock(monkeypatch, 1_000_000_000 + HOUR)
     assert set(merged.packs) == set(commands.expire(str(merged.server), grace_seconds=HOUR).deleted)
@@ -530,37 +526,35 @@ def test_an_index_with_a_wrong_checksum_is_no_proof(merged: History) -> None:
     assert [] == leftovers(merged.server)
 
 
-def test_a_pack_that_was_preferred_keeps_those_that_open_readers_still_need(tmp_path: Path) -> None:
+NOT_RECORDED = pytest.mark.xfail(strict=True, reason="write --bitmap --preferred-pack records no move")
+
+
+@pytest.mark.parametrize(
+    "bitmap", [False, pytest.param(True, marks=NOT_RECORDED)], ids=["without bitmap", "with bitmap"]
+)
+def test_a_pack_that_was_preferred_keeps_those_that_open_readers_still_need(tmp_path: Path, bitmap: bool) -> None:
     """I2. --preferred-pack moves winners to a pack in which a reader of the earlier index does not look again."""
     repo = cross_pack_duplicates_repo(tmp_path)
     everything = f"pack-{git_line(repo, 'pack-objects', '-q', '--all', pack_dir(repo) / 'pack')}"
     set_pack_mtimes(repo, [everything], oldest=1000)
     gpa(repo, "write")
-    before = midx_winners(repo)
-    assert everything not in {pack for pack, _offset in before.values()}
-    reader = subprocess.Popen(
-        ["git", "-C", str(repo), "cat-file", "--batch-check"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert reader.stdin and reader.stdout
-    expected = all_objects(repo)
-
-    def read(oid: str) -> None:
+    assert 0 == references(repo)[everything]
+    objects = all_objects(repo)
+    command = ["git", "-C", str(repo), "cat-file", "--batch-check=%(objectname)"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdin and reader.stdout
-        reader.stdin.write(f"{oid}\n".encode())
-        reader.stdin.flush()
-        kind, size, _digest = expected[oid]
-        assert f"{oid} {kind} {size}\n" == reader.stdout.readline().decode()
-
-    read(next(iter(expected)))
-    add_pack(repo, [Whole(kind="blob", content=b"makes the index change\n")])
-    gpa(repo, "write", f"--preferred-pack={everything}.pack")
-    assert {everything} < {pack for pack, _offset in midx_winners(repo).values()}
-    done = gpa_any(repo, "expire", "--grace=now")
-    for oid in expected:
-        read(oid)
-    reader.stdin.close()
-    reader.stdout.close()
-    reader.wait()
+        print(next(iter(objects)), file=reader.stdin, flush=True)
+        reader.stdout.readline()
+        if bitmap:
+            gpa(repo, "write", "--bitmap", f"--preferred-pack={everything}.pack")
+        else:
+            add_pack(repo, [Whole(kind="blob", content=b"makes the index change\n")])
+            gpa(repo, "write", f"--preferred-pack={everything}.pack")
+        assert packs(repo)[everything] == references(repo)[everything]
+        done = gpa_any(repo, "expire", "--grace=now")
+        # All at once: what is missing must not end the reader's loop below.
+        answer, _ = reader.communicate("".join(f"{oid}\n" for oid in objects))
+    assert [*objects] == answer.splitlines()
     assert (0, True) == (done.returncode, "was preferred" in done.stderr)
     fsck(repo)
 

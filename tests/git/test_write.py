@@ -334,6 +334,17 @@ def test_bitmap_moves_no_winner_to_a_pack_named_before(history: HistoryFactory) 
     assert before == midx_winners(made.server)
 
 
+@pytest.mark.xfail(strict=True, reason="git prefers its first pack when it does not know the name")
+def test_bitmap_with_an_unknown_preferred_pack_moves_no_winner(history: HistoryFactory) -> None:
+    """I6"""
+    made = history(PUSHED)
+    gpa(made.server, "write")
+    before = midx_winners(made.server)
+    done = gpa_any(made.server, "write", "--bitmap", "--preferred-pack=nonsense")
+    assert (0, "warning: unknown preferred pack: 'nonsense'\n") == (done.returncode, done.stderr)
+    assert before == midx_winners(made.server)
+
+
 def test_a_write_without_bitmap_removes_the_bitmap(history: HistoryFactory) -> None:
     server = history(SMALL).server
     gpa(server, "write", "--bitmap")
