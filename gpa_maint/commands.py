@@ -77,6 +77,7 @@ def write(
     packs: Collection[str] | None = None,
     bitmap: bool = False,
     refs_snapshot: str | None = None,
+    report: Report | None = None,
 ) -> WriteResult:
     """Write the combined index over all packs, or `packs` only (names as in --stdin-packs: `pack-<checksum>.idx`).
 
@@ -87,6 +88,8 @@ def write(
     only = None if packs is None else {name.removesuffix(".idx") for name in packs if name.endswith(".idx")}
     with _at_work(objdir) as space:
         result = _write_index(objdir, space, preferred=preferred_pack, only=only)
+        if report and result.written:
+            report("Indexing packs", result.pack_count, result.pack_count)
         if bitmap and result.pack_count:
             result = _write_bitmap(objdir, path, result, preferred_pack, only, refs_snapshot)
             record_superseded(objdir, space, now=_now())
@@ -286,6 +289,7 @@ def expire(
     *,
     object_dir: str | None = None,
     grace_seconds: int | None = None,
+    report: Report | None = None,
 ) -> ExpireResult:
     """Delete pages that nothing has pointed to for `grace_seconds` (default gpa.expireGrace; 0: now).
 
@@ -300,16 +304,16 @@ def expire(
                 record_superseded(objdir, space, now=_now())
                 return _expired(plan, (), 0)
             try:
-                return _expire_doomed(objdir, space, plan)
+                return _expire_doomed(objdir, space, plan, report)
             except StalePlan:
                 if not may_repeat:
                     raise
     raise StalePlan("the repository keeps changing")
 
 
-def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan) -> ExpireResult:
+def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan, report: Report | None) -> ExpireResult:
     with fs.git_locks(objdir, space, _now()):
-        proved = prove_doomed(objdir, plan)
+        proved = prove_doomed(objdir, plan, report)
         if not proved.doomed:
             return _expired(plan, (), 0, kept_back=proved.kept_back)
         state = read_state(objdir)
@@ -317,7 +321,7 @@ def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan) -> 
         index = _write_index(objdir, space, without=proved.doomed, force=True, checked=plan.based_on)
         if not index.written:  # only empty packs were there
             fs.remove_index(objdir)
-        deleted, freed = delete_packs(objdir, proved)
+        deleted, freed = delete_packs(objdir, proved, report)
         record_superseded(objdir, space, now=_now())
     return _expired(plan, deleted, freed, kept_back=proved.kept_back, midx=index)
 

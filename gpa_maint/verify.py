@@ -50,7 +50,7 @@ def _verify_index(objdir: ObjectDir, midx: Midx, report: Report | None) -> list[
     with ExitStack() as stack:
         idx = [_load(objdir, stack, name) for name in midx.pack_names()]
         progress = Progress()
-        title = "Verifying object offsets"
+        title = "Verifying offsets"
         lines = _counted(lambda: verify_midx(midx, idx, progress), title, progress, midx.object_count, report)
         if report:
             report(title, midx.object_count, midx.object_count)
@@ -72,7 +72,7 @@ def _verify_packs(objdir: ObjectDir, threads: int, report: Report | None) -> tup
     total = sum(pack.object_count or 0 for pack in inventory.packs)
     findings: list[str] = []
     progress = Progress()
-    title = "Verifying packs"
+    title = "Verifying objects"
     for pack in inventory.packs:
         try:
             call = partial(_check_one, objdir, pack.name, threads, progress)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from ..errors import Corrupt, ObjectMissing
+from ..errors import Corrupt, ObjectMissing, Unsupported
 from ._gpa import ffi, lib
 from .status import check, new_error
 
@@ -137,6 +137,10 @@ class Midx:
         status = lib.gpa_midx_parse(self.pointer, self._map.bytes_, ALGORITHMS[object_format], err)
         try:
             check(status, err, path)
+        except (Corrupt, Unsupported) as error:
+            self._map.close()
+            error.hint = "no object is lost: remove this file, and 'git gpa write' makes it again from the packs"
+            raise
         except BaseException:
             self._map.close()
             raise

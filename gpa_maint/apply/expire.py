@@ -8,7 +8,7 @@ plan.
 from __future__ import annotations
 
 import os
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from ..git import ObjectDir
 from ..model import ExpirePlan, Step
 from ..state import read_state
 
+Report = Callable[[str, int, int], None]
 PROTECTING = (".keep", ".promisor", ".mtimes")
 
 
@@ -30,7 +31,7 @@ class Proved(NamedTuple):
     kept_back: tuple[Step, ...]
 
 
-def prove_doomed(objdir: ObjectDir, plan: ExpirePlan) -> Proved:
+def prove_doomed(objdir: ObjectDir, plan: ExpirePlan, report: Report | None = None) -> Proved:
     """Which planned pages may really go; one that is not proved is held back.
 
     Raises StalePlan or Corrupt about the index, Refused in a precious-objects repository.
@@ -46,11 +47,13 @@ def prove_doomed(objdir: ObjectDir, plan: ExpirePlan) -> Proved:
         midx.check_trailer()
         idx_files = _open_doomed(objdir, stack, plan, kept_back)
         prover = _Prover(objdir, stack, midx, {pack.name for pack in plan.doomed})
-        for name, files in idx_files.items():
+        for number, (name, files) in enumerate(idx_files.items(), start=1):
             try:
                 takers[name] = prover.prove(name, files[name])
             except (ObjectMissing, Corrupt, SystemFailed, Unsupported) as error:
                 kept_back.append(Step(pack=name, action="leave", reason=str(error)))
+            if report:
+                report("Proving superseded pages", number, len(idx_files))
     return Proved(doomed=tuple(takers), takers=takers, kept_back=tuple(kept_back))
 
 
@@ -124,7 +127,7 @@ class _Prover:
         self._proof.add_live(number, files[name])
 
 
-def delete_packs(objdir: ObjectDir, proved: Proved) -> tuple[tuple[str, ...], int]:
+def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None) -> tuple[tuple[str, ...], int]:
     """Unlink the proved pages; the index without them must be published. Gives their names and the bytes freed.
 
     I9: a page that somebody "wrote into" again since (git then only touches the file) hands its newer mtime on to the
@@ -134,7 +137,9 @@ def delete_packs(objdir: ObjectDir, proved: Proved) -> tuple[tuple[str, ...], in
     freed = 0
     mtimes: dict[str, int] = {}
     there = set(os.listdir(objdir.pack_dir))
-    for name in proved.doomed:
+    for number, name in enumerate(proved.doomed, start=1):
+        if report:
+            report("Deleting superseded pages", number, len(proved.doomed))
         # receive-pack makes the .keep before anything else of a pack it brings again; this is the last look at it
         if protection(there, name) or os.path.lexists(objdir.pack_path(name, ".keep")):
             continue

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, human_size, new_parser, say, time_option, warn
+from gpa_maint.cli.ui import count_of, human_size, new_parser, progress, say, time_option, warn
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import ExpirePlan, ExpireResult, to_json
 
@@ -18,7 +18,8 @@ def main(options: list[str]) -> int:
         plan = commands.plan_expire_of(objdir, grace_seconds=args.grace)
         print(to_json(plan) if args.json else describe_plan(plan))
         return 0
-    result = commands.expire(object_dir=args.object_dir, grace_seconds=args.grace)
+    with progress(args) as report:
+        result = commands.expire(object_dir=args.object_dir, grace_seconds=args.grace, report=report)
     for line in result.midx.warnings if result.midx else ():
         warn(line)
     for step in result.kept_back:

@@ -101,7 +101,8 @@ def progress(args: argparse.Namespace) -> Iterator[Callable[[str, int, int], Non
         if title not in bars:
             for bar in bars.values():
                 bar.close()
-            bars[title] = tqdm(total=total, desc=title, unit=" objects", file=sys.stderr, dynamic_ncols=True)
+            unit = f" {title.split()[-1]}"  # the last word says what is counted
+            bars[title] = tqdm(total=total, desc=title, unit=unit, file=sys.stderr, dynamic_ncols=True)
         bar = bars[title]
         bar.total = total
         bar.update(done - bar.n)

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, human_size, new_parser, say, warn
+from gpa_maint.cli.ui import count_of, human_size, new_parser, progress, say, warn
 from gpa_maint.model import to_json
 
 
@@ -14,13 +14,15 @@ def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     packs = sys.stdin.read().splitlines() if args.stdin_packs else None
     try:
-        result = commands.write(
-            object_dir=args.object_dir,
-            preferred_pack=args.preferred_pack,
-            packs=packs,
-            bitmap=args.bitmap,
-            refs_snapshot=args.refs_snapshot,
-        )
+        with progress(args) as report:
+            result = commands.write(
+                object_dir=args.object_dir,
+                preferred_pack=args.preferred_pack,
+                packs=packs,
+                bitmap=args.bitmap,
+                refs_snapshot=args.refs_snapshot,
+                report=report,
+            )
     except commands.EmptyPreferredPack as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
