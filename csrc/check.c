@@ -76,13 +76,6 @@ static gpa_bytes entry_bytes(const check *c, uint32_t place)
 
 /* ---- one entry ---- */
 
-static void begin_id(worker *w, int type, uint64_t size)
-{
-	char header[32];
-	int n = snprintf(header, sizeof(header), "%s %llu", type_name(type), (unsigned long long)size);
-	hasher_update(&w->hash, header, (size_t)n + 1);
-}
-
 static void check_id(worker *w, uint32_t place)
 {
 	unsigned char oid[GPA_OID_MAX];
@@ -125,7 +118,7 @@ static int read_entry(worker *w, uint32_t place, gpa_entry *entry, gpa_buffer *o
 		return corrupt(err, "entry claims %llu bytes, more than its %zu can hold", (unsigned long long)entry->size,
 			       stream.len);
 	if (entry->type <= GPA_TAG && entry->size > STREAM_ABOVE && c->nodes[place].child == NONE) {
-		begin_id(w, entry->type, entry->size);
+		hasher_begin_object(&w->hash, entry->type, entry->size);
 		status = inflate_pieces(entry->size, &used, stream, hash_piece, &w->hash, err);
 		if (!status)
 			status = check_stream_end(used, stream, err);
@@ -177,7 +170,7 @@ static int make_delta(worker *w, uint32_t place, const gpa_buffer *base, int typ
 		gpa_buffer_free(out);
 		return status;
 	}
-	begin_id(w, type, out->len);
+	hasher_begin_object(&w->hash, type, out->len);
 	hasher_update(&w->hash, out->ptr, out->len);
 	check_id(w, place);
 	return GPA_OK;
@@ -253,7 +246,7 @@ static void check_whole(worker *w, uint32_t place)
 		return;
 	}
 	if (content.ptr) {
-		begin_id(w, entry.type, content.len);
+		hasher_begin_object(&w->hash, entry.type, content.len);
 		hasher_update(&w->hash, content.ptr, content.len);
 	}
 	check_id(w, place);

@@ -2,8 +2,8 @@
  * The bytes of a page: each chosen copy is read from its source, checked, and written with its zlib stream as it is. Only
  * the header changes: a delta names its base by the distance within the new page.
  *
- * I13: a copy is checked against the CRC32 in its idx, or inflated where the idx (v1) has none, before any of its bytes
- * go into the page.
+ * I13: a copy is checked against the CRC32 in its idx before any of its bytes go into the page. An idx v1 has none: there
+ * the object is made and must have its id.
  *
  * Neighbours in a page come from many packs, so copies are read a window at a time: as many as fit the buffer, in the
  * order of source and offset, then written in the order of the page. A copy larger than the buffer is read twice, in
@@ -80,41 +80,71 @@ static int check_crc(gpa_merge *m, const copy *c, int fd, gpa_error *err)
 	return crc == c->crc ? GPA_OK : corrupt_at(err, c->offset, "entry has CRC32 %08x, its idx says %08x", crc, c->crc);
 }
 
-static int check_stream(gpa_bytes bytes, const copy *c, uint32_t hash_size, gpa_error *err)
+static int end_id(hasher *h, const gpa_merge *m, const copy *c, gpa_error *err)
+{
+	unsigned char oid[GPA_OID_MAX];
+	hasher_final(h, oid);
+	if (!memcmp(oid, m->objects[c->object].oid, m->hash_size))
+		return GPA_OK;
+	return corrupt_at(err, c->offset, "object does not have the id its idx says");
+}
+
+static void hash_piece(void *context, const unsigned char *piece, size_t len)
+{
+	hasher_update(context, piece, len);
+}
+
+/* A whole object: inflate it in pieces, so that its size does not matter. */
+static int check_whole(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, gpa_error *err)
 {
 	gpa_entry entry;
 	size_t used;
-	int status = entry_parse_bytes(&entry, bytes, c->offset, hash_size, err);
+	int status = entry_parse_bytes(&entry, (gpa_bytes){pack.ptr + c->offset, c->size}, c->offset, m->hash_size, err);
 	if (status)
 		return status;
-	gpa_bytes stream = {bytes.ptr + entry.header_size, bytes.len - entry.header_size};
-	status = inflate_pieces(entry.size, &used, stream, NULL, NULL, err);
-	if (!status && used != stream.len)
-		status = corrupt(err, "zlib stream is %zu bytes, its entry has %zu", used, stream.len);
-	if (status)
+	gpa_bytes stream = {pack.ptr + c->offset + entry.header_size, c->size - entry.header_size};
+	hasher_begin_object(h, entry.type, entry.size);
+	if ((status = inflate_pieces(entry.size, &used, stream, hash_piece, h, err)))
 		err->offset = (int64_t)c->offset;
-	return status;
+	else if (used != stream.len)
+		status = corrupt_at(err, c->offset, "zlib stream is %zu bytes, its entry has %zu", used, stream.len);
+	return status ? status : end_id(h, m, c, err);
 }
 
-/* A source with idx v1: map it for the time of the check. */
-static int check_inflates(gpa_merge *m, const copy *c, gpa_error *err)
+static int check_delta(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, gpa_error *err)
+{
+	gpa_buffer content;
+	int type, status = pack_unpack(&type, &content, pack, m->sources[c->source].idx, c->offset, m->z, err);
+	if (status)
+		return status;
+	hasher_begin_object(h, type, content.len);
+	hasher_update(h, content.ptr, content.len);
+	gpa_buffer_free(&content);
+	return end_id(h, m, c, err);
+}
+
+/* A source with idx v1: map it for the time of the check, and make the object. */
+static int check_object(gpa_merge *m, const copy *c, gpa_error *err)
 {
 	const source *s = &m->sources[c->source];
 	gpa_bytes pack;
+	hasher h;
 	int status = gpa_map_open(&pack, s->dir_fd, s->path, err);
 	if (status)
 		return status;
-	if (pack.len != s->size)
+	if (pack.len != s->size) {
 		status = corrupt(err, "pack changed its size");
-	else
-		status = check_stream((gpa_bytes){pack.ptr + c->offset, c->size}, c, m->hash_size, err);
+	} else if (!(status = hasher_init(&h, m->options.algo, err))) {
+		status = c->base == NONE ? check_whole(m, c, pack, &h, err) : check_delta(m, c, pack, &h, err);
+		hasher_free(&h);
+	}
 	gpa_map_close(&pack);
 	return status;
 }
 
 static int check_copy(gpa_merge *m, const copy *c, int fd, gpa_error *err)
 {
-	return m->sources[c->source].idx->crcs ? check_crc(m, c, fd, err) : check_inflates(m, c, err);
+	return m->sources[c->source].idx->crcs ? check_crc(m, c, fd, err) : check_object(m, c, err);
 }
 
 int gpa_merge_check(uint32_t *damaged, gpa_merge *m, gpa_error *err)
@@ -190,24 +220,21 @@ static int write_copy(writer *w, const slot *s, const copy *c, gpa_error *err)
 	return status ? status : write_pieces(w, s, c, fd, err);
 }
 
-static int check_oid(gpa_merge *m, const object *o, int type, gpa_bytes content, gpa_error *err)
+static int check_content(gpa_merge *m, const copy *c, int type, gpa_bytes content, gpa_error *err)
 {
-	char header[32];
-	unsigned char oid[GPA_OID_MAX];
 	hasher h;
 	int status = hasher_init(&h, m->options.algo, err);
 	if (status)
 		return status;
-	int n = snprintf(header, sizeof(header), "%s %zu", type_name(type), content.len);
-	hasher_update(&h, header, (size_t)n + 1);
+	hasher_begin_object(&h, type, content.len);
 	hasher_update(&h, content.ptr, content.len);
-	hasher_final(&h, oid);
+	status = end_id(&h, m, c, err);
 	hasher_free(&h);
-	return memcmp(oid, o->oid, m->hash_size) ? corrupt(err, "object does not have the id its idx says") : GPA_OK;
+	return status;
 }
 
 /* No source has the object whole where a whole one is needed: inflate it, check it, deflate it. */
-static int write_rebuilt(writer *w, const object *o, const copy *c, gpa_error *err)
+static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 {
 	gpa_merge *m = w->m;
 	const source *s = &m->sources[c->source];
@@ -221,8 +248,8 @@ static int write_rebuilt(writer *w, const object *o, const copy *c, gpa_error *e
 				       corrupt(err, "pack changed its size");
 	gpa_map_close(&pack);
 	gpa_bytes bytes = {content.ptr, content.len};
-	if (!status && (status = check_oid(m, o, type, bytes, err)))
-		err->offset = (int64_t)c->offset;
+	if (!status)
+		status = check_content(m, c, type, bytes, err);
 	if (!status)
 		status = deflate_whole(&stream, bytes, m->options.level, err);
 	if (!status)
@@ -250,7 +277,7 @@ static int write_alone(writer *w, const slot *s, gpa_error *err)
 	copy *c = &m->copies[s->chosen];
 	uint64_t offset = w->out.written;
 	output_crc_begin(&w->out);
-	int status = s->rebuild ? write_rebuilt(w, &m->objects[s->object], c, err) : write_copy(w, s, c, err);
+	int status = s->rebuild ? write_rebuilt(w, c, err) : write_copy(w, s, c, err);
 	if (status)
 		return blame(c, status, err);
 	note_entry(w, &m->objects[s->object], offset);

@@ -21,6 +21,8 @@ void hasher_update(hasher *h, const void *data, size_t len);
 /* Writes h->size bytes and begins anew. */
 void hasher_final(hasher *h, unsigned char *out);
 void hasher_free(hasher *h);
+/* Begin an object's id: the hash of "<type> <size>\0<content>". */
+void hasher_begin_object(hasher *h, int type, uint64_t size);
 void oid_to_hex(char *hex, const unsigned char *oid, size_t size);
 
 /* ---- output.c: a file written once from its start, hashed as it grows ---- */

@@ -279,8 +279,8 @@ int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *merge, const gpa_midx *mid
 		   int reverse, gpa_error *err);
 int gpa_merge_page(gpa_page_info *out, const gpa_merge *merge, uint32_t page);
 /*
- * Write one planned page and its idx. Each copied entry is checked against its CRC32 (or inflated, where the source idx
- * is v1) before it is written. GPA_ECORRUPT with err->source: that copy is now known as damaged; plan again.
+ * Write one planned page and its idx. Each copied entry is checked against its CRC32 (or the object made and hashed,
+ * where the source idx is v1) before it is written. GPA_ECORRUPT with err->source: that copy is now known as damaged; plan again.
  * `progress` may be NULL and counts objects.
  */
 int gpa_merge_write(gpa_merge *merge, uint32_t page, int pack_fd, int idx_fd, unsigned char *trailer,

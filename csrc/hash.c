@@ -38,6 +38,13 @@ void hasher_final(hasher *h, unsigned char *out)
 	EVP_DigestInit_ex(h->context, NULL, NULL);
 }
 
+void hasher_begin_object(hasher *h, int type, uint64_t size)
+{
+	char header[32];
+	int n = snprintf(header, sizeof(header), "%s %llu", type_name(type), (unsigned long long)size);
+	hasher_update(h, header, (size_t)n + 1);
+}
+
 void hasher_free(hasher *h)
 {
 	EVP_MD_CTX_free(h->context);

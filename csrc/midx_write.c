@@ -181,12 +181,21 @@ static int emit(struct build *b, const unsigned char *oid, struct winner winner,
 	return add_run(b, oid, 1, b->hash_size, err);
 }
 
+/* Where the idx of source out->pack has its object `pos`. */
+static int idx_winner(struct winner *out, const struct build *b, uint32_t pos, gpa_error *err)
+{
+	int status = gpa_idx_offset(&out->offset, b->sources[out->pack].idx, pos, err);
+	if (status)
+		err->source = (int32_t)out->pack;
+	return status;
+}
+
 /* The base's entry at `pos`; NO_PACK as its pack when that pack is not in the new index. */
 static int base_winner(struct winner *out, const struct build *b, uint32_t pos, gpa_error *err)
 {
 	if (b->base.idx) {
 		out->pack = b->base.source;
-		return gpa_idx_offset(&out->offset, b->base.idx, pos, err);
+		return idx_winner(out, b, pos, err);
 	}
 	uint32_t old_pack;
 	int status = gpa_midx_entry(&old_pack, &out->offset, b->old, pos, err);
@@ -302,7 +311,7 @@ static int merge_runs(struct build *b, gpa_error *err)
 		struct winner winner = {.pack = best->source}, other;
 		uint32_t upto = base_seek(b, base, oid);
 		if ((status = copy_base(b, base, upto, err)) ||
-		    (status = gpa_idx_offset(&winner.offset, b->sources[best->source].idx, best->pos, err)))
+		    (status = idx_winner(&winner, b, best->pos, err)))
 			break;
 		base = upto;
 		if (base < b->base.count && !memcmp(b->base.oids + (size_t)base * b->base.stride, oid, b->hash_size)) {

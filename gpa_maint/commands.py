@@ -262,7 +262,9 @@ def repack(
 
 def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult) -> RepackResult:
     if not result.pages:
-        return result._replace(merged=(), reason="merging these packs would only give the same packs again")
+        return result._replace(
+            merged=(), reason=result.reason or "merging these packs would only give the same packs again"
+        )
     pages = [page.name for page in result.pages]
     # The pages are there: rather wait for another writer of the index than leave them out of it.
     deadline = time.monotonic() + INDEX_LOCK_SECONDS

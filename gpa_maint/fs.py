@@ -191,8 +191,12 @@ class Workspace:
         return TempFile(path, fd)
 
     def remove_all(self) -> None:
+        # A lock that could not be removed is known by its temporary file: that one stays for the next run.
+        locked = {_inode(path) for path in _lock_paths(self.objdir)} - {None}
         while self._paths:
-            unlink(self._paths.pop())
+            path = self._paths.pop()
+            if not locked or _inode(path) not in locked:
+                unlink(path)
 
 
 @contextlib.contextmanager

@@ -56,8 +56,14 @@ def write_pages(objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report
             raise StalePlan(f"a pack to be merged went away: {error}") from error
         stats, pages, left_out = _write_all(space, merge, midx, set(names), report)
         named = set(midx.pack_names()) if midx else set()
-        if _repeats(pages, named):
+        repeated = {page.name for page in pages} & named
+        if repeated:
+            # Winners must not move to a pack that the index names already (I6), so it has to become another one; unless
+            # nothing would come of it, because all the other sources have to stay for their damaged objects.
             _drop(pages)
+            stuck = {left.pack for left in left_out}
+            if set(names) <= repeated | stuck:
+                return _nothing_gained(left_out)
             stats, pages, left_out = _write_all(space, merge, midx, set(names), report, reverse=True)
     published = _publish(objdir, pages, named, names)
     return RepackResult(
@@ -146,9 +152,9 @@ def _drop(pages: list[_Page]) -> None:
         fs.unlink(page.idx.path)
 
 
-def _repeats(pages: list[_Page], named: set[str]) -> bool:
-    """Does a page come out as a pack that the index names already? Winners must not move to it (I6)."""
-    return any(page.name in named for page in pages)
+def _nothing_gained(left_out: tuple[LeftOut, ...]) -> RepackResult:
+    reason = "only objects that cannot be read are left to merge" if left_out else ""
+    return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, left_out=left_out, reason=reason)
 
 
 def _publish(objdir: ObjectDir, pages: list[_Page], named: set[str], sources: list[str]) -> list[PageInfo]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -644,3 +645,18 @@ def test_temporary_files_of_a_killed_run_are_removed_by_the_next_with_the_locks_
     assert [] == leftovers(merged.server)
     assert set() == left(merged)
     verify_midx(merged.server)
+
+
+@pytest.mark.xfail(strict=True, reason="what a killed run left is removed without a look at its .keep")
+def test_a_pack_that_is_just_coming_again_is_not_what_a_killed_run_left(merged: History) -> None:
+    """I8. A push makes .keep, .pack and .idx, in this order, maybe of a pack that a killed run was about to delete."""
+    name = merged.packs[0]
+    coming = pack_dir(merged.server) / f"{name}.pack"
+    content = coming.read_bytes()
+    state = merged.server / "gpa" / "state.json"
+    gpa(merged.server, "expire", "--grace=now")
+    state.write_text(json.dumps({**json.loads(state.read_text()), "doomed": [name]}))
+    coming.with_suffix(".keep").write_text("receive-pack 1 on here\n")
+    coming.write_bytes(content)
+    gpa(merged.server, "write")
+    assert coming.exists()

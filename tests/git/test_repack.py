@@ -610,6 +610,22 @@ def test_copies_of_one_object_alone_end_as_one_pack(tmp_path: Path) -> None:
     assert_sound(repo, digest)
 
 
+def test_a_rest_that_is_again_one_of_its_sources_is_no_new_page(tmp_path: Path) -> None:
+    """I6. Nor is that source superseded: it stays the place of its object."""
+    repo = init_server(tmp_path / "server")
+    names = [add_pack(repo, [Whole(kind="blob", content=b"object %d\n" % number)]) for number in range(4)]
+    set_pack_mtimes(repo, names)
+    gpa(repo, "write")
+    digest = content_digest(repo)
+    answer = gpa_json(repo, "repack", "--page-objects=3")
+    assert [3] == [page["object_count"] for page in answer["pages"]]
+    assert 3 == len(superseded(repo))
+    gpa(repo, "expire", "--grace=now")
+    assert [1, 3] == sorted(packs(repo).values())
+    assert "nothing to do: only one pack is to be merged\n" == gpa(repo, "repack", "--page-objects=3").stdout
+    assert_sound(repo, digest)
+
+
 IDX_COMPARED = pytest.mark.xfail(strict=True, reason="the version 1 idx of an equal pack is taken for damage")
 
 

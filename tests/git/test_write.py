@@ -398,7 +398,7 @@ def test_a_held_lock_ends_the_run_in_git_s_words_with_nothing_changed(history: H
         ["write", "--object-dir", "{}"],
         ["--no-progress", "--object-dir={}", "write"],
         ["--progress", "write", "--no-progress"],
-        ["write", "--progress", "--no-bitmap"],
+        ["write", "--no-progress", "--no-bitmap"],
     ],
 )
 def test_options_may_stand_before_and_after_the_verb(history: HistoryFactory, words: list[str]) -> None:

@@ -20,7 +20,7 @@ def test_a_size_has_an_optional_unit(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "k", "-1", "1.5k", "1kb", "1t", "0x10", "one", "\u0663", "17179869184g"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(text)):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_size(text)
 
 
@@ -46,7 +46,7 @@ def test_a_time_is_a_span_as_git_writes_it(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "1.5.hours", "-1.hour", "1.hours.later", "hour", "yesterday"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(text)):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_time(text)
 
 
