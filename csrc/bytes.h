@@ -55,6 +55,26 @@ static inline uint32_t fanout_begin(const unsigned char *fanout, unsigned first)
 	return first ? be32_at(fanout, first - 1) : 0;
 }
 
+/* Look `oid` up in a sorted table whose entries are `stride` bytes apart; the fanout says where to begin. */
+static inline int oid_find(uint32_t *pos, const unsigned char *fanout, const unsigned char *oids, size_t stride,
+			   uint32_t hash_size, const unsigned char *oid)
+{
+	uint32_t low = fanout_begin(fanout, oid[0]), high = fanout_end(fanout, oid[0]);
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int c = memcmp(oids + (size_t)middle * stride, oid, hash_size);
+		if (!c) {
+			*pos = middle;
+			return GPA_OK;
+		}
+		if (c < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return GPA_ENOTFOUND;
+}
+
 typedef struct cursor {
 	const unsigned char *at;
 	const unsigned char *end;

@@ -103,20 +103,7 @@ int gpa_idx_check(const gpa_idx *idx, gpa_error *err)
 
 int gpa_idx_find(uint32_t *pos, const gpa_idx *idx, const unsigned char *oid)
 {
-	uint32_t low = fanout_begin(idx->fanout, oid[0]), high = fanout_end(idx->fanout, oid[0]);
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		int c = memcmp(gpa_idx_oid(idx, middle), oid, idx->hash_size);
-		if (!c) {
-			*pos = middle;
-			return GPA_OK;
-		}
-		if (c < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return GPA_ENOTFOUND;
+	return oid_find(pos, idx->fanout, idx->oids, idx->oid_stride, idx->hash_size, oid);
 }
 
 int gpa_idx_offset(uint64_t *offset, const gpa_idx *idx, uint32_t pos, gpa_error *err)

@@ -194,20 +194,7 @@ const unsigned char *gpa_midx_oid(const gpa_midx *midx, uint32_t pos)
 
 int gpa_midx_find(uint32_t *pos, const gpa_midx *midx, const unsigned char *oid)
 {
-	uint32_t low = fanout_begin(midx->fanout, oid[0]), high = fanout_end(midx->fanout, oid[0]);
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		int c = memcmp(gpa_midx_oid(midx, middle), oid, midx->hash_size);
-		if (!c) {
-			*pos = middle;
-			return GPA_OK;
-		}
-		if (c < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return GPA_ENOTFOUND;
+	return oid_find(pos, midx->fanout, midx->oids, midx->hash_size, midx->hash_size, oid);
 }
 
 int gpa_midx_entry(uint32_t *pack, uint64_t *offset, const gpa_midx *midx, uint32_t pos, gpa_error *err)

@@ -78,35 +78,32 @@ def unlink(path: str) -> bool:
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
-def take_name(source: str, target: str) -> None:
-    """Give a file a second name. FileExistsError when the name is taken.
-
-    Without hard links, the second name is that of an empty file: enough for a lock.
-    """
+def _has_linked(source: str, target: str) -> bool:
+    """Give a file a second name; False where that cannot be done. FileExistsError when the name is taken."""
     _step("link", target)
     try:
         os.link(source, target)
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise _failed("link", target, error) from None
+        if error.errno in NO_LINKS:
+            return False
+        raise _failed("link", target, error) from None
+    return True
+
+
+def take_name(source: str, target: str) -> None:
+    """Make `target` a lock: a second name of `source`, or an empty file. FileExistsError when the name is taken."""
+    if not _has_linked(source, target):
         with _named("create", target):
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
 
 def move_name(source: str, target: str) -> None:
     """Give a file its lasting name. FileExistsError when the name is taken; `source` may remain as a second name."""
-    _step("link", target)
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise _failed("link", target, error) from None
+    if not _has_linked(source, target):
         if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
         rename(source, target)
 
 
