@@ -20,8 +20,10 @@ from .git import ObjectDir, find_object_dir, run_git
 from .model import (
     ExpirePlan,
     ExpireResult,
+    IndexInfo,
     IndexPlan,
     Inventory,
+    PackInfo,
     RepackPlan,
     RepackResult,
     VerifyResult,
@@ -30,8 +32,8 @@ from .model import (
 from .plan.expire import plan_expire
 from .plan.repack import plan_repack
 from .plan.write import plan_write
-from .state import read_state, write_state
-from .survey import take_inventory
+from .state import Move, read_state, write_state
+from .survey import read_index, take_inventory
 
 ATTEMPTS = 8
 """How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""
@@ -91,8 +93,7 @@ def write(
         if report and result.written:
             report("Indexing packs", result.pack_count, result.pack_count)
         if bitmap and result.pack_count:
-            result = _write_bitmap(objdir, path, result, preferred_pack, only, refs_snapshot)
-            record_superseded(objdir, space, now=_now())
+            result = _write_bitmap(objdir, space, path, result, preferred_pack, only, refs_snapshot)
         elif not result.written and result.trailer:
             # As git does: without --bitmap there shall be none.
             fs.remove_index_files(objdir, keep="")
@@ -131,6 +132,8 @@ def _write_index(
             ignore_old, notes = True, (*notes, "ignoring existing multi-pack-index; checksum mismatch")
             continue
         if plan.is_empty:
+            if inventory.midx and inventory.has_chain:
+                fs.remove_chain(objdir)
             return _untouched(inventory, plan)
         try:
             result = publish_index(objdir, space, plan, now=_now(), checked=checked)
@@ -177,6 +180,7 @@ def _untouched(inventory: Inventory, plan: IndexPlan) -> WriteResult:
 
 def _write_bitmap(
     objdir: ObjectDir,
+    space: fs.Workspace,
     path: str | None,
     result: WriteResult,
     preferred: str | None,
@@ -185,9 +189,12 @@ def _write_bitmap(
 ) -> WriteResult:
     """Let git write the bitmap. It needs a pack that wins all its objects: one that does already moves no winner."""
     args = ["multi-pack-index", f"--object-dir={objdir.objects}", "write", "--bitmap"]
-    chosen = preferred or _sole_winner(take_inventory(objdir))
+    inventory = take_inventory(objdir)
+    wanted = inventory.pack((preferred or "").removesuffix(".idx").removesuffix(".pack"))
+    chosen = wanted.name if wanted else _sole_winner(inventory)
     if chosen:
-        args.append(f"--preferred-pack={chosen.removesuffix('.idx').removesuffix('.pack')}.pack")
+        # With its suffix: git 2.39 does not know a bare name, and would prefer its first pack.
+        args.append(f"--preferred-pack={chosen}.pack")
     if refs_snapshot:
         args.append(f"--refs-snapshot={refs_snapshot}")
     stdin = None
@@ -195,11 +202,10 @@ def _write_bitmap(
         args.append("--stdin-packs")
         stdin = "".join(f"{name}.idx\n" for name in sorted(only))
     run_git(args, cwd=path, stdin=stdin)
-    from .survey import read_index
-
     index = read_index(objdir)
     if index is None:
         return result
+    record_superseded(objdir, space, now=_now(), move=_bitmap_move(index, wanted, chosen))
     return WriteResult(
         written=result.written or index.trailer != result.trailer,
         trailer=index.trailer,
@@ -209,6 +215,16 @@ def _write_bitmap(
         reason=result.reason if index.trailer == result.trailer else "",
         warnings=result.warnings,
     )
+
+
+def _bitmap_move(index: IndexInfo, wanted: PackInfo | None, chosen: str | None) -> Move | None:
+    """What git's preference moved: nothing when the pack won all its objects before."""
+    named = frozenset(index.pack_names)
+    if chosen is None:
+        return Move(at=_now(), to=named, named=named)
+    if wanted is None or wanted.referenced == wanted.object_count:
+        return None
+    return Move(at=_now(), to=frozenset([chosen]), named=named)
 
 
 def _sole_winner(inventory: Inventory) -> str | None:
@@ -324,7 +340,7 @@ def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan, rep
         if not index.written:  # only empty packs were there
             fs.remove_index(objdir)
         deleted, freed = delete_packs(objdir, proved, report)
-        record_superseded(objdir, space, now=_now())
+        record_superseded(objdir, space, now=_now(), deleted=deleted)
     return _expired(plan, deleted, freed, kept_back=proved.kept_back, midx=index)
 
 

@@ -363,29 +363,23 @@ def _take_lock(source: str, target: str, whose: str) -> None:
 # ---- packs ----
 
 
-def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> bool:
-    """Give a finished page its name; both files must be synced. False when that very pack was there already.
+def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> None:
+    """Give a finished page its name; both files must be synced.
 
     I4: the .pack is in place before the .idx, since the .idx makes the pack visible. The directory is not synced
-    here: the caller does it once for all pages, before anything relies on them.
+    here: the caller does it once for all pages, before anything relies on them. A pack of that name that is there
+    already must be the same; its idx stays as it is, whatever version it has.
     """
-    made = [
-        _place(source.path, os.path.join(objdir.pack_dir, name + suffix))
-        for source, suffix in ((pack, ".pack"), (idx, ".idx"))
-    ]
-    return any(made)
-
-
-def _place(source: str, target: str) -> bool:
+    path = objdir.pack_path(name)
     try:
-        move_name(source, target)
+        move_name(pack.path, path)
     except FileExistsError:
-        if not _same_content(source, target):
-            raise Corrupt(target, "a pack of this name exists and differs") from None
+        if not _same_content(pack.path, path):
+            raise Corrupt(path, "a pack of this name exists and differs") from None
         # Its objects count as written just now (I9), as when git writes a pack that is there already.
-        os.utime(target)
-        return False
-    return True
+        os.utime(path)
+    with contextlib.suppress(FileExistsError):
+        move_name(idx.path, objdir.pack_path(name, ".idx"))
 
 
 def _same_content(one: str, other: str) -> bool:
@@ -476,7 +470,8 @@ def finish_deleting(objdir: ObjectDir, doomed: Container[str]) -> None:
     """Remove what is left of packs whose .idx a killed expire had unlinked already: nobody can see them."""
     for path in _packs_without_idx(objdir):
         name = os.path.basename(path).removesuffix(".pack")
-        if name in doomed:
+        # a push that brings this pack again makes the .keep first
+        if name in doomed and not os.path.lexists(objdir.pack_path(name, ".keep")):
             unlink_pack(objdir, name, {name + ".rev", name + ".bitmap"})
 
 

@@ -17,8 +17,9 @@ FORMAT_VERSION = 1
 class PackInfo(NamedTuple):
     """One pack with its idx, as the directory and the index tell it.
 
-    object_count is None when the idx cannot be read; `referenced` (objects whose winner is this pack) is None when the
-    index does not name it. `doomed`: an expire that was killed had proved it superseded and was about to delete it.
+    object_count is None when the idx cannot be read; `referenced` (objects whose winner is this pack) is None when
+    the index does not name it. `doomed`: an expire that was killed had proved it superseded and was about to delete
+    it. `returned`: expire deleted a pack of this name lately, and it is back.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PackInfo(NamedTuple):
     cruft: bool = False
     superseded_since: int | None = None
     doomed: bool = False
+    returned: bool = False
 
     @property
     def is_indexed(self) -> bool:
@@ -102,13 +104,17 @@ class IndexSource(NamedTuple):
 
 
 class IndexPlan(NamedTuple):
-    """How to write the combined index; `reason` says why nothing is to be done when `sources` is empty."""
+    """How to write the combined index; `reason` says why nothing is to be done when `sources` is empty.
+
+    `pages` are sources that were made just now, so that no earlier index can name them.
+    """
 
     based_on: str | None
     sources: tuple[IndexSource, ...] = ()
     old_rank: int = 0
     use_old: bool = False
     preferred: str | None = None
+    pages: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     reason: str = ""
 

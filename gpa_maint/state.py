@@ -1,34 +1,50 @@
 """Our own record beside the repository: gpa/state.json. Small, and may be deleted without losing an object.
 
-It holds since when a page is superseded (seconds since the epoch), the moves of --preferred-pack (see Move), and the
-pages that expire is about to delete, so that the next run finishes what a killed one began. A
-file that cannot be read counts as empty: every grace time then starts anew, which is the safe side.
+It holds since when a page is superseded, the moves that expire has to respect (see Move), the packs that it is about to
+delete, so that the next run finishes what a killed one began, and those that it deleted lately, so that no winner moves
+to one that comes back. A file that cannot be read counts as empty: every grace time then starts anew.
 """
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 from . import fs
 from .git import ObjectDir
 
+KEPT_SECONDS = 14 * 86400
+"""How long a move and a deletion are remembered: longer than a process holds on to an index it has loaded."""
+
+KEPT_DELETIONS = 4096
+"""How many deletions are remembered at most: every run reads them."""
+
 
 class Move(NamedTuple):
-    """--preferred-pack gave objects to `to`, a pack that the index named already along with `named`.
+    """At `at`, winners went to packs that an earlier index may have named as well: to `to`, or to any of `named`.
 
-    A reader that holds the earlier index cannot find them there (git only adds packs that the index it has loaded does
-    not name), so none of `named` may be deleted while `to` still wins one of its objects.
+    That happens by --preferred-pack, by a bitmap, and when the index is made from nothing. A reader that holds the
+    earlier index cannot find such objects at their new place, since git only adds packs that the index it has loaded
+    does not name. So none of `named` may be deleted while one of `to` wins an object of its (I2).
     """
 
-    to: str
+    at: int
+    to: frozenset[str]
     named: frozenset[str]
+
+    def holds(self, name: str, winners: Collection[str]) -> str | None:
+        """The winner for whose sake the pack `name` has to stay, if there is one."""
+        if name not in self.named:
+            return None
+        return next((winner for winner in winners if winner in self.to and winner != name), None)
 
 
 class State(NamedTuple):
     superseded: dict[str, int]
     moves: tuple[Move, ...] = ()
     doomed: frozenset[str] = frozenset()
+    deleted: dict[str, int] = {}  # noqa: RUF012 - never changed in place
 
 
 def state_path(objdir: ObjectDir) -> str:
@@ -41,17 +57,31 @@ def read_state(objdir: ObjectDir) -> State:
     try:
         with open(state_path(objdir), encoding="utf-8") as file:
             body = json.load(file)
-        superseded = {str(name): int(since) for name, since in body["superseded"].items()}
-        doomed = frozenset(str(name) for name in body["doomed"])
-        moves = tuple(Move(to=str(move["to"]), named=frozenset(move["named"])) for move in body["moves"])
+        return State(
+            superseded=_times(body["superseded"]),
+            moves=tuple(_move(move) for move in body["moves"]),
+            doomed=frozenset(str(name) for name in body["doomed"]),
+            deleted=_times(body["deleted"]),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return State(superseded={})
-    return State(superseded=superseded, moves=moves, doomed=doomed)
+
+
+def _times(body: dict[str, int]) -> dict[str, int]:
+    return {str(name): int(second) for name, second in body.items()}
+
+
+def _move(body: dict[str, Any]) -> Move:
+    named = frozenset(str(name) for name in body["named"])
+    return Move(at=int(body["at"]), to=named if body["to"] is None else frozenset(body["to"]), named=named)
 
 
 def write_state(objdir: ObjectDir, space: fs.Workspace, state: State) -> None:
     import json
 
-    moves = [{"to": move.to, "named": sorted(move.named)} for move in state.moves]
-    body = {"version": 1, "superseded": state.superseded, "moves": moves, "doomed": sorted(state.doomed)}
+    moves = [
+        {"at": move.at, "to": None if move.to == move.named else sorted(move.to), "named": sorted(move.named)}
+        for move in state.moves
+    ]
+    body = {"version": 1, **state._asdict(), "moves": moves, "doomed": sorted(state.doomed)}
     fs.replace_file(objdir, space, state_path(objdir), json.dumps(body).encode() + b"\n")

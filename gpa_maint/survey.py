@@ -107,6 +107,7 @@ def _packs(
             cruft=name in by_suffix["mtimes"],
             superseded_since=state.superseded.get(name),
             doomed=name in state.doomed,
+            returned=name in state.deleted,
         )
         for (name, stat), count in zip(found, numbers, strict=True)
     )

@@ -116,8 +116,9 @@ class _Prover:
                 self._open_live(number)
         takers = tuple(self._names[number] for number in winners)
         for move in self._moves:
-            if name in move.named and move.to in takers:
-                raise ObjectMissing(f"'{move.to}' was preferred, and open readers may not find its objects there")
+            winner = move.holds(name, takers)
+            if winner is not None:
+                raise ObjectMissing(f"open readers may not find its objects in '{winner}', which was there before")
         return takers
 
     def _open_live(self, number: int) -> None:

@@ -7,6 +7,7 @@ since `git gc` deletes packs without taking the lock. A crash leaves the old ind
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Set
 from contextlib import ExitStack
 
 from .. import fs
@@ -14,7 +15,7 @@ from .._core.files import IdxFiles, Midx, open_midx, write_midx
 from ..errors import Corrupt, GpaError, StalePlan
 from ..git import ObjectDir
 from ..model import IndexPlan, WriteResult
-from ..state import Move, State, read_state, write_state
+from ..state import KEPT_DELETIONS, KEPT_SECONDS, Move, State, read_state, state_path, write_state
 
 
 class UnsoundIndex(GpaError):
@@ -57,7 +58,7 @@ def publish_index(
     _check_packs(objdir, names)
     fs.remove_index_files(objdir, keep=trailer)
     fs.remove_chain(objdir)
-    record_superseded(objdir, space, now=now, move=_move(objdir, plan))
+    record_superseded(objdir, space, now=now, move=_move(objdir, plan, now))
     return WriteResult(
         written=True,
         trailer=trailer,
@@ -114,29 +115,53 @@ def _check_packs(objdir: ObjectDir, names: list[str]) -> None:
             raise StalePlan(f"pack '{name}' went away while the index was written")
 
 
-def _move(objdir: ObjectDir, plan: IndexPlan) -> Move | None:
-    if plan.preferred is None:
-        return None
-    return Move(to=plan.preferred, named=frozenset(source.name for source in plan.sources))
+def _move(objdir: ObjectDir, plan: IndexPlan, now: int) -> Move | None:
+    """What the new index does to winners that an index in a reader's hands may name elsewhere."""
+    named = frozenset(source.name for source in plan.sources) - frozenset(plan.pages)
+    # Made from nothing, the index chooses anew. Where we were never before, it is taken for the first one.
+    had_index = plan.based_on is not None or os.path.exists(state_path(objdir))
+    if not plan.use_old and had_index:
+        # What won nothing in the index before is not what a reader of that index looks into.
+        return Move(at=now, to=named, named=named - read_state(objdir).superseded.keys())
+    return None if plan.preferred is None else Move(at=now, to=frozenset([plan.preferred]), named=named)
 
 
-def record_superseded(objdir: ObjectDir, space: fs.Workspace, *, now: int, move: Move | None = None) -> None:
+def record_superseded(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    *,
+    now: int,
+    move: Move | None = None,
+    deleted: Collection[str] = (),
+) -> None:
     """Bring gpa/state.json up to date with the index: since when each page without winners has had none.
 
-    A doomed page that the index names again is an ordinary superseded one; one that is gone is forgotten.
+    A doomed page that the index names again is an ordinary superseded one; one that is gone is forgotten. What was
+    `deleted` is remembered for a while, and so is the `move`.
     """
     state = read_state(objdir)
-    superseded: dict[str, int] = {}
     midx = open_midx(objdir.index_path, objdir.object_format)
+    referenced: dict[str, int] = {}
     if midx is not None:
         with midx:
-            pairs = list(zip(midx.pack_names(), midx.referenced(), strict=True))
-        superseded = {name: min(now, state.superseded.get(name, now)) for name, count in pairs if count == 0}
-    named = {name for name, _ in pairs} if midx is not None else set()
-    moves = [old for old in state.moves if old.to in named and (move is None or old.to != move.to)]
-    if move is not None:
-        moves.append(move)
-    doomed = {name for name in state.doomed - named if os.path.exists(objdir.pack_path(name))}
-    new = State(superseded=superseded, moves=tuple(moves), doomed=frozenset(doomed))
+            referenced = dict(zip(midx.pack_names(), midx.referenced(), strict=True))
+    gone = {**state.deleted, **dict.fromkeys(deleted, now)}
+    new = State(
+        superseded={name: min(now, state.superseded.get(name, now)) for name, count in referenced.items() if not count},
+        moves=_moves_that_matter((*state.moves, *(() if move is None else (move,))), referenced.keys(), now),
+        doomed=frozenset(name for name in state.doomed - referenced.keys() if os.path.exists(objdir.pack_path(name))),
+        deleted={name: at for name, at in list(gone.items())[-KEPT_DELETIONS:] if at > now - KEPT_SECONDS},
+    )
     if new != state:
         write_state(objdir, space, new)
+
+
+def _moves_that_matter(moves: tuple[Move, ...], names: Set[str], now: int) -> tuple[Move, ...]:
+    """Forget packs that the index does not name any more, and moves that are old or hold nothing."""
+    kept: list[Move] = []
+    for move in moves:
+        cut = Move(at=move.at, to=move.to & names, named=move.named & names)
+        holds = cut.to and cut.named and (len(cut.named) > 1 or cut.to != cut.named)
+        if holds and move.at > now - KEPT_SECONDS and cut not in kept:
+            kept.append(cut)
+    return tuple(kept)

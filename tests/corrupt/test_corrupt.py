@@ -128,13 +128,8 @@ IDX_ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", IDX_ROWS)
-def test_a_broken_idx_is_refused_by_name(
-    pushed: History, tmp_path: Path, request: pytest.FixtureRequest, name: str
-) -> None:
-    row = IDX_ROWS[name]
-    if name == "large offset without a row":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="the message names the combined index"))
+@pytest.mark.parametrize("row", IDX_ROWS.values(), ids=IDX_ROWS.keys())
+def test_a_broken_idx_is_refused_by_name(pushed: History, tmp_path: Path, row: Row) -> None:
     repo = tmp_path / "server"
     shutil.copytree(pushed.server, repo)
     idx = pack_dir(repo) / f"{pushed.packs[2]}.idx"
@@ -454,10 +449,8 @@ def two_copies(repo: Path, content: bytes, index_version: Any) -> tuple[str, str
     return names[0], names[1]
 
 
-V1_HEADER = pytest.param(1, "header", marks=pytest.mark.xfail(strict=True, reason="idx v1: only inflated"))
-
-
-@pytest.mark.parametrize(("index_version", "at"), [(2, "stream"), (2, "header"), (1, "stream"), V1_HEADER])
+@pytest.mark.parametrize("index_version", [1, 2])
+@pytest.mark.parametrize("at", ["stream", "header"])
 def test_a_copy_with_a_flipped_bit_never_displaces_a_good_one(tmp_path: Path, index_version: Any, at: str) -> None:
     """In the header lies the type, which neither inflating nor an Adler-32 would show: a blob turns into a tree."""
     repo = init_server(tmp_path / "server")
@@ -549,7 +542,7 @@ def test_verify_dies_where_git_dies(indexed: Path, tmp_path: Path, damage: d.Dam
     d.rewrite(pack_dir(repo) / "multi-pack-index", damage)
     theirs, ours = git(repo, "multi-pack-index", "verify", check=False), gpa(repo, "verify")
     assert (128, 128) == (theirs.returncode, ours.returncode)
-    assert ours.stderr.rstrip().endswith(theirs.stderr.removeprefix("fatal: ").rstrip())
+    assert ours.stderr.splitlines()[0].endswith(theirs.stderr.removeprefix("fatal: ").rstrip())
 
 
 def test_verify_finds_an_object_behind_the_wrong_fanout_row(indexed: Path, tmp_path: Path) -> None:

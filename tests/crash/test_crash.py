@@ -290,7 +290,6 @@ def test_an_error_in_any_step_is_told_and_a_second_run_finishes(
     assert told > 8
 
 
-@pytest.mark.xfail(strict=True, reason="the temporary file that the lock is known by is removed all the same")
 @pytest.mark.parametrize("lock", ["gc.pid", "maintenance.lock"])
 def test_a_lock_that_could_not_be_removed_is_removed_by_the_next_run(
     ready: dict[str, Path], tmp_path: Path, lock: str

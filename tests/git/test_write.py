@@ -334,7 +334,6 @@ def test_bitmap_moves_no_winner_to_a_pack_named_before(history: HistoryFactory) 
     assert before == midx_winners(made.server)
 
 
-@pytest.mark.xfail(strict=True, reason="git prefers its first pack when it does not know the name")
 def test_bitmap_with_an_unknown_preferred_pack_moves_no_winner(history: HistoryFactory) -> None:
     """I6"""
     made = history(PUSHED)
