@@ -56,14 +56,14 @@ def write_pages(objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report
             raise StalePlan(f"a pack to be merged went away: {error}") from error
         stats, pages, left_out = _write_all(space, merge, midx, set(names), report)
         named = set(midx.pack_names()) if midx else set()
-        repeated = {page.name for page in pages} & named
-        if repeated:
-            # Winners must not move to a pack that the index names already (I6), so it has to become another one; unless
-            # nothing would come of it, because all the other sources have to stay for their damaged objects.
+        stuck = {left.pack for left in left_out}
+        if stuck and len(set(names) - stuck) < 2:
+            # Packs that have to stay for their damaged objects do not become fewer by being merged again and again.
             _drop(pages)
-            stuck = {left.pack for left in left_out}
-            if set(names) <= repeated | stuck:
-                return _nothing_gained(left_out)
+            return _nothing_gained(left_out)
+        if {page.name for page in pages} & named:
+            # Winners must not move to a pack that the index names already (I6), so it has to become another one.
+            _drop(pages)
             stats, pages, left_out = _write_all(space, merge, midx, set(names), report, reverse=True)
     published = _publish(objdir, pages, named, names)
     return RepackResult(
@@ -153,7 +153,7 @@ def _drop(pages: list[_Page]) -> None:
 
 
 def _nothing_gained(left_out: tuple[LeftOut, ...]) -> RepackResult:
-    reason = "only objects that cannot be read are left to merge" if left_out else ""
+    reason = "only packs with damaged objects are left to merge"
     return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, left_out=left_out, reason=reason)
 
 

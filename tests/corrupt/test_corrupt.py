@@ -387,7 +387,6 @@ def test_repack_says_in_its_result_what_it_left_out(pushed: History, tmp_path: P
     assert len(all_objects(pushed.server)) - 1 == result.object_count
 
 
-@pytest.mark.xfail(strict=True, reason="each run writes the page again, in the other order")
 def test_repacking_again_beside_a_damaged_entry_does_not_write_the_same_page_again(
     pushed: History, tmp_path: Path
 ) -> None:
