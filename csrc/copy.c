@@ -184,6 +184,9 @@ static int write_header(writer *w, const slot *s, const gpa_entry *entry, gpa_er
 	unsigned char header[ENTRY_HEADER_MAX];
 	int type = s->base == NONE ? entry->type : GPA_OFS_DELTA;
 	size_t n = entry_header_write(header, type, entry->size);
+	/* only packs that disagree on an object's type could put a base behind its delta */
+	if (s->base != NONE && s->base - w->first_slot >= w->count)
+		return corrupt(err, "delta and base are said to be of different types");
 	if (s->base != NONE)
 		n += entry_distance_write(header + n, w->out.written - w->offsets[s->base - w->first_slot]);
 	return output_write(&w->out, header, n, err);

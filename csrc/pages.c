@@ -24,6 +24,7 @@ typedef struct plan {
 	uint32_t *by_size;	/* families ordered by count, then age */
 	uint32_t *size_next;	/* count -> next candidate in by_size */
 	uint32_t *size_end;
+	uint32_t largest;	/* that these know of: no family that fits a page is larger */
 	page page;		/* being filled */
 } plan;
 
@@ -100,7 +101,7 @@ static void collect_families(plan *p, int reverse)
 /* Order families by size, keeping their age within one size: a counting sort. Those larger than a page come last. */
 static void order_by_size(plan *p)
 {
-	uint32_t most = p->m->options.page_objects, start = 0;
+	uint32_t most = p->largest, start = 0;
 	for (uint32_t i = 0; i < p->family_count; i++)
 		if (p->families[i].count <= most)
 			p->size_end[p->families[i].count]++;
@@ -198,7 +199,8 @@ static family *oldest_of_size(plan *p, uint32_t size)
 static int fill_exactly(plan *p, gpa_error *err)
 {
 	int status = GPA_OK;
-	for (uint32_t size = p->m->options.page_objects - p->page.slot_count; !status && size; size--) {
+	uint32_t room = p->m->options.page_objects - p->page.slot_count;
+	for (uint32_t size = room < p->largest ? room : p->largest; !status && size; size--) {
 		family *f;
 		while (!status && (f = oldest_of_size(p, size)) && has_room(p, f->count, f->bytes))
 			status = add_family(p, f, err);
@@ -330,9 +332,10 @@ static int fill_pages(plan *p, gpa_error *err)
 
 int assign_pages(gpa_merge *m, int reverse, gpa_error *err)
 {
-	size_t n = (size_t)m->object_count + 1, sizes = m->options.page_objects + 2;
+	uint32_t most = m->options.page_objects < m->object_count ? m->options.page_objects : m->object_count;
+	size_t n = (size_t)m->object_count + 1, sizes = (size_t)most + 2;
 	uint32_t roots = 1, taken = 1;
-	plan p = {.m = m};
+	plan p = {.m = m, .largest = most};
 	for (uint32_t i = 0; i < m->object_count; i++) {
 		roots += is_root(m, i);
 		taken += m->objects[i].taken;

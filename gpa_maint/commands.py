@@ -33,7 +33,7 @@ from .plan.expire import plan_expire
 from .plan.repack import plan_repack
 from .plan.write import plan_write
 from .state import Move, read_state, write_state
-from .survey import read_index, take_inventory
+from .survey import index_is_sound, read_index, refuse_unreadable, take_inventory
 
 ATTEMPTS = 8
 """How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""
@@ -128,7 +128,7 @@ def _write_index(
             force=force,
         )
         _refuse_empty_preferred(inventory, preferred)
-        if plan.is_empty and not ignore_old and inventory.midx and not _is_sound(objdir):
+        if plan.is_empty and not ignore_old and inventory.midx and not index_is_sound(objdir):
             ignore_old, notes = True, (*notes, "ignoring existing multi-pack-index; checksum mismatch")
             continue
         if plan.is_empty:
@@ -145,16 +145,6 @@ def _write_index(
         else:
             return result._replace(warnings=(*notes, *result.warnings))
     raise StalePlan("the repository keeps changing")
-
-
-def _is_sound(objdir: ObjectDir) -> bool:
-    from ._core.files import open_midx
-
-    midx = open_midx(objdir.index_path, objdir.object_format)
-    if midx is None:
-        return True
-    with midx:
-        return midx.is_sound()
 
 
 def _refuse_empty_preferred(inventory: Inventory, preferred: str | None) -> None:
@@ -238,9 +228,13 @@ def _sole_winner(inventory: Inventory) -> str | None:
 
 def plan_repack_of(objdir: ObjectDir, *, batch_bytes: int = 0, page_objects: int | None = None) -> RepackPlan:
     """What repack() would do now."""
+    return _plan_repack(objdir, take_inventory(objdir), batch_bytes, page_objects)
+
+
+def _plan_repack(objdir: ObjectDir, inventory: Inventory, batch_bytes: int, page_objects: int | None) -> RepackPlan:
     settings = objdir.settings
     return plan_repack(
-        take_inventory(objdir),
+        inventory,
         batch_bytes=batch_bytes,
         page_objects=page_objects or settings.page_objects,
         page_bytes=settings.page_bytes,
@@ -264,7 +258,10 @@ def repack(
     objdir = find_object_dir(path, object_dir=object_dir)
     with _at_work(objdir) as space:
         for may_repeat in _again(ATTEMPTS):
-            plan = plan_repack_of(objdir, batch_bytes=batch_bytes, page_objects=page_objects)
+            inventory = take_inventory(objdir)
+            # The index will have to name it: better said before the pages are written than after.
+            refuse_unreadable(objdir, inventory)
+            plan = _plan_repack(objdir, inventory, batch_bytes, page_objects)
             if not plan.batch:
                 return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, reason=plan.reason)
             try:

@@ -179,7 +179,7 @@ class PageInfo(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """An object (hex id), or with `oid` empty a whole pack, that was left where it was, and why."""
+    """An object (hex id) that was left where it was, and why."""
 
     pack: str
     oid: str

@@ -6,11 +6,12 @@ first), and a pack without idx is not visible to anyone yet.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 
 from . import fs
-from ._core.files import idx_object_counts, open_midx
+from ._core.files import IdxFiles, idx_object_counts, open_midx
 from .git import ObjectDir
 from .model import IndexInfo, Inventory, PackInfo
 from .state import State, read_state
@@ -53,6 +54,23 @@ def read_index(objdir: ObjectDir) -> IndexInfo | None:
             referenced=midx.referenced(),
             has_bitmap_chunks=midx.has_bitmap_chunks,
         )
+
+
+def index_is_sound(objdir: ObjectDir) -> bool:
+    """Does the combined index have the checksum it ends with? No index is sound too."""
+    midx = open_midx(objdir.index_path, objdir.object_format)
+    if midx is None:
+        return True
+    with midx:
+        return midx.is_sound()
+
+
+def refuse_unreadable(objdir: ObjectDir, inventory: Inventory) -> None:
+    """Corrupt or Unsupported about the first idx that cannot be read, of the packs that the index does not name yet."""
+    for pack in inventory.packs:
+        if pack.object_count is None and not pack.is_indexed:
+            with contextlib.suppress(FileNotFoundError), IdxFiles(objdir.pack_dir, [pack.name], objdir.object_format):
+                pass
 
 
 SUFFIXES = ("pack", "idx", "keep", "promisor", "mtimes")

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, new_parser, progress, say
+from gpa_maint.cli.ui import count_of, count_option, new_parser, progress, say
 from gpa_maint.model import to_json
 
 
@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--deep", action="store_true", help="also every pack: trailer, CRC32 of each entry, id of each object"
     )
-    made.add_argument("--threads", metavar="<n>", type=int, default=0, help="threads for --deep (default: one a core)")
+    made.add_argument(
+        "--threads", metavar="<n>", type=count_option, default=0, help="threads for --deep (default: one a core)"
+    )
     made.add_argument("--json", action="store_true", help="answer in JSON")
     return made

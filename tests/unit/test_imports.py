@@ -38,9 +38,7 @@ ARROWS: dict[str, str] = {
 }
 
 # Known arrows that do not go along with the drawing, with what they are for.
-EXCEPTIONS = {
-    "commands -> _core": "is the index sound?",
-}
+EXCEPTIONS = {}
 
 
 def sources() -> Iterator[tuple[str, Path]]:
