@@ -218,12 +218,24 @@ int gpa_midx_entry(uint32_t *pack, uint64_t *offset, const gpa_midx *midx, uint3
 
 int gpa_midx_count(uint32_t *refs, const gpa_midx *midx, gpa_error *err)
 {
+	/* neighbours mostly share a pack: count runs, so that no addition waits for the store before it */
+	uint32_t last = 0, run = 0;
 	for (uint32_t i = 0; i < midx->object_count; i++) {
-		uint32_t pack = be32(midx->offsets + 8 * (size_t)i);
+		uint32_t pack = be32_at(midx->offsets, 2 * (uint64_t)i);
+		if (pack == last) {
+			run++;
+			continue;
+		}
 		if (pack >= midx->pack_count)
 			return corrupt(err, "bad pack-int-id: %u (%u total packs)", pack, midx->pack_count);
-		refs[pack]++;
+		refs[last] += run;
+		last = pack;
+		run = 1;
 	}
+	if (run && last >= midx->pack_count)
+		return corrupt(err, "bad pack-int-id: %u (%u total packs)", last, midx->pack_count);
+	if (run)
+		refs[last] += run;
 	return GPA_OK;
 }
 

@@ -24,6 +24,7 @@ from .model import (
     IndexPlan,
     Inventory,
     PackInfo,
+    PageInfo,
     RepackPlan,
     RepackResult,
     VerifyResult,
@@ -111,12 +112,16 @@ def _write_index(
     merged: Collection[str] = (),
     force: bool = False,
     checked: str | None = None,
+    seen: Inventory | None = None,
 ) -> WriteResult:
-    """Look, plan and publish an index until nothing changes meanwhile. `checked`: see publish_index()."""
+    """Look, plan and publish an index until nothing changes meanwhile.
+
+    `checked`: see publish_index(). `seen` is what this run knows already: publishing finds out whether it still holds.
+    """
     ignore_old = False
     notes: tuple[str, ...] = ()
     for may_repeat in _again(ATTEMPTS):
-        inventory = take_inventory(objdir, counts=preferred is not None)
+        inventory, seen = seen or take_inventory(objdir, counts=preferred is not None), None
         plan = plan_write(
             inventory,
             preferred=preferred,
@@ -270,24 +275,37 @@ def repack(
             except StalePlan:
                 if not may_repeat:
                     raise
-        return _index_pages(objdir, space, result)
+        return _index_pages(objdir, space, result, inventory)
 
 
-def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult) -> RepackResult:
+def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult, inventory: Inventory) -> RepackResult:
     if not result.pages:
         return result._replace(
             merged=(), reason=result.reason or "merging these packs would only give the same packs again"
         )
-    pages = [page.name for page in result.pages]
+    pages = {page.name for page in result.pages}
+    seen: Inventory | None = _with_pages(inventory, result.pages)
     # The pages are there: rather wait for another writer of the index than leave them out of it.
     deadline = time.monotonic() + INDEX_LOCK_SECONDS
     while True:
         try:
-            return result._replace(midx=_write_index(objdir, space, pages=pages, merged=result.merged, force=True))
+            index = _write_index(objdir, space, pages=pages, merged=result.merged, force=True, seen=seen)
+            return result._replace(midx=index)
         except Locked:
+            seen = None
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def _with_pages(inventory: Inventory, pages: tuple[PageInfo, ...]) -> Inventory:
+    there = {pack.name for pack in inventory.packs}
+    new = [
+        PackInfo(name=page.name, size=page.size, mtime=_now(), object_count=page.object_count, referenced=None)
+        for page in pages
+        if page.name not in there
+    ]
+    return inventory._replace(packs=(*inventory.packs, *new))
 
 
 # ---- expire ----
@@ -295,8 +313,12 @@ def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult) -
 
 def plan_expire_of(objdir: ObjectDir, *, grace_seconds: int | None = None) -> ExpirePlan:
     """What expire() would do now."""
+    return _plan_expire(objdir, take_inventory(objdir, counts=False), grace_seconds)
+
+
+def _plan_expire(objdir: ObjectDir, inventory: Inventory, grace_seconds: int | None) -> ExpirePlan:
     grace = objdir.settings.expire_grace if grace_seconds is None else grace_seconds
-    return plan_expire(take_inventory(objdir, counts=False), grace_seconds=grace, now=_now())
+    return plan_expire(inventory, grace_seconds=grace, now=_now())
 
 
 def expire(
@@ -314,26 +336,29 @@ def expire(
     objdir = find_object_dir(path, object_dir=object_dir)
     with _at_work(objdir) as space:
         for may_repeat in _again(ATTEMPTS):
-            plan = plan_expire_of(objdir, grace_seconds=grace_seconds)
+            inventory = take_inventory(objdir, counts=False)
+            plan = _plan_expire(objdir, inventory, grace_seconds)
             if not plan.doomed:
                 record_superseded(objdir, space, now=_now())
                 return _expired(plan, (), 0)
             try:
-                return _expire_doomed(objdir, space, plan, report)
+                return _expire_doomed(objdir, space, plan, inventory, report)
             except StalePlan:
                 if not may_repeat:
                     raise
     raise StalePlan("the repository keeps changing")
 
 
-def _expire_doomed(objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan, report: Report | None) -> ExpireResult:
+def _expire_doomed(
+    objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan, inventory: Inventory, report: Report | None
+) -> ExpireResult:
     with fs.git_locks(objdir, space, _now()):
         proved = prove_doomed(objdir, plan, report)
         if not proved.doomed:
             return _expired(plan, (), 0, kept_back=proved.kept_back)
         state = read_state(objdir)
         write_state(objdir, space, state._replace(doomed=state.doomed | set(proved.doomed)))
-        index = _write_index(objdir, space, without=proved.doomed, force=True, checked=plan.based_on)
+        index = _write_index(objdir, space, without=proved.doomed, force=True, checked=plan.based_on, seen=inventory)
         if not index.written:  # only empty packs were there
             fs.remove_index(objdir)
         deleted, freed = delete_packs(objdir, proved, report)

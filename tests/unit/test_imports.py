@@ -37,9 +37,6 @@ ARROWS: dict[str, str] = {
     "errors": "",
 }
 
-# Known arrows that do not go along with the drawing, with what they are for.
-EXCEPTIONS = {}
-
 
 def sources() -> Iterator[tuple[str, Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -103,7 +100,7 @@ def drawing(found: dict[str, dict[str, str]]) -> str:
 
 
 def is_allowed(name: str, used: str) -> bool:
-    return used in ARROWS[name].split() or f"{name} -> {used}" in EXCEPTIONS
+    return used in ARROWS[name].split()
 
 
 def test_imports_go_one_way() -> None:
@@ -114,11 +111,6 @@ def test_imports_go_one_way() -> None:
         f"{name} -> {used}" for name, all_used in found.items() for used in all_used if not is_allowed(name, used)
     ]
     assert [] == turned, f"\n{drawing(found)}"
-
-
-def test_each_exception_is_needed() -> None:
-    there = {f"{name} -> {used}" for name, all_used in arrows().items() for used in all_used}
-    assert set() == EXCEPTIONS.keys() - there
 
 
 def test_the_drawing_itself_has_no_cycle() -> None:
