@@ -626,10 +626,7 @@ def test_a_rest_that_is_again_one_of_its_sources_is_no_new_page(tmp_path: Path) 
     assert_sound(repo, digest)
 
 
-IDX_COMPARED = pytest.mark.xfail(strict=True, reason="the version 1 idx of an equal pack is taken for damage")
-
-
-@pytest.mark.parametrize("index_version", [pytest.param(1, marks=IDX_COMPARED), 2])
+@pytest.mark.parametrize("index_version", [1, 2])
 def test_a_page_may_be_equal_to_a_pack_that_no_index_names(tmp_path: Path, index_version: Literal[1, 2]) -> None:
     """Its idx may be another: version 1, or one of another tool."""
     repo = init_server(tmp_path / "server", index_version=index_version)
