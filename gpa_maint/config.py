@@ -17,6 +17,11 @@ KEYS: tuple[tuple[str, str, str, str, str], ...] = (
     ("gpa.pageBytes", "page_bytes", "size", "512m", "a page is closed before it grows beyond this many bytes"),
     ("gpa.depth", "depth", "count", "50", "longest chain of deltas in a page"),
     ("gpa.expireGrace", "expire_grace", "time", "1.hour", "how long a superseded page stays before expire deletes it"),
+    ("gpa.autoLoose", "auto_loose", "limit", "500", "run puts loose objects into pages from this many on; 0: never"),
+    ("gpa.autoPages", "auto_pages", "limit", "64", "run merges small packs when there are more than this many"),
+    ("gpa.autoUnindexed", "auto_unindexed", "limit", "100", "run indexes when more packs than this are not indexed"),
+    ("gpa.maxPages", "max_pages", "limit", "200", "run folds full pages into larger ones when there are more"),
+    ("gpa.autoRefs", "auto_refs", "limit", "1000", "run packs refs from this many loose ones on; 0: never"),
 )
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -43,6 +48,11 @@ class Settings(NamedTuple):
     page_bytes: int = 512 << 20
     depth: int = 50
     expire_grace: int = 3600
+    auto_loose: int = 500
+    auto_pages: int = 64
+    auto_unindexed: int = 100
+    max_pages: int = 200
+    auto_refs: int = 1000
     compression: int = -1
     shared: str = ""
     precious_objects: bool = False
@@ -85,7 +95,7 @@ def _parse(kind: str, text: str) -> int:
     if kind == "time":
         return parse_time(text)
     number = parse_size(text)
-    if not 1 <= number < 1 << 31:
+    if not (kind == "limit" or number) or number >= 1 << 31:
         raise ValueError(text)
     return number
 

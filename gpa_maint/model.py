@@ -18,8 +18,9 @@ class PackInfo(NamedTuple):
     """One pack with its idx, as the directory and the index tell it.
 
     object_count is None when the idx cannot be read; `referenced` (objects whose winner is this pack) is None when
-    the index does not name it. `doomed`: an expire that was killed had proved it superseded and was about to delete
-    it. `returned`: expire deleted a pack of this name lately, and it is back.
+    the index does not name it. `superseded_since`: when a run first saw that nothing points to it, or, of a pack the
+    index does not name, when its objects were merged into a page. `doomed`: an expire that was killed had proved it
+    superseded and was about to delete it. `returned`: expire deleted a pack of this name lately, and it is back.
     """
 
     name: str
@@ -37,6 +38,11 @@ class PackInfo(NamedTuple):
     @property
     def is_indexed(self) -> bool:
         return self.referenced is not None
+
+    @property
+    def is_superseded(self) -> bool:
+        """Nothing is read from it any more: it only waits for expire."""
+        return self.referenced == 0 or (self.referenced is None and (self.doomed or self.superseded_since is not None))
 
     @property
     def is_protected(self) -> bool:
@@ -66,7 +72,11 @@ class IndexInfo(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """An object directory at one moment. `packs` are in directory order, which decides git's ties."""
+    """An object directory at one moment. `packs` are in directory order, which decides git's ties.
+
+    `loose_count`, `loose_refs` and `git_leftovers` (temporary files of killed git processes, below objects/) are looked
+    for only where maintenance as a whole is asked about.
+    """
 
     object_format: str
     midx: IndexInfo | None
@@ -76,6 +86,9 @@ class Inventory(NamedTuple):
     bitmaps: tuple[str, ...] = ()
     has_chain: bool = False
     temporary_files: int = 0
+    loose_count: int = 0
+    loose_refs: int = 0
+    git_leftovers: tuple[str, ...] = ()
 
     def pack(self, name: str) -> PackInfo | None:
         return next((pack for pack in self.packs if pack.name == name), None)
@@ -145,14 +158,55 @@ class RepackPlan(NamedTuple):
 
 
 class ExpirePlan(NamedTuple):
-    """Superseded pages whose grace is over (`doomed`), and those that still wait."""
+    """Superseded pages whose grace is over (`doomed`), and those that still wait.
+
+    `takers`: packs outside the index that may hold objects of doomed packs which the index does not name either.
+    """
 
     based_on: str | None
     doomed: tuple[PackInfo, ...]
     waiting: tuple[PackInfo, ...]
+    takers: tuple[str, ...]
     steps: tuple[Step, ...]
     next_due: int | None = None
     reason: str = ""
+
+
+class RunRules(NamedTuple):
+    """The settings that decide what is due; see config.py."""
+
+    page_objects: int = 2000
+    page_bytes: int = 512 << 20
+    depth: int = 50
+    expire_grace: int = 3600
+    auto_loose: int = 500
+    auto_pages: int = 64
+    auto_unindexed: int = 100
+    max_pages: int = 200
+    auto_refs: int = 1000
+    precious_objects: bool = False
+
+
+class RunStep(NamedTuple):
+    """One step of a run, due or not, and why. `packs`: those to be merged."""
+
+    verb: str
+    due: bool
+    reason: str
+    packs: tuple[str, ...] = ()
+
+
+class RunPlan(NamedTuple):
+    """All steps of a run in their order, as things are now; each is decided again when its turn comes."""
+
+    steps: tuple[RunStep, ...]
+
+    @property
+    def due(self) -> tuple[RunStep, ...]:
+        return tuple(step for step in self.steps if step.due)
+
+    def step(self, verb: str) -> RunStep:
+        return next(step for step in self.steps if step.verb == verb)
 
 
 # ---- results ----
@@ -249,6 +303,9 @@ def inventory_from_json(text: str) -> Inventory:
         bitmaps=tuple(body["bitmaps"]),
         has_chain=body["has_chain"],
         temporary_files=body["temporary_files"],
+        loose_count=body["loose_count"],
+        loose_refs=body["loose_refs"],
+        git_leftovers=tuple(body["git_leftovers"]),
     )
 
 

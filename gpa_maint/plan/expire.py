@@ -9,8 +9,8 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> Expire
     """The pages that no winner points to, split into those whose grace is over at `now` and those that wait.
 
     Grace counts from when a page was first seen superseded; one that is seen so for the first time begins now. I8:
-    kept, promisor and cruft packs are never due, and packs that the index does not name only where an earlier expire
-    was killed after it had proved them superseded.
+    kept, promisor and cruft packs are never due, and packs that the index does not name only where we merged them, or
+    where an earlier expire was killed after it had proved them superseded.
     """
     doomed: list[PackInfo] = []
     waiting: list[PackInfo] = []
@@ -18,7 +18,7 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> Expire
     next_due: int | None = None
     for pack in inventory.packs:
         unfinished = pack.doomed and not pack.is_indexed
-        if pack.referenced != 0 and not unfinished:
+        if not pack.is_superseded:
             continue
         since = now if pack.superseded_since is None else pack.superseded_since
         due = now if unfinished else since + grace_seconds
@@ -36,17 +36,22 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> Expire
         based_on=inventory.midx.trailer if inventory.midx else None,
         doomed=tuple(doomed),
         waiting=tuple(waiting),
+        takers=tuple(pack.name for pack in inventory.packs if _may_hold(pack)),
         steps=tuple(steps),
         next_due=next_due,
         reason=_reason(inventory, doomed, waiting),
     )
 
 
+def _may_hold(pack: PackInfo) -> bool:
+    return not (pack.is_indexed or pack.is_superseded or pack.is_protected)
+
+
 def _reason(inventory: Inventory, doomed: list[PackInfo], waiting: list[PackInfo]) -> str:
     if doomed:
         return ""
-    if inventory.midx is None:
-        return "there is no combined index"
     if waiting:
         return f"{len(waiting)} superseded pages wait for the end of their grace"
+    if inventory.midx is None:
+        return "there is no combined index"
     return "no page is superseded"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..model import Inventory, PackInfo, RepackPlan, Step
 
 
@@ -21,7 +23,7 @@ def plan_repack(
     total = 0
     # Oldest first: young packs are still being merged by pushes, and would be rewritten twice.
     for pack in sorted(inventory.packs, key=lambda pack: (pack.mtime, pack.name)):
-        reason = _why_not(pack, page_objects, page_bytes)
+        reason = why_not_small(pack, page_objects, page_bytes)
         if not reason and batch_bytes and total >= batch_bytes:
             reason = "the batch is full"
         if not reason and batch_bytes and pack.expected_size >= batch_bytes:
@@ -30,28 +32,34 @@ def plan_repack(
             batch.append(pack)
             total += pack.expected_size
         steps.append(_step(pack, reason))
-    based_on = inventory.midx.trailer if inventory.midx else None
+    reason = ""
     if len(batch) < 2:
         reason = "only one pack is to be merged" if batch else "no small packs to merge"
         steps = [Step(pack=s.pack, action="leave", reason=reason) if s.action == "merge" else s for s in steps]
-        batch, total = [], 0
-    else:
-        reason = ""
+        batch = []
+    merge = plan_batch(inventory, batch, page_objects=page_objects, page_bytes=page_bytes, depth=depth)
+    return merge._replace(steps=tuple(steps), reason=reason)
+
+
+def plan_batch(
+    inventory: Inventory, batch: Iterable[PackInfo], *, page_objects: int, page_bytes: int, depth: int
+) -> RepackPlan:
+    """Merge exactly these packs, in the order given."""
+    packs = tuple(batch)
     return RepackPlan(
-        based_on=based_on,
-        batch=tuple(batch),
+        based_on=inventory.midx.trailer if inventory.midx else None,
+        batch=packs,
         page_objects=page_objects,
         page_bytes=page_bytes,
         depth=depth,
-        object_count=sum(pack.live_count for pack in batch),
-        expected_bytes=total,
-        steps=tuple(steps),
-        reason=reason,
+        object_count=sum(pack.live_count for pack in packs),
+        expected_bytes=sum(pack.expected_size for pack in packs),
+        steps=tuple(_step(pack, "") for pack in packs),
     )
 
 
-def _why_not(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
-    """Why this pack is not one to merge; empty when it is."""
+def why_not_small(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
+    """Why this is not a small pack, or one not to be merged; empty when it is to be merged."""
     if pack.kept:
         return "kept (.keep)"
     if pack.promisor:
@@ -62,7 +70,7 @@ def _why_not(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
         return "its idx cannot be read"
     if pack.object_count == 0:
         return "empty"
-    if pack.live_count == 0 or (pack.doomed and not pack.is_indexed):
+    if pack.is_superseded:
         return "superseded; expire will delete it"
     if pack.object_count > page_objects:
         return f"large pack of {pack.object_count} objects"
