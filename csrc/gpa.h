@@ -207,12 +207,14 @@ int gpa_midx_verify(gpa_report *report, const gpa_midx *midx, const gpa_idx *con
 
 /*
  * The proof that expire needs: every object of `doomed` has a winner in a pack i with live[i] != NULL, and that idx
- * holds it at that offset. GPA_ENOTFOUND, with the first unproved object in err->text, when one has not.
- * winners[i] (pack_count of them, zeroed to begin with) becomes 1 for each pack that wins an object of `doomed`; all
- * of them also when the only thing missing is that some live[i] is NULL.
+ * holds it at that offset; one that the index does not name, or every one when `midx` is NULL, is in one of the
+ * `outside` packs. GPA_ENOTFOUND, with an unproved object in err->text, when one is not.
+ * winners[i] (pack_count of them, zeroed to begin with) becomes 1 for each pack that wins an object of `doomed`, and
+ * used[i] (outside_count of them) for each outside pack that is relied on; all of them also when the only thing missing
+ * is that some live[i] is NULL.
  */
-int gpa_midx_prove(unsigned char *winners, const gpa_midx *midx, const gpa_idx *doomed, const gpa_idx *const *live,
-		   gpa_error *err);
+int gpa_midx_prove(unsigned char *winners, unsigned char *used, const gpa_midx *midx, const gpa_idx *doomed,
+		   const gpa_idx *const *live, const gpa_idx *const *outside, uint32_t outside_count, gpa_error *err);
 
 /* ---- midx_write.c ---- */
 

@@ -318,6 +318,8 @@ int gpa_midx_verify(gpa_report *report, const gpa_midx *midx, const gpa_idx *con
 
 /* ---- the proof for expire ---- */
 
+#define NOT_LIVE 1	/* the caller has not opened the winner's pack yet, or it is doomed itself */
+
 static int unproved(gpa_error *err, const unsigned char *oid, uint32_t hash_size, const char *why)
 {
 	char hex[2 * GPA_OID_MAX + 1];
@@ -325,31 +327,55 @@ static int unproved(gpa_error *err, const unsigned char *oid, uint32_t hash_size
 	return fail_at(err, GPA_ENOTFOUND, GPA_NO_OFFSET, "object %s %s", hex, why);
 }
 
-int gpa_midx_prove(unsigned char *winners, const gpa_midx *midx, const gpa_idx *doomed, const gpa_idx *const *live,
-		   gpa_error *err)
+/* Its first pack outside the index that holds it, marked in `used`; whether there is one. */
+static int is_outside(unsigned char *used, const gpa_idx *const *outside, uint32_t count, const unsigned char *oid)
+{
+	for (uint32_t i = 0, pos; i < count; i++)
+		if (!gpa_idx_find(&pos, outside[i], oid)) {
+			used[i] = 1;
+			return 1;
+		}
+	return 0;
+}
+
+/* The winner at `at` is in a pack that stays, and that pack's idx has it at the same place. */
+static int prove_winner(unsigned char *winners, const gpa_midx *midx, uint32_t at, const unsigned char *oid,
+			const gpa_idx *const *live, gpa_error *err)
+{
+	uint32_t pack, pos;
+	uint64_t offset, there;
+	int status = gpa_midx_entry(&pack, &offset, midx, at, err);
+	if (status)
+		return status;
+	winners[pack] = 1;
+	if (!live[pack]) {
+		unproved(err, oid, midx->hash_size, "has its winner in a pack that does not stay");
+		return NOT_LIVE;
+	}
+	if (gpa_idx_find(&pos, live[pack], oid))
+		return unproved(err, oid, midx->hash_size, "is not in the pack that the index names");
+	if ((status = gpa_idx_offset(&there, live[pack], pos, err)))
+		return status;
+	return there == offset ? GPA_OK : unproved(err, oid, midx->hash_size, "is not where the index says");
+}
+
+int gpa_midx_prove(unsigned char *winners, unsigned char *used, const gpa_midx *midx, const gpa_idx *doomed,
+		   const gpa_idx *const *live, const gpa_idx *const *outside, uint32_t outside_count, gpa_error *err)
 {
 	int result = GPA_OK;
 	for (uint32_t i = 0; i < doomed->object_count; i++) {
 		const unsigned char *oid = gpa_idx_oid(doomed, i);
-		uint32_t at, pack, pos;
-		uint64_t offset, there;
-		if (gpa_midx_find(&at, midx, oid))
-			return unproved(err, oid, midx->hash_size, "is not in the index");
-		int status = gpa_midx_entry(&pack, &offset, midx, at, err);
-		if (status)
-			return status;
-		winners[pack] = 1;
-		if (!live[pack]) {
-			if (!result)
-				result = unproved(err, oid, midx->hash_size, "has its winner in a pack that does not stay");
+		uint32_t at;
+		if (!midx || gpa_midx_find(&at, midx, oid)) {
+			if (!is_outside(used, outside, outside_count, oid))
+				return unproved(err, oid, doomed->hash_size, "is in no pack that stays");
 			continue;
 		}
-		if (gpa_idx_find(&pos, live[pack], oid))
-			return unproved(err, oid, midx->hash_size, "is not in the pack that the index names");
-		if ((status = gpa_idx_offset(&there, live[pack], pos, err)))
+		int status = prove_winner(winners, midx, at, oid, live, err);
+		if (status == NOT_LIVE)
+			result = GPA_ENOTFOUND;
+		else if (status)
 			return status;
-		if (there != offset)
-			return unproved(err, oid, midx->hash_size, "is not where the index says");
 	}
 	return result;
 }

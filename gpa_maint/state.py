@@ -1,8 +1,9 @@
 """Our own record beside the repository: gpa/state.json. Small, and may be deleted without losing an object.
 
-It holds since when a page is superseded, the moves that expire has to respect (see Move), the packs that it is about to
-delete, so that the next run finishes what a killed one began, and those that it deleted lately, so that no winner moves
-to one that comes back. A file that cannot be read counts as empty: every grace time then starts anew.
+It holds since when a page is superseded, which packs outside the index were merged into pages and when, the moves
+that expire has to respect (see Move), the packs that it is about to delete, so that the next run finishes what a
+killed one began, and names that were dropped from the index lately, so that no winner moves to such a pack when it is
+there again. A file that cannot be read counts as empty: every grace time then starts anew.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from . import fs
 from .git import ObjectDir
 
 KEPT_SECONDS = 14 * 86400
-"""How long a move and a deletion are remembered: longer than a process holds on to an index it has loaded."""
+"""How long a move and a dropped name are remembered: longer than a process holds on to an index it has loaded."""
 
-KEPT_DELETIONS = 4096
-"""How many deletions are remembered at most: every run reads them."""
+KEPT_NAMES = 4096
+"""How many dropped names are remembered at most: every run reads them."""
 
 
 class Move(NamedTuple):
@@ -42,9 +43,10 @@ class Move(NamedTuple):
 
 class State(NamedTuple):
     superseded: dict[str, int]
+    merged: dict[str, int] = {}  # noqa: RUF012 - never changed in place
     moves: tuple[Move, ...] = ()
     doomed: frozenset[str] = frozenset()
-    deleted: dict[str, int] = {}  # noqa: RUF012 - never changed in place
+    dropped: dict[str, int] = {}  # noqa: RUF012 - never changed in place
 
 
 def state_path(objdir: ObjectDir) -> str:
@@ -59,9 +61,10 @@ def read_state(objdir: ObjectDir) -> State:
             body = json.load(file)
         return State(
             superseded=_times(body["superseded"]),
+            merged=_times(body["merged"]),
             moves=tuple(_move(move) for move in body["moves"]),
             doomed=frozenset(str(name) for name in body["doomed"]),
-            deleted=_times(body["deleted"]),
+            dropped=_times(body["dropped"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return State(superseded={})

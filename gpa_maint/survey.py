@@ -123,9 +123,9 @@ def _packs(
             kept=name in by_suffix["keep"],
             promisor=name in by_suffix["promisor"],
             cruft=name in by_suffix["mtimes"],
-            superseded_since=state.superseded.get(name),
+            superseded_since=(state.superseded if name in referenced else state.merged).get(name),
             doomed=name in state.doomed,
-            returned=name in state.deleted,
+            returned=name in state.dropped,
         )
         for (name, stat), count in zip(found, numbers, strict=True)
     )

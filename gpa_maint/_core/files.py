@@ -252,12 +252,17 @@ def write_midx(
 
 
 class Proof:
-    """I7: that every object of a doomed pack is in a pack that stays; these are told to it as they are opened."""
+    """I7: that every object of a doomed pack is in a pack that stays; these are told to it as they are opened.
 
-    def __init__(self, midx: Midx) -> None:
-        self._midx = midx
-        self._pack_count = int(midx.pointer.pack_count)
+    `outside`: (idx) of packs that stay and that the index, which may be missing, does not name.
+    """
+
+    def __init__(self, midx: Midx | None, outside: Sequence[Any] = ()) -> None:
+        self._midx = ffi.NULL if midx is None else midx.pointer
+        self._pack_count = 0 if midx is None else int(midx.pointer.pack_count)
         self._live = ffi.new("gpa_idx *[]", max(1, self._pack_count))
+        self._outside = ffi.new("gpa_idx *[]", list(outside) or 1)
+        self._outside_count = len(outside)
 
     def add_live(self, number: int, idx: Any) -> None:
         """Pack `number` of the index stays, and this is its idx."""
@@ -266,22 +271,26 @@ class Proof:
     def is_live(self, number: int) -> bool:
         return bool(self._live[number] != ffi.NULL)
 
-    def winners(self, doomed: Any, path: str) -> tuple[list[int], ObjectMissing | None]:
-        """The packs that win an object of `doomed`; and, while some of them are not live, what is not proved yet.
+    def holders(self, doomed: Any, path: str) -> tuple[list[int], list[int], ObjectMissing | None]:
+        """The packs of the index that win an object of `doomed`, the outside packs that hold one of the others, and,
+        while some of the winners are not live, what is not proved yet.
 
-        Raises ObjectMissing when the index has no winner for an object, or one that is not there.
+        Raises ObjectMissing when an object is in no pack that stays.
         """
         flags = ffi.new("unsigned char[]", max(1, self._pack_count))
+        used = ffi.new("unsigned char[]", max(1, self._outside_count))
         err = new_error()
-        status = lib.gpa_midx_prove(flags, self._midx.pointer, doomed, self._live, err)
-        winners = _places_of_ones(bytes(ffi.buffer(flags)))
+        status = lib.gpa_midx_prove(
+            flags, used, self._midx, doomed, self._live, self._outside, self._outside_count, err
+        )
+        winners, outside = _places_of_ones(bytes(ffi.buffer(flags))), _places_of_ones(bytes(ffi.buffer(used)))
         try:
             check(status, err, path)
         except ObjectMissing as missing:
             if all(self.is_live(number) for number in winners):
                 raise
-            return winners, missing
-        return winners, None
+            return winners, outside, missing
+        return winners, outside, None
 
 
 def _places_of_ones(flags: bytes) -> list[int]:

@@ -8,7 +8,7 @@ plan.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -40,13 +40,16 @@ def prove_doomed(objdir: ObjectDir, plan: ExpirePlan, report: Report | None = No
         raise Refused("cannot delete packs in a precious-objects repo")
     kept_back: list[Step] = []
     takers: dict[str, tuple[str, ...]] = {}
-    midx = open_midx(objdir.index_path, objdir.object_format)
-    if midx is None or midx.trailer != plan.based_on:
-        raise StalePlan("the combined index changed after planning")
-    with midx, ExitStack() as stack:
-        midx.check_trailer()
+    with ExitStack() as stack:
+        midx = open_midx(objdir.index_path, objdir.object_format)
+        if midx is not None:
+            stack.enter_context(midx)
+        if (midx.trailer if midx else None) != plan.based_on:
+            raise StalePlan("the combined index changed after planning")
+        if midx is not None:
+            midx.check_trailer()
         idx_files = _open_doomed(objdir, stack, plan, kept_back)
-        prover = _Prover(objdir, stack, midx, {pack.name for pack in plan.doomed})
+        prover = _Prover(objdir, stack, midx, plan)
         for number, (name, files) in enumerate(idx_files.items(), start=1):
             try:
                 takers[name] = prover.prove(name, files[name])
@@ -94,19 +97,26 @@ def protection(there: Container[str], name: str) -> str:
 class _Prover:
     """Proves doomed pages one after the other, opening each pack that stays when a proof first needs it."""
 
-    def __init__(self, objdir: ObjectDir, stack: ExitStack, midx: Midx, doomed: set[str]) -> None:
+    def __init__(self, objdir: ObjectDir, stack: ExitStack, midx: Midx | None, plan: ExpirePlan) -> None:
         self._objdir = objdir
         self._stack = stack
-        self._doomed = doomed
-        self._names = midx.pack_names()
-        self._proof = Proof(midx)
+        self._doomed = {pack.name for pack in plan.doomed}
+        self._names = midx.pack_names() if midx else ()
+        # Only what the index does not name is looked for outside it.
+        self._outside = plan.takers if any(not pack.is_indexed for pack in plan.doomed) else ()
+        self._matched: set[str] = set()
+        try:
+            self._idx = stack.enter_context(IdxFiles(objdir.pack_dir, list(self._outside), objdir.object_format))
+        except FileNotFoundError as error:
+            raise StalePlan(f"a pack went away: {error}") from error
+        self._proof = Proof(midx, [self._idx[name] for name in self._outside])
         self._moves = read_state(objdir).moves
 
     def prove(self, name: str, idx: Any) -> tuple[str, ...]:
         """The packs that hold this page's objects. ObjectMissing when it must stay."""
         path = self._objdir.pack_path(name, ".idx")
         while True:
-            winners, missing = self._proof.winners(idx, path)
+            winners, outside, missing = self._proof.holders(idx, path)
             if missing is None:
                 break
             unopened = [number for number in winners if not self._proof.is_live(number)]
@@ -114,18 +124,26 @@ class _Prover:
                 raise missing
             for number in unopened:
                 self._open_live(number)
+        for number in outside:
+            self._match(self._outside[number], self._idx)
         takers = tuple(self._names[number] for number in winners)
         for move in self._moves:
             winner = move.holds(name, takers)
             if winner is not None:
                 raise ObjectMissing(f"open readers may not find its objects in '{winner}', which was there before")
-        return takers
+        return (*takers, *(self._outside[number] for number in outside))
 
     def _open_live(self, number: int) -> None:
         name = self._names[number]
         files = self._stack.enter_context(IdxFiles(self._objdir.pack_dir, [name], self._objdir.object_format))
-        match_pack(self._objdir.pack_path(name), files[name])
+        self._match(name, files)
         self._proof.add_live(number, files[name])
+
+    def _match(self, name: str, files: IdxFiles) -> None:
+        """Corrupt unless the pack itself is there and belongs to its idx."""
+        if name not in self._matched:
+            match_pack(self._objdir.pack_path(name), files[name])
+            self._matched.add(name)
 
 
 def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None) -> tuple[tuple[str, ...], int]:
@@ -156,3 +174,12 @@ def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None
         freed += stat.st_size
     fs.fsync_dir(objdir.pack_dir)
     return tuple(deleted), freed
+
+
+def names_any(objdir: ObjectDir, packs: Collection[str]) -> bool:
+    """Does the index on disk name one of these packs?"""
+    midx = open_midx(objdir.index_path, objdir.object_format)
+    if midx is None:
+        return False
+    with midx:
+        return not frozenset(packs).isdisjoint(midx.pack_names())

@@ -15,7 +15,7 @@ from .._core.files import IdxFiles, Midx, open_midx, write_midx
 from ..errors import Corrupt, GpaError, StalePlan
 from ..git import ObjectDir
 from ..model import IndexPlan, WriteResult
-from ..state import KEPT_DELETIONS, KEPT_SECONDS, Move, State, read_state, state_path, write_state
+from ..state import KEPT_NAMES, KEPT_SECONDS, Move, State, read_state, state_path, write_state
 
 
 class UnsoundIndex(GpaError):
@@ -48,6 +48,7 @@ def publish_index(
         temp = space.create(".midx", 0o666)
         stack.callback(temp.close)
         trailer, object_count = _write(objdir, temp, plan, old)
+        dropped = set(old.pack_names()).difference(names) if old is not None else set()
         fs.fsync_file(temp.fd, temp.path)
         size = os.fstat(temp.fd).st_size
     with fs.index_lock(objdir, temp.path) as publish:
@@ -58,7 +59,7 @@ def publish_index(
     _check_packs(objdir, names)
     fs.remove_index_files(objdir, keep=trailer)
     fs.remove_chain(objdir)
-    record_superseded(objdir, space, now=now, move=_move(objdir, plan, now))
+    record_superseded(objdir, space, now=now, move=_move(objdir, plan, now), dropped=dropped)
     return WriteResult(
         written=True,
         trailer=trailer,
@@ -132,12 +133,15 @@ def record_superseded(
     *,
     now: int,
     move: Move | None = None,
-    deleted: Collection[str] = (),
+    dropped: Collection[str] = (),
+    merged: Collection[str] = (),
+    needed: Collection[str] = (),
 ) -> None:
     """Bring gpa/state.json up to date with the index: since when each page without winners has had none.
 
     A doomed page that the index names again is an ordinary superseded one; one that is gone is forgotten. What was
-    `deleted` is remembered for a while, and so is the `move`.
+    `dropped` from the index is remembered for a while, and so is the `move`. `merged`: packs outside the index whose
+    objects are in a page now. `needed`: packs recorded as such that turned out to hold an object nobody else has.
     """
     state = read_state(objdir)
     midx = open_midx(objdir.index_path, objdir.object_format)
@@ -145,12 +149,19 @@ def record_superseded(
     if midx is not None:
         with midx:
             referenced = dict(zip(midx.pack_names(), midx.referenced(), strict=True))
-    gone = {**state.deleted, **dict.fromkeys(deleted, now)}
+    gone = {**state.dropped, **dict.fromkeys(dropped, now)}
+    since = {**dict.fromkeys(merged, now), **state.merged}
+    known = {**since, **state.superseded}
     new = State(
-        superseded={name: min(now, state.superseded.get(name, now)) for name, count in referenced.items() if not count},
+        superseded={name: min(now, known.get(name, now)) for name, count in referenced.items() if not count},
+        merged={
+            name: min(now, at)
+            for name, at in since.items()
+            if name not in referenced and name not in needed and os.path.exists(objdir.pack_path(name, ".idx"))
+        },
         moves=_moves_that_matter((*state.moves, *(() if move is None else (move,))), referenced.keys(), now),
         doomed=frozenset(name for name in state.doomed - referenced.keys() if os.path.exists(objdir.pack_path(name))),
-        deleted={name: at for name, at in list(gone.items())[-KEPT_DELETIONS:] if at > now - KEPT_SECONDS},
+        dropped={name: at for name, at in list(gone.items())[-KEPT_NAMES:] if at > now - KEPT_SECONDS},
     )
     if new != state:
         write_state(objdir, space, new)

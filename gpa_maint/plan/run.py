@@ -121,7 +121,8 @@ def needs_index(inventory: Inventory, packs: Iterable[str], rules: RunRules) -> 
 
 def _plan_merge(inventory: Inventory, rules: RunRules) -> RunStep:
     small = [pack for pack in inventory.packs if not why_not_small(pack, rules.page_objects, rules.page_bytes)]
-    outside = [pack for pack in small if not pack.is_indexed]
+    # What an index in somebody's hands may name is merged only under a new one.
+    outside = [pack for pack in small if not pack.is_indexed and not pack.returned]
     renewed = bool(_index_need(inventory, rules))
     # Where the index is dear, packs it names are merged only when it is written anyway.
     pool = small if renewed or len(small) - len(outside) > rules.auto_pages // 2 else outside

@@ -26,9 +26,9 @@ def plan_write(
     """Plan the index over all packs, or `only` some, or all `without` some.
 
     `pages` are new ones that beat every other copy; `merged` are their sources, which win only what nobody else has.
-    So does a pack that a killed expire was about to delete, and one that was deleted and is back: an index in
-    somebody's hands may name it. `ignore_old` rebuilds from the idx files, because the old index cannot be trusted;
-    `force` writes even when the same packs are named.
+    So does a pack that was merged outside the index or that a killed expire was about to delete, and one that was
+    deleted and is back: an index in somebody's hands may name it. `ignore_old` rebuilds from the idx files, because
+    the old index cannot be trusted; `force` writes even when the same packs are named.
     """
     old = None if ignore_old else inventory.midx
     without, pages, merged = frozenset(without), frozenset(pages), frozenset(merged)
@@ -84,7 +84,7 @@ def _rank(
         elif pack.name in pages:
             groups[1].append(pack.name)
         elif pack.name not in named:
-            last = pack.name in merged or pack.doomed or pack.returned
+            last = pack.name in merged or pack.is_superseded or pack.returned
             groups[4 if last else 2].append(pack.name)
         elif fill:
             groups[3].append(pack.name)

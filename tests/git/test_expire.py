@@ -49,7 +49,7 @@ from running import (
     references,
 )
 
-from gpa_maint import commands, fs
+from gpa_maint import commands, fs, rounds
 from gpa_maint.errors import Locked
 
 HistoryFactory = Callable[[HistorySpec], History]
@@ -149,7 +149,7 @@ def test_a_superseded_page_waits_for_the_end_of_its_grace(merged: History, monke
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, now: int) -> None:
-    monkeypatch.setattr(commands, "_now", lambda: now)
+    monkeypatch.setattr(rounds, "now", lambda: now)
 
 
 def test_the_grace_is_one_hour_unless_the_setting_or_the_option_says_otherwise(merged: History) -> None:

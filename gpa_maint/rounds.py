@@ -1,0 +1,269 @@
+"""One round each of look, decide, do, and again when the plan is stale. All need the maintenance lock.
+
+commands.py offers them one by one, maintenance.py in a row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from . import fs
+from .apply.expire import Proved, delete_packs, names_any, prove_doomed
+from .apply.repack import Report, write_pages
+from .apply.write import UnsoundIndex, publish_index, record_superseded
+from .errors import GpaError, Locked, StalePlan
+from .git import ObjectDir
+from .model import (
+    ExpirePlan,
+    ExpireResult,
+    IndexPlan,
+    Inventory,
+    PackInfo,
+    PageInfo,
+    RepackPlan,
+    RepackResult,
+    WriteResult,
+)
+from .plan.expire import plan_expire
+from .plan.write import plan_write
+from .state import read_state, write_state
+from .survey import index_is_sound, refuse_unreadable, take_inventory
+
+ATTEMPTS = 8
+"""How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""
+
+INDEX_LOCK_SECONDS = 10
+"""How long a merge whose pages are written waits for another writer of the index."""
+
+
+class EmptyPreferredPack(GpaError):
+    """--preferred-pack names a pack without objects."""
+
+
+@contextmanager
+def at_work(objdir: ObjectDir) -> Iterator[fs.Workspace]:
+    """Hold the lock, clear away what killed runs left, and lend a place for temporary files."""
+    with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
+        fs.check_index_lock(objdir)
+        doomed = read_state(objdir).doomed
+        if doomed:
+            fs.finish_deleting(objdir, doomed)
+        yield space
+
+
+def _again(last: int) -> Iterator[bool]:
+    """True for each attempt that may be repeated, False for the last."""
+    for attempt in range(last):
+        yield attempt + 1 < last
+
+
+# ---- the index ----
+
+
+def write_index(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    *,
+    preferred: str | None = None,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    pages: Collection[str] = (),
+    merged: Collection[str] = (),
+    force: bool = False,
+    checked: str | None = None,
+    seen: Inventory | None = None,
+) -> WriteResult:
+    """Look, plan and publish an index until nothing changes meanwhile.
+
+    `checked`: see publish_index(). `seen` is what this run knows already: publishing finds out whether it still holds.
+    """
+    ignore_old = False
+    notes: tuple[str, ...] = ()
+    for may_repeat in _again(ATTEMPTS):
+        inventory, seen = seen or take_inventory(objdir, counts=preferred is not None), None
+        plan = plan_write(
+            inventory,
+            preferred=preferred,
+            only=only,
+            without=without,
+            pages=pages,
+            merged=merged,
+            ignore_old=ignore_old,
+            force=force,
+        )
+        _refuse_empty_preferred(inventory, preferred)
+        if plan.is_empty and not ignore_old and inventory.midx and not index_is_sound(objdir):
+            ignore_old, notes = True, (*notes, "ignoring existing multi-pack-index; checksum mismatch")
+            continue
+        if plan.is_empty:
+            if inventory.midx and inventory.has_chain:
+                fs.remove_chain(objdir)
+            return _untouched(inventory, plan)
+        try:
+            result = publish_index(objdir, space, plan, now=now(), checked=checked)
+        except UnsoundIndex as error:
+            ignore_old, notes = True, (*notes, str(error))
+        except StalePlan:
+            if not may_repeat:
+                raise
+        else:
+            return result._replace(warnings=(*notes, *result.warnings))
+    raise StalePlan("the repository keeps changing")
+
+
+def _refuse_empty_preferred(inventory: Inventory, preferred: str | None) -> None:
+    if preferred is None:
+        return
+    pack = inventory.pack(preferred.removesuffix(".idx").removesuffix(".pack"))
+    if pack is not None and pack.object_count == 0:
+        raise EmptyPreferredPack(f"cannot select preferred pack {preferred} with no objects")
+
+
+def _untouched(inventory: Inventory, plan: IndexPlan) -> WriteResult:
+    index = inventory.midx
+    return WriteResult(
+        written=False,
+        trailer=index.trailer if index else None,
+        pack_count=len(index.pack_names) if index else 0,
+        object_count=index.object_count if index else 0,
+        size=index.size if index else 0,
+        reason=plan.reason,
+        warnings=plan.warnings,
+    )
+
+
+# ---- merging ----
+
+
+def merge(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    choose: Callable[[Inventory], RepackPlan],
+    *,
+    indexed: Callable[[Inventory, RepackPlan], bool],
+    report: Report | None = None,
+) -> RepackResult:
+    """Merge the packs that `choose` names, and write the index when `indexed` says so.
+
+    Without a new index the sources must be outside the old one: they are then superseded by the pages as they are.
+    """
+    for may_repeat in _again(ATTEMPTS):
+        inventory = take_inventory(objdir)
+        # The index will have to name it: better said before the pages are written than after.
+        refuse_unreadable(objdir, inventory)
+        plan = choose(inventory)
+        if not plan.batch:
+            return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, reason=plan.reason)
+        try:
+            result = write_pages(objdir, space, plan, report)
+            break
+        except StalePlan:
+            if not may_repeat:
+                raise
+    # What has to stay for a damaged object is told from the rest by the index alone.
+    if indexed(inventory, plan) or result.left_out:
+        return _index_pages(objdir, space, result, inventory)
+    pages = {page.name for page in result.pages}
+    record_superseded(objdir, space, now=now(), merged=set(result.merged) - pages)
+    return result
+
+
+def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult, inventory: Inventory) -> RepackResult:
+    if not result.pages:
+        return result._replace(
+            merged=(), reason=result.reason or "merging these packs would only give the same packs again"
+        )
+    pages = {page.name for page in result.pages}
+    seen: Inventory | None = _with_pages(inventory, result.pages)
+    # The pages are there: rather wait for another writer of the index than leave them out of it.
+    deadline = time.monotonic() + INDEX_LOCK_SECONDS
+    while True:
+        try:
+            index = write_index(objdir, space, pages=pages, merged=result.merged, force=True, seen=seen)
+            return result._replace(midx=index)
+        except Locked:
+            seen = None
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _with_pages(inventory: Inventory, pages: tuple[PageInfo, ...]) -> Inventory:
+    there = {pack.name for pack in inventory.packs}
+    new = [
+        PackInfo(name=page.name, size=page.size, mtime=now(), object_count=page.object_count, referenced=None)
+        for page in pages
+        if page.name not in there
+    ]
+    return inventory._replace(packs=(*inventory.packs, *new))
+
+
+# ---- expire ----
+
+
+def plan_expire_now(objdir: ObjectDir, inventory: Inventory, grace_seconds: int | None) -> ExpirePlan:
+    grace = objdir.settings.expire_grace if grace_seconds is None else grace_seconds
+    return plan_expire(inventory, grace_seconds=grace, now=now())
+
+
+def expire(
+    objdir: ObjectDir, space: fs.Workspace, grace_seconds: int | None, report: Report | None = None
+) -> ExpireResult:
+    """Delete superseded pages whose grace is over, once they are proved to be superseded."""
+    for may_repeat in _again(ATTEMPTS):
+        inventory = take_inventory(objdir, counts=False)
+        plan = plan_expire_now(objdir, inventory, grace_seconds)
+        if not plan.doomed:
+            record_superseded(objdir, space, now=now())
+            return _expired(plan, (), 0)
+        try:
+            return _expire_doomed(objdir, space, plan, inventory, report)
+        except StalePlan:
+            if not may_repeat:
+                raise
+    raise StalePlan("the repository keeps changing")
+
+
+def _expire_doomed(
+    objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan, inventory: Inventory, report: Report | None
+) -> ExpireResult:
+    with fs.git_locks(objdir, space, now()):
+        proved = prove_doomed(objdir, plan, report)
+        if not proved.doomed:
+            record_superseded(objdir, space, now=now(), needed=_still_needed(proved))
+            return _expired(plan, (), 0, kept_back=proved.kept_back)
+        state = read_state(objdir)
+        write_state(objdir, space, state._replace(doomed=state.doomed | set(proved.doomed)))
+        index = None
+        if any(pack.is_indexed for pack in plan.doomed if pack.name in proved.takers):
+            index = write_index(objdir, space, without=proved.doomed, force=True, checked=plan.based_on, seen=inventory)
+            if not index.written:  # only empty packs were there
+                fs.remove_index(objdir)
+        deleted, freed = delete_packs(objdir, proved, report)
+        if names_any(objdir, deleted):
+            # A git process that had listed them before they went has indexed them meanwhile (I5).
+            index = write_index(objdir, space, force=True)
+        record_superseded(objdir, space, now=now(), needed=_still_needed(proved))
+    return _expired(plan, deleted, freed, kept_back=proved.kept_back, midx=index)
+
+
+def _still_needed(proved: Proved) -> list[str]:
+    """Packs that were taken for superseded and hold an object that is nowhere else: to be merged again."""
+    return [step.pack for step in proved.kept_back]
+
+
+def _expired(plan: ExpirePlan, deleted: tuple[str, ...], freed: int, **more: object) -> ExpireResult:
+    return ExpireResult(
+        deleted=deleted,
+        freed_bytes=freed,
+        waiting=len(plan.waiting),
+        next_due=plan.next_due,
+        reason="" if deleted else plan.reason or "no superseded page could be proved safe to delete",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def now() -> int:
+    return int(time.time())
