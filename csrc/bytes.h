@@ -127,6 +127,17 @@ static inline int fail_at(gpa_error *err, int status, int64_t offset, const char
 #define corrupt_at(err, offset, ...) fail_at((err), GPA_ECORRUPT, (int64_t)(offset), __VA_ARGS__)
 #define unsupported(err, ...) fail_at((err), GPA_EUNSUPPORTED, GPA_NO_OFFSET, __VA_ARGS__)
 
+/* Has the caller's other thread asked for the end? `progress` may be NULL. */
+static inline int is_stopped(const gpa_progress *progress)
+{
+	return progress && progress->stop;
+}
+
+static inline int stopped(gpa_error *err)
+{
+	return fail_at(err, GPA_ESTOPPED, GPA_NO_OFFSET, "stopped");
+}
+
 static inline int out_of_memory(gpa_error *err)
 {
 	return fail_at(err, GPA_ENOMEM, GPA_NO_OFFSET, "out of memory");

@@ -119,7 +119,7 @@ static int read_entry(worker *w, uint32_t place, gpa_entry *entry, gpa_buffer *o
 			       stream.len);
 	if (entry->type <= GPA_TAG && entry->size > STREAM_ABOVE && c->nodes[place].child == NONE) {
 		hasher_begin_object(&w->hash, entry->type, entry->size);
-		status = inflate_pieces(entry->size, &used, stream, hash_piece, &w->hash, err);
+		status = inflate_pieces(entry->size, &used, stream, hash_piece, &w->hash, NULL, err);
 		if (!status)
 			status = check_stream_end(used, stream, err);
 		if (status) {

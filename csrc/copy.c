@@ -70,6 +70,8 @@ static int check_crc(gpa_merge *m, const copy *c, int fd, gpa_error *err)
 {
 	uint32_t crc = 0;
 	for (uint64_t done = 0; done < c->size;) {
+		if (is_stopped(m->progress))
+			return stopped(err);
 		size_t piece = c->size - done < COPY_BUFFER ? c->size - done : COPY_BUFFER;
 		int status = file_read(fd, m->buffer, piece, c->offset + done, err);
 		if (status)
@@ -104,7 +106,7 @@ static int check_whole(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, g
 		return status;
 	gpa_bytes stream = {pack.ptr + c->offset + entry.header_size, c->size - entry.header_size};
 	hasher_begin_object(h, entry.type, entry.size);
-	if ((status = inflate_pieces(entry.size, &used, stream, hash_piece, h, err)))
+	if ((status = inflate_pieces(entry.size, &used, stream, hash_piece, h, m->progress, err)))
 		err->offset = (int64_t)c->offset;
 	else if (used != stream.len)
 		status = corrupt_at(err, c->offset, "zlib stream is %zu bytes, its entry has %zu", used, stream.len);
@@ -147,12 +149,15 @@ static int check_copy(gpa_merge *m, const copy *c, int fd, gpa_error *err)
 	return m->sources[c->source].idx->crcs ? check_crc(m, c, fd, err) : check_object(m, c, err);
 }
 
-int gpa_merge_check(uint32_t *damaged, gpa_merge *m, gpa_error *err)
+int gpa_merge_check(uint32_t *damaged, gpa_merge *m, gpa_progress *progress, gpa_error *err)
 {
 	*damaged = 0;
+	m->progress = progress;
 	for (uint32_t i = 0; i < m->copy_count; i++) {
 		copy *c = &m->copies[i];
 		int fd, status = GPA_OK;
+		if (is_stopped(progress))
+			return stopped(err);
 		if (!c->damaged) {
 			if (!(status = source_file(&fd, m, c->source, err)))
 				status = check_copy(m, c, fd, err);
@@ -241,7 +246,7 @@ static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 {
 	gpa_merge *m = w->m;
 	const source *s = &m->sources[c->source];
-	gpa_buffer content = {0}, stream = {0};
+	gpa_buffer content = {0};
 	gpa_bytes pack;
 	unsigned char header[ENTRY_HEADER_MAX];
 	int type, status = gpa_map_open(&pack, s->dir_fd, s->path, err);
@@ -254,13 +259,10 @@ static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 	if (!status)
 		status = check_content(m, c, type, bytes, err);
 	if (!status)
-		status = deflate_whole(&stream, bytes, m->options.level, err);
-	if (!status)
 		status = output_write(&w->out, header, entry_header_write(header, type, content.len), err);
-	if (!status)
-		status = output_write(&w->out, stream.ptr, stream.len, err);
+	if (!status && !(status = deflate_begin(m->d, err)))
+		status = deflate_piece(m->d, &w->out, bytes, 1, err);
 	gpa_buffer_free(&content);
-	gpa_buffer_free(&stream);
 	return status;
 }
 
@@ -367,7 +369,7 @@ static int write_window(writer *w, uint32_t count, gpa_error *err)
 	return status;
 }
 
-static int write_page(writer *w, const page *pg, unsigned char *trailer, gpa_progress *progress, gpa_error *err)
+static int write_page(writer *w, const page *pg, unsigned char *trailer, gpa_error *err)
 {
 	unsigned char header[12] = "PACK";
 	const slot *slots = w->m->slots + pg->first_slot;
@@ -375,10 +377,12 @@ static int write_page(writer *w, const page *pg, unsigned char *trailer, gpa_pro
 	put_be32(header + 8, pg->slot_count);
 	int status = output_write(&w->out, header, sizeof(header), err);
 	for (uint32_t i = 0, n; !status && i < pg->slot_count; i += n ? n : 1) {
+		if (is_stopped(w->m->progress))
+			return stopped(err);
 		n = fill_window(w, slots + i, pg->slot_count - i);
 		status = n ? write_window(w, n, err) : write_alone(w, slots + i, err);
-		if (progress)
-			progress->done += n ? n : 1;
+		if (!status && w->m->progress)
+			w->m->progress->done += n ? n : 1;
 	}
 	return status ? status : output_finish(&w->out, trailer, err);
 }
@@ -391,14 +395,15 @@ int gpa_merge_write(gpa_merge *m, uint32_t number, int pack_fd, int idx_fd, unsi
 		return fail_at(err, GPA_ENOTFOUND, GPA_NO_OFFSET, "page %u of %u", number, m->page_count);
 	const page *pg = &m->pages[number];
 	w.first_slot = pg->first_slot;
-	int status = output_open(&w.out, pack_fd, m->options.algo, err);
+	m->progress = progress;
+	int status = output_open(&w.out, pack_fd, m->options.algo, progress, err);
 	if (status)
 		return status;
 	w.offsets = malloc((pg->slot_count + 1) * sizeof(*w.offsets));
 	w.entries = malloc((pg->slot_count + 1) * sizeof(*w.entries));
 	w.window = malloc((pg->slot_count + 1) * sizeof(*w.window));
 	w.by_source = malloc((pg->slot_count + 1) * sizeof(*w.by_source));
-	status = w.offsets && w.entries && w.window && w.by_source ? write_page(&w, pg, trailer, progress, err) : out_of_memory(err);
+	status = w.offsets && w.entries && w.window && w.by_source ? write_page(&w, pg, trailer, err) : out_of_memory(err);
 	if (!status)
 		status = gpa_idx_write(idx_fd, m->options.algo, w.entries, pg->slot_count, trailer, err);
 	output_free(&w.out);

@@ -31,13 +31,14 @@ typedef struct output {
 	int fd;
 	hasher hash;
 	uint64_t written;	/* bytes so far, those still in the buffer included */
+	const gpa_progress *progress;	/* may be NULL; looked at before each write of at most 1 MiB */
 	uint32_t crc;		/* CRC32 since output_crc_begin(), for the entries of a pack */
 	int with_crc;
 	size_t used;
 	unsigned char *buffer;
 } output;
 
-int output_open(output *out, int fd, int algo, gpa_error *err);
+int output_open(output *out, int fd, int algo, const gpa_progress *progress, gpa_error *err);
 int output_write(output *out, const void *data, size_t len, gpa_error *err);
 static inline void output_crc_begin(output *out)
 {
@@ -49,17 +50,24 @@ static inline void output_crc_begin(output *out)
 int output_finish(output *out, unsigned char *trailer, gpa_error *err);
 void output_free(output *out);
 
-/* ---- inflate.c: zlib streams; an inflater serves one thread, again and again ---- */
+/* ---- inflate.c: zlib streams; inflaters and deflaters serve one thread, again and again ---- */
 
 typedef struct inflater inflater;
 int inflater_new(inflater **out, gpa_error *err);
 void inflater_free(inflater *z);
 /* Inflate a stream of exactly `len` bytes into `out`. *used: bytes of `in` it took. */
 int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in, gpa_error *err);
-/* Inflate without keeping: hand each piece to `sink` (may be NULL). Constant memory. */
+/* Inflate without keeping: hand each piece to `sink` (may be NULL). Constant memory. `progress` may be NULL. */
 typedef void (*inflate_sink)(void *context, const unsigned char *piece, size_t len);
-int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context, gpa_error *err);
-int deflate_whole(gpa_buffer *out, gpa_bytes in, int level, gpa_error *err);
+int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context,
+		   const gpa_progress *progress, gpa_error *err);
+
+typedef struct deflater deflater;
+int deflater_new(deflater **out, int level, gpa_error *err);
+void deflater_free(deflater *d);
+/* What goes in between two beginnings becomes one stream in `out`; `last` ends it. Constant memory. */
+int deflate_begin(deflater *d, gpa_error *err);
+int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *err);
 
 /* ---- map.c: sources that are read piece by piece ---- */
 

@@ -21,6 +21,7 @@
 #define GPA_EUNSUPPORTED -3
 #define GPA_ENOMEM -4
 #define GPA_ESYS -5
+#define GPA_ESTOPPED -6
 
 #define GPA_SHA1 1
 #define GPA_SHA256 2
@@ -49,6 +50,12 @@ typedef struct gpa_error {
 	int32_t sys_errno;	/* with GPA_ESYS */
 	int32_t git_dies;	/* git itself refuses every command while this file is there */
 } gpa_error;
+
+/* Counts how far a long call has come, and asks it to end: another thread reads `done` and sets `stop` meanwhile. */
+typedef struct gpa_progress {
+	volatile uint64_t done;
+	volatile int32_t stop;		/* end soon: with GPA_ESTOPPED, or with GPA_OK where the function says so */
+} gpa_progress;
 
 /* ---- map.c: read-only maps; regular files only; no descriptor is kept ---- */
 
@@ -192,15 +199,9 @@ typedef struct gpa_report {
 } gpa_report;
 void gpa_report_free(gpa_report *report);
 
-/* Counts how far a long call has come; another thread may read it while the call runs. */
-typedef struct gpa_progress {
-	volatile uint64_t done;
-	volatile int32_t stop;		/* set by the reader: end as soon as possible with GPA_OK */
-} gpa_progress;
-
 /*
  * What `git multi-pack-index verify` checks, in its order and words; idx[i] is NULL where pack i could not be loaded.
- * GPA_OK however much is found; `progress` may be NULL and counts objects.
+ * GPA_OK however much is found, also when it is stopped; `progress` may be NULL and counts objects.
  */
 int gpa_midx_verify(gpa_report *report, const gpa_midx *midx, const gpa_idx *const *idx, gpa_progress *progress,
 		    gpa_error *err);
@@ -231,9 +232,11 @@ typedef struct gpa_midx_source {
  * each source's idx, and write the index to `fd`. Linear in what does not change; what is new is sorted first.
  * `trailer` gets the hash that names the index. GPA_ECORRUPT with err->source when an idx is not in order.
  * Memory: 8 bytes an object, and up to 48 for each entry outside the largest sorted sequence.
+ * `progress` may be NULL and counts entries as they are merged; GPA_ESTOPPED leaves an unfinished file.
  */
 int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, const gpa_midx_source *sources,
-		   uint32_t source_count, unsigned char *trailer, uint32_t *object_count, gpa_error *err);
+		   uint32_t source_count, unsigned char *trailer, uint32_t *object_count, gpa_progress *progress,
+		   gpa_error *err);
 
 /* ---- merge.c, copy.c: the verbatim merge ---- */
 
@@ -268,9 +271,11 @@ void gpa_merge_free(gpa_merge *merge);
 /*
  * Add a source, oldest first. `idx` stays borrowed until gpa_merge_free(). Reads the idx whole (checksum, order) and
  * every entry header of the pack, whose file is found again by (dir_fd, path) when its entries are copied.
- * GPA_ECORRUPT leaves the merge as it was, without this source.
+ * GPA_ECORRUPT and GPA_ESTOPPED leave the merge as it was, without this source. `progress` may be NULL; here nothing is
+ * counted.
  */
-int gpa_merge_add(gpa_merge *merge, const gpa_idx *idx, int dir_fd, const char *path, gpa_error *err);
+int gpa_merge_add(gpa_merge *merge, const gpa_idx *idx, int dir_fd, const char *path, gpa_progress *progress,
+		  gpa_error *err);
 /*
  * Decide which copy of each object goes where. An object is taken unless `midx` (may be NULL) names a winner for it in a
  * pack i with merged[i] == 0; so are the delta bases that taken copies need. May be called again: copies found to be
@@ -283,12 +288,15 @@ int gpa_merge_page(gpa_page_info *out, const gpa_merge *merge, uint32_t page);
 /*
  * Write one planned page and its idx. Each copied entry is checked against its CRC32 (or the object made and hashed,
  * where the source idx is v1) before it is written. GPA_ECORRUPT with err->source: that copy is now known as damaged; plan again.
- * `progress` may be NULL and counts objects.
+ * `progress` may be NULL and counts objects; GPA_ESTOPPED, within a MiB, leaves an unfinished page.
  */
 int gpa_merge_write(gpa_merge *merge, uint32_t page, int pack_fd, int idx_fd, unsigned char *trailer,
 		    gpa_progress *progress, gpa_error *err);
-/* Check every copy of the merge as gpa_merge_write() would, so that planning again needs to happen only once. */
-int gpa_merge_check(uint32_t *damaged, gpa_merge *merge, gpa_error *err);
+/*
+ * Check every copy of the merge as gpa_merge_write() would, so that planning again needs to happen only once. `progress`
+ * may be NULL; here nothing is counted. After GPA_ESTOPPED what was found so far is known.
+ */
+int gpa_merge_check(uint32_t *damaged, gpa_merge *merge, gpa_progress *progress, gpa_error *err);
 /* The oid of the n-th object left out, and the source that holds it; GPA_ENOTFOUND beyond the last. */
 int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *merge, uint32_t n);
 
@@ -296,7 +304,8 @@ int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *me
 
 /*
  * Trailer, every entry's CRC32 and every object's id, delta chains included, with `threads` threads. Findings go to
- * `report`, each naming offset or oid. GPA_OK however much is found. Memory: per thread the objects of one delta path.
+ * `report`, each naming offset or oid. GPA_OK however much is found, also when stopped. Memory: per thread the objects of
+ * one delta path.
  */
 int gpa_pack_check(gpa_report *report, gpa_bytes pack, const gpa_idx *idx, unsigned threads, gpa_progress *progress,
 		   gpa_error *err);

@@ -216,7 +216,7 @@ int gpa_idx_write(int fd, int algo, gpa_idx_entry *entries, uint32_t count, cons
 {
 	output out;
 	unsigned char header[V2_HEADER], trailer[GPA_OID_MAX];
-	int status = output_open(&out, fd, algo, err);
+	int status = output_open(&out, fd, algo, NULL, err);
 	if (status)
 		return status;
 	qsort(entries, count, sizeof(*entries), compare_entries);

@@ -92,7 +92,8 @@ int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa
 	return good ? GPA_OK : corrupt(err, "zlib stream does not inflate to %zu bytes", len);
 }
 
-int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context, gpa_error *err)
+int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context,
+		   const gpa_progress *progress, gpa_error *err)
 {
 	z_stream z = {0};
 	uint64_t made = 0;
@@ -104,7 +105,7 @@ int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink,
 		return out_of_memory(err);
 	}
 	z.next_in = (unsigned char *)in.ptr;
-	while (status == Z_OK && made <= size) {
+	while (status == Z_OK && made <= size && !is_stopped(progress)) {
 		uInt give = (uInt)(left < PIECE ? left : PIECE);
 		z.avail_in = give;
 		z.next_out = piece;
@@ -119,21 +120,70 @@ int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink,
 	inflateEnd(&z);
 	free(piece);
 	*used = in.len - left;
+	if (status == Z_OK && is_stopped(progress))
+		return stopped(err);
 	if (status != Z_STREAM_END || made != size)
 		return corrupt(err, "zlib stream does not inflate to %llu bytes", (unsigned long long)size);
 	return GPA_OK;
 }
 
-int deflate_whole(gpa_buffer *out, gpa_bytes in, int level, gpa_error *err)
+struct deflater {
+	int level;
+	int ready;		/* `z` is: it takes 256 KiB, and waits until it is needed */
+	z_stream z;
+	unsigned char *piece;
+};
+
+int deflater_new(deflater **out, int level, gpa_error *err)
 {
-	uLongf len = compressBound(in.len);
-	out->ptr = malloc(len);
-	if (!out->ptr)
+	deflater *made = calloc(1, sizeof(*made));
+	if (!made)
 		return out_of_memory(err);
-	if (compress2(out->ptr, &len, in.ptr, in.len, level) != Z_OK) {
-		gpa_buffer_free(out);
+	made->level = level;
+	*out = made;
+	return GPA_OK;
+}
+
+void deflater_free(deflater *d)
+{
+	if (!d)
+		return;
+	if (d->ready)
+		deflateEnd(&d->z);
+	free(d->piece);
+	free(d);
+}
+
+int deflate_begin(deflater *d, gpa_error *err)
+{
+	if (!d->piece && !(d->piece = malloc(PIECE)))
 		return out_of_memory(err);
-	}
-	out->len = len;
+	if (!d->ready && deflateInit(&d->z, d->level) != Z_OK)
+		return out_of_memory(err);
+	d->ready = 1;
+	deflateReset(&d->z);
+	return GPA_OK;
+}
+
+int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *err)
+{
+	do {	/* zlib counts in 32 bits */
+		if (is_stopped(out->progress))
+			return stopped(err);
+		uInt give = (uInt)(in.len < PIECE ? in.len : PIECE);
+		int ends = last && give == in.len;
+		d->z.next_in = (unsigned char *)in.ptr;
+		d->z.avail_in = give;
+		in.ptr += give;
+		in.len -= give;
+		do {
+			d->z.next_out = d->piece;
+			d->z.avail_out = PIECE;
+			deflate(&d->z, ends ? Z_FINISH : Z_NO_FLUSH);
+			int status = output_write(out, d->piece, PIECE - d->z.avail_out, err);
+			if (status)
+				return status;
+		} while (!d->z.avail_out);
+	} while (in.len);
 	return GPA_OK;
 }

@@ -97,7 +97,7 @@ int gpa_loose_read(int *type, gpa_buffer *out, gpa_bytes file, gpa_error *err)
 		return out_of_memory(err);
 	out->len = size;
 	struct tail tail = {out->ptr, header};
-	status = inflate_pieces(size + header, &used, file, keep_tail, &tail, err);
+	status = inflate_pieces(size + header, &used, file, keep_tail, &tail, NULL, err);
 	if (!status && used != file.len)
 		status = corrupt_at(err, used, "garbage after the loose object");
 	if (status)

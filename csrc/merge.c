@@ -30,6 +30,8 @@ int gpa_merge_new(gpa_merge **out, const gpa_merge_options *options, gpa_error *
 	m->copies = malloc(((size_t)m->copy_room + 1) * sizeof(*m->copies));
 	m->buffer = m->copies ? malloc(COPY_BUFFER) : NULL;
 	int status = m->buffer ? inflater_new(&m->z, err) : out_of_memory(err);
+	if (!status)
+		status = deflater_new(&m->d, options->level, err);
 	if (status)
 		gpa_merge_free(m);
 	else
@@ -63,6 +65,7 @@ void gpa_merge_free(gpa_merge *m)
 	free(m->sources);
 	free(m->copies);
 	inflater_free(m->z);
+	deflater_free(m->d);
 	free(m);
 }
 
@@ -87,10 +90,12 @@ static int find_base(uint32_t *base, const gpa_entry *entry, uint64_t offset, co
 
 /* Read the header of every entry. `copies` are those of this source, in idx order; base is an idx position for now. */
 static int read_entries(copy *copies, gpa_bytes pack, const gpa_idx *idx, const idx_place *places, uint32_t source,
-			gpa_error *err)
+			const gpa_progress *progress, gpa_error *err)
 {
 	uint64_t pack_end = pack.len - idx->hash_size;
 	for (uint32_t i = 0; i < idx->object_count; i++) {
+		if (is_stopped(progress))
+			return stopped(err);
 		gpa_entry entry;
 		copy *c = &copies[places[i].pos];
 		uint64_t end = i + 1 < idx->object_count ? places[i + 1].offset : pack_end;
@@ -133,7 +138,7 @@ static void settle_types(copy *copies, uint32_t count)
 	}
 }
 
-static int add_copies(gpa_merge *m, gpa_bytes pack, const gpa_idx *idx, gpa_error *err)
+static int add_copies(gpa_merge *m, gpa_bytes pack, const gpa_idx *idx, const gpa_progress *progress, gpa_error *err)
 {
 	idx_place *places;
 	uint32_t n = idx->object_count;
@@ -146,7 +151,7 @@ static int add_copies(gpa_merge *m, gpa_bytes pack, const gpa_idx *idx, gpa_erro
 	if (!(places = malloc((n ? n : 1) * sizeof(*places))))
 		return out_of_memory(err);
 	if (!(status = idx_places(places, idx, pack.len, err)))
-		status = read_entries(m->copies + m->copy_count, pack, idx, places, m->source_count, err);
+		status = read_entries(m->copies + m->copy_count, pack, idx, places, m->source_count, progress, err);
 	free(places);
 	if (status)
 		return status;
@@ -157,17 +162,18 @@ static int add_copies(gpa_merge *m, gpa_bytes pack, const gpa_idx *idx, gpa_erro
 	return GPA_OK;
 }
 
-int gpa_merge_add(gpa_merge *m, const gpa_idx *idx, int dir_fd, const char *path, gpa_error *err)
+int gpa_merge_add(gpa_merge *m, const gpa_idx *idx, int dir_fd, const char *path, gpa_progress *progress,
+		  gpa_error *err)
 {
 	gpa_bytes pack;
-	int status = gpa_idx_check(idx, err);
+	int status = is_stopped(progress) ? stopped(err) : gpa_idx_check(idx, err);
 	if (!status)
 		status = grow((void **)&m->sources, &m->source_room, m->source_count, sizeof(*m->sources), err);
 	if (!status && idx->object_count > NONE - 1 - m->copy_count)
 		status = unsupported(err, "more than 2^32 entries in one merge");
 	if (status || (status = gpa_map_open(&pack, dir_fd, path, err)))
 		return status;
-	if (!(status = add_copies(m, pack, idx, err))) {
+	if (!(status = add_copies(m, pack, idx, progress, err))) {
 		source *s = &m->sources[m->source_count];
 		*s = (source){.idx = idx, .dir_fd = dir_fd, .path = strdup(path), .first_copy = m->copy_count,
 			      .size = pack.len};

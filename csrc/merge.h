@@ -78,9 +78,11 @@ struct gpa_merge {
 	int linked;		/* copy.base is an object; before, a copy */
 	uint32_t rebuilt_count, cut_count, left_out_count;
 	inflater *z;
+	deflater *d;
 	open_file files[OPEN_FILES];
 	uint32_t next_file;	/* the one to replace */
 	unsigned char *buffer;	/* COPY_BUFFER bytes */
+	gpa_progress *progress;	/* of the call that is running; NULL when nobody asks */
 };
 
 #define COPY_BUFFER (1024 * 1024)

@@ -12,6 +12,7 @@
 #define FANOUT_SIZE 1024
 #define LARGE_FLAG 0x80000000u
 #define NO_PACK UINT32_MAX
+#define STEP (64 * 1024)	/* entries from one look at progress.stop to the next */
 
 struct winner {
 	uint32_t pack;
@@ -42,6 +43,7 @@ struct build {
 	uint32_t hash_size;
 	const gpa_midx *old;
 	uint32_t *new_id;	/* old pack number -> new one, or NO_PACK */
+	gpa_progress *progress;
 	struct base_run base;
 	oid_ref *refs;		/* entries of all other sources, sorted */
 	size_t ref_count;
@@ -113,6 +115,8 @@ static int sort_others(struct build *b, gpa_error *err)
 			continue;
 		const unsigned char *oid = idx->oids, *before = NULL;
 		for (uint32_t pos = 0; pos < idx->object_count; pos++, before = oid, oid += idx->oid_stride) {
+			if (pos % STEP == 0 && is_stopped(b->progress))
+				return stopped(err);
 			oid_ref *ref = &b->refs[b->ref_count++];
 			*ref = (oid_ref){be64(oid), i, pos};
 			if (pos && (ref->key < ref[-1].key ||
@@ -242,14 +246,18 @@ static uint32_t copy_small(struct build *b, uint32_t from, uint32_t to)
 static int copy_base(struct build *b, uint32_t from, uint32_t to, gpa_error *err)
 {
 	while (from < to) {	/* never without a base: then it has no entries */
+		if (is_stopped(b->progress))
+			return stopped(err);
 		if (b->base.midx || b->base.idx->version == 2) {
-			uint32_t upto = copy_small(b, from, to);
+			uint32_t end = to - from > STEP ? from + STEP : to, upto = copy_small(b, from, end);
 			int status = upto > from ? add_run(b, b->base.oids + (size_t)from * b->base.stride, upto - from,
 							   b->base.stride, err) : GPA_OK;
 			b->count += upto - from;
 			from = upto;
-			if (status || from == to)
+			if (status)
 				return status;
+			if (from == end)
+				continue;
 		}
 		const unsigned char *oid = b->base.oids + (size_t)from * b->base.stride;
 		struct winner winner;
@@ -306,6 +314,8 @@ static int merge_runs(struct build *b, gpa_error *err)
 	uint32_t base = 0;
 	int status = GPA_OK;
 	for (size_t i = 0, end; !status && i < b->ref_count; i = end) {
+		if (is_stopped(b->progress))
+			return stopped(err);
 		const oid_ref *best = best_ref(b, i, &end);
 		const unsigned char *oid = ref_oid(b, best);
 		struct winner winner = {.pack = best->source}, other;
@@ -410,7 +420,7 @@ static int write_file(int fd, int algo, const struct build *b, unsigned char *tr
 	size_t padding = (size_t)(-names & 3);
 	uint64_t sizes[] = {names + padding, FANOUT_SIZE, (uint64_t)b->count * b->hash_size, (uint64_t)b->count * 8,
 			    (uint64_t)b->large_count * 8};
-	int status = output_open(&out, fd, algo, err);
+	int status = output_open(&out, fd, algo, b->progress, err);
 	if (status)
 		return status;
 	if (!(status = write_head(&out, algo, b, sizes, b->large_count ? 5 : 4, err)) &&
@@ -423,9 +433,10 @@ static int write_file(int fd, int algo, const struct build *b, unsigned char *tr
 }
 
 int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, const gpa_midx_source *sources,
-		   uint32_t source_count, unsigned char *trailer, uint32_t *object_count, gpa_error *err)
+		   uint32_t source_count, unsigned char *trailer, uint32_t *object_count, gpa_progress *progress,
+		   gpa_error *err)
 {
-	struct build b = {.sources = sources, .source_count = source_count, .old = old,
+	struct build b = {.sources = sources, .source_count = source_count, .old = old, .progress = progress,
 			  .hash_size = (uint32_t)gpa_hash_size(algo)};
 	int status = map_old_packs(&b, err);
 	if (!status) {

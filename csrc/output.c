@@ -7,11 +7,13 @@
 #include "core.h"
 
 #define OUTPUT_BUFFER (256 * 1024)
+#define WRITE_MAX (1024 * 1024)
 
-int output_open(output *out, int fd, int algo, gpa_error *err)
+int output_open(output *out, int fd, int algo, const gpa_progress *progress, gpa_error *err)
 {
 	memset(out, 0, sizeof(*out));
 	out->fd = fd;
+	out->progress = progress;
 	out->buffer = malloc(OUTPUT_BUFFER);
 	if (!out->buffer)
 		return out_of_memory(err);
@@ -21,10 +23,12 @@ int output_open(output *out, int fd, int algo, gpa_error *err)
 	return status;
 }
 
-static int write_all(int fd, const unsigned char *data, size_t len, gpa_error *err)
+static int write_all(output *out, const unsigned char *data, size_t len, gpa_error *err)
 {
 	while (len) {
-		ssize_t done = write(fd, data, len);
+		if (is_stopped(out->progress))
+			return stopped(err);
+		ssize_t done = write(out->fd, data, len < WRITE_MAX ? len : WRITE_MAX);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
@@ -40,7 +44,7 @@ static int flush(output *out, gpa_error *err)
 	size_t used = out->used;
 	out->used = 0;
 	hasher_update(&out->hash, out->buffer, used);
-	return write_all(out->fd, out->buffer, used, err);
+	return write_all(out, out->buffer, used, err);
 }
 
 int output_write(output *out, const void *data, size_t len, gpa_error *err)
@@ -54,7 +58,7 @@ int output_write(output *out, const void *data, size_t len, gpa_error *err)
 			return status;
 		if (len >= OUTPUT_BUFFER) {
 			hasher_update(&out->hash, data, len);
-			return write_all(out->fd, data, len, err);
+			return write_all(out, data, len, err);
 		}
 	}
 	memcpy(out->buffer + out->used, data, len);
@@ -69,7 +73,7 @@ int output_finish(output *out, unsigned char *trailer, gpa_error *err)
 		return status;
 	hasher_final(&out->hash, trailer);
 	out->written += out->hash.size;
-	return write_all(out->fd, trailer, out->hash.size, err);
+	return write_all(out, trailer, out->hash.size, err);
 }
 
 void output_free(output *out)

@@ -7,6 +7,7 @@ GpaError
 |- StalePlan        the index or the packs changed after planning
 |- Unsupported      a version, hash or feature we do not read
 |- Refused          the repository asks us to leave it alone
+|- Stopped          the caller asked for the end before it was reached
 |- SystemFailed     also an OSError: a file could not be read or written (path, errno)
 |  `- FileGone      also a FileNotFoundError
 `- GitFailed        a git command failed (argv, status, stderr)
@@ -66,6 +67,13 @@ class Unsupported(GpaError):
 
 class Refused(GpaError):
     """The repository's own settings forbid what was asked for."""
+
+
+class Stopped(GpaError):
+    """The caller's Progress.stop() was called."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped before the end; nothing is lost, and the next run goes on")
 
 
 class SystemFailed(GpaError, OSError):

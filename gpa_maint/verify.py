@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from ._core.files import IdxFiles, Midx, Progress, check_pack, match_pack, open_midx, verify_midx
+from ._core.files import IdxFiles, Midx, check_pack, match_pack, open_midx, verify_midx
+from ._core.progress import Progress
 from .errors import Corrupt, GpaError, Unsupported
 from .git import ObjectDir
 from .model import Inventory, VerifyResult

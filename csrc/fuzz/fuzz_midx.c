@@ -70,7 +70,7 @@ static void write_again(const gpa_midx *midx)
 			sources[kept++] = (gpa_midx_source){.name = midx->names[i], .old_id = i, .rank = 1};
 	if (fd < 0)
 		abort();
-	if (!gpa_midx_write(fd, midx->algo, midx, 1, sources, kept, trailer, &count, &err) && count > midx->object_count)
+	if (!gpa_midx_write(fd, midx->algo, midx, 1, sources, kept, trailer, &count, NULL, &err) && count > midx->object_count)
 		abort();
 	close(fd);
 }

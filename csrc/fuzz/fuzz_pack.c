@@ -49,7 +49,7 @@ static uint32_t find_entries(entry *entries, gpa_bytes pack, int algo, inflater 
 	uint32_t count = 0;
 	for (size_t used; count < ENTRIES_MAX && !gpa_entry_parse(&parsed, pack, at, algo, &err); count++) {
 		gpa_bytes stream = {pack.ptr + at + parsed.header_size, pack.len - hash_size - at - parsed.header_size};
-		if (parsed.size > 1 << 20 || inflate_pieces(parsed.size, &used, stream, NULL, NULL, &err))
+		if (parsed.size > 1 << 20 || inflate_pieces(parsed.size, &used, stream, NULL, NULL, NULL, &err))
 			break;
 		entry *e = &entries[count];
 		memset(e, 0, sizeof(*e));

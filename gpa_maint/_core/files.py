@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import Corrupt, ObjectMissing, Unsupported
 from ._gpa import ffi, lib
+from .progress import Progress, pointer_of
 from .status import check, new_error
 
 AT_FDCWD = -100
@@ -223,6 +224,7 @@ def write_midx(
     old_rank: int,
     sources: Sequence[tuple[str, Any, int, int]],
     pack_dir: str,
+    progress: Progress | None = None,
 ) -> tuple[str, int]:
     """Write a combined index to `fd` and return its trailer (hex) and object count.
 
@@ -240,7 +242,8 @@ def write_midx(
     err = new_error()
     old_pointer = ffi.NULL if old is None else old.pointer
     algorithm = ALGORITHMS[object_format]
-    status = lib.gpa_midx_write(fd, algorithm, old_pointer, old_rank, array, len(sources), trailer, count, err)
+    stop = pointer_of(progress)
+    status = lib.gpa_midx_write(fd, algorithm, old_pointer, old_rank, array, len(sources), trailer, count, stop, err)
     if status == lib.GPA_ECORRUPT and err.source >= 0:
         path = os.path.join(pack_dir, f"{sources[err.source][0]}.idx")
     else:
@@ -303,21 +306,6 @@ def _places_of_ones(flags: bytes) -> list[int]:
 
 
 # ---- verifying ----
-
-
-class Progress:
-    """Counts objects while the C core works; another thread may read `done`, or stop the call."""
-
-    def __init__(self) -> None:
-        self.pointer = ffi.new("gpa_progress *")
-
-    @property
-    def done(self) -> int:
-        return int(self.pointer.done)
-
-    def stop(self) -> None:
-        """Ask the call that counts here to end soon."""
-        self.pointer.stop = 1
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from ..errors import Corrupt, GpaError
 from ._gpa import ffi, lib
-from .files import ALGORITHMS, IdxFiles, Midx, Progress, hash_size
+from .files import ALGORITHMS, IdxFiles, Midx, hash_size
+from .progress import Progress, pointer_of
 from .status import check, new_error
 
 
@@ -67,10 +68,11 @@ class Merge:
     def _path(self, name: str, suffix: str = ".pack") -> str:
         return os.path.join(self._pack_dir, name + suffix)
 
-    def add(self, name: str) -> None:
+    def add(self, name: str, progress: Progress | None = None) -> None:
         """Add a pack. Corrupt names the pack or its idx; the merge then goes on without it."""
         err = new_error()
-        status = lib.gpa_merge_add(self._pointer, self._idx_files[name], self._dir_fd, os.fsencode(name + ".pack"), err)
+        idx, path = self._idx_files[name], os.fsencode(name + ".pack")
+        status = lib.gpa_merge_add(self._pointer, idx, self._dir_fd, path, pointer_of(progress), err)
         if status:
             text = ffi.string(err.text)
             check(status, err, self._path(name, ".idx" if text.startswith((b"idx", b"oid")) else ".pack"))
@@ -106,12 +108,11 @@ class Merge:
         """Write a page and its idx; return the pack's trailer (hex).
 
         DamagedCopy when a source entry fails its check: plan again. SystemFailed about `target` when writing fails,
-        or about the source when it cannot be read (errno ENOENT: it is gone).
+        or about the source when it cannot be read (errno ENOENT: it is gone). Stopped leaves an unfinished page.
         """
         trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
         err = new_error()
-        pointer = ffi.NULL if progress is None else progress.pointer
-        status = lib.gpa_merge_write(self._pointer, page, pack_fd, idx_fd, trailer, pointer, err)
+        status = lib.gpa_merge_write(self._pointer, page, pack_fd, idx_fd, trailer, pointer_of(progress), err)
         path = self._path(self._sources[err.source]) if status and err.source >= 0 else target
         try:
             check(status, err, path)
@@ -119,11 +120,11 @@ class Merge:
             raise DamagedCopy(cause) from cause
         return bytes(ffi.buffer(trailer, hash_size(self._object_format))).hex()
 
-    def check_all(self) -> int:
+    def check_all(self, progress: Progress | None = None) -> int:
         """Check every copy of every source; how many are damaged."""
         damaged = ffi.new("uint32_t *")
         err = new_error()
-        status = lib.gpa_merge_check(damaged, self._pointer, err)
+        status = lib.gpa_merge_check(damaged, self._pointer, pointer_of(progress), err)
         check(status, err, self._path(self._sources[err.source]) if status and err.source >= 0 else self._pack_dir)
         return int(damaged[0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from ..errors import Corrupt, FileGone, GpaError, ObjectMissing, SystemFailed, Unsupported
+from ..errors import Corrupt, FileGone, GpaError, ObjectMissing, Stopped, SystemFailed, Unsupported
 from ._gpa import ffi, lib
 
 
@@ -30,6 +30,8 @@ def check(status: int, err: Any, path: str) -> None:
         what, _, why = text.partition(": ")
         kind = FileGone if err.sys_errno == errno.ENOENT else SystemFailed
         raise kind(f"{what} '{path}': {why}", path=path, errno=err.sys_errno)
+    if status == lib.GPA_ESTOPPED:
+        raise Stopped
     if status == lib.GPA_ENOMEM:
         raise MemoryError(f"'{path}': {text}")
     raise GpaError(f"'{path}': unknown status {status}: {text}")

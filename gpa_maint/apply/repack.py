@@ -1,46 +1,41 @@
 """Write the planned pages, then an index that points into them. Deletes nothing.
 
-I3, I4: each page is synced, named .pack before .idx, and the directory is synced before the index names it. I9: a
-page is never older than its sources. I13: every copied entry is checked by the C core; a damaged one is left where it
-is.
+I3, I4, I9: see pages.py; the directory is synced before the index names a page. I13: every copied entry is checked by
+the C core; a damaged one is left where it is.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from .. import fs
 from .._core.files import IdxFiles, Midx, directory, open_midx
 from .._core.merge import DamagedCopy, Merge, MergeStats
-from ..errors import Corrupt, StalePlan
+from ..errors import Corrupt, StalePlan, Stopped
 from ..git import ObjectDir
-from ..model import LeftOut, PageInfo, RepackPlan, RepackResult
+from ..model import LeftOut, RepackPlan, RepackResult
+from .pages import Page, Progress, drop_pages, publish_pages, write_page
+from .pages import Report as Report
 
-Report = Callable[[str, int, int], None]
 TITLE = "Merging objects"
 
 
-class _Page(NamedTuple):
-    """A page that is written and synced, but has no name yet."""
-
-    name: str
-    object_count: int
-    size: int
-    pack: fs.TempFile
-    idx: fs.TempFile
-
-
-def write_pages(objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report: Report | None = None) -> RepackResult:
+def write_pages(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    plan: RepackPlan,
+    report: Report | None = None,
+    stop: Progress | None = None,
+) -> RepackResult:
     """Write and publish the planned pages; the index is the caller's next step.
 
     1. pages: write, fsync        a crash leaves temporary files
     2. names: .pack, then .idx    a crash leaves extra packs; every object readable
     3. fsync of the directory     from here on the index may name them
 
-    Raises Corrupt, with nothing changed, when a source is not a pack; StalePlan when one is gone.
+    Raises Corrupt, with nothing changed, when a source is not a pack; StalePlan when one is gone; Stopped, before any
+    page has a name, soon after another thread has called `stop.stop()`.
     """
     names = [pack.name for pack in plan.batch]
     with ExitStack() as stack:
@@ -51,24 +46,25 @@ def write_pages(objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report
             raise StalePlan("the combined index changed after planning")
         try:
             idx_files = stack.enter_context(IdxFiles(objdir.pack_dir, names, objdir.object_format))
-            merge = _open_merge(objdir, stack, idx_files, plan, names)
+            merge = _open_merge(objdir, stack, idx_files, plan, names, stop)
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {error}") from error
-        stats, pages, left_out = _write_all(space, merge, midx, set(names), report)
+        stats, pages, left_out = _write_all(space, merge, midx, set(names), report, stop)
         named = set(midx.pack_names()) if midx else set()
         stuck = {left.pack for left in left_out}
         if stuck and len(set(names) - stuck) < 2:
             # Packs that have to stay for their damaged objects do not become fewer by being merged again and again.
-            _drop(pages)
+            drop_pages(pages)
             return _nothing_gained(left_out)
         if {page.name for page in pages} & named:
             # Winners must not move to a pack that the index names already (I6), so it has to become another one.
-            _drop(pages)
-            stats, pages, left_out = _write_all(space, merge, midx, set(names), report, reverse=True)
-    published = _publish(objdir, pages, named, names)
+            drop_pages(pages)
+            stats, pages, left_out = _write_all(space, merge, midx, set(names), report, stop, reverse=True)
+    # Those that would again be a pack the index names are not named: their objects stay where they are.
+    published = publish_pages(objdir, pages, newest_ns=_newest_mtime(objdir, names), without=named)
     return RepackResult(
         merged=tuple(names),
-        pages=tuple(published),
+        pages=published,
         object_count=stats.object_count,
         source_bytes=sum(pack.size for pack in plan.batch),
         rebuilt_count=stats.rebuilt_count,
@@ -77,7 +73,14 @@ def write_pages(objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report
     )
 
 
-def _open_merge(objdir: ObjectDir, stack: ExitStack, idx_files: IdxFiles, plan: RepackPlan, names: list[str]) -> Merge:
+def _open_merge(
+    objdir: ObjectDir,
+    stack: ExitStack,
+    idx_files: IdxFiles,
+    plan: RepackPlan,
+    names: list[str],
+    stop: Progress | None,
+) -> Merge:
     merge = stack.enter_context(
         Merge(
             objdir.pack_dir,
@@ -91,7 +94,7 @@ def _open_merge(objdir: ObjectDir, stack: ExitStack, idx_files: IdxFiles, plan: 
         )
     )
     for name in names:
-        merge.add(name)
+        merge.add(name, stop)
     return merge
 
 
@@ -101,29 +104,33 @@ def _write_all(
     midx: Midx | None,
     merged: set[str],
     report: Report | None,
+    stop: Progress | None,
     *,
     reverse: bool = False,
-) -> tuple[MergeStats, list[_Page], tuple[LeftOut, ...]]:
+) -> tuple[MergeStats, list[Page], tuple[LeftOut, ...]]:
     """Write every page; when a source entry turns out damaged, check all of them and begin again without."""
     causes: dict[str, Corrupt] = {}
     while True:
         stats = merge.plan(midx, merged, reverse=reverse)
-        pages: list[_Page] = []
+        pages: list[Page] = []
         done = 0
         try:
             for number in range(stats.page_count):
                 if report:
                     report(TITLE, done, stats.object_count)
-                pages.append(_write_page(space, merge, number))
+                pages.append(_write_page(space, merge, number, stop))
                 done += pages[-1].object_count
         except DamagedCopy as error:
-            _drop(pages)
+            drop_pages(pages)
             causes[os.path.basename(error.cause.path).removesuffix(".pack")] = error.cause
-            merge.check_all()
+            merge.check_all(stop)
             continue
         except FileNotFoundError as error:
-            _drop(pages)
+            drop_pages(pages)
             raise StalePlan(f"a pack to be merged went away: {error}") from error
+        except Stopped:
+            drop_pages(pages)
+            raise
         if report:
             report(TITLE, stats.object_count, stats.object_count)
         left_out = tuple(
@@ -133,23 +140,11 @@ def _write_all(
         return stats, pages, left_out
 
 
-def _write_page(space: fs.Workspace, merge: Merge, number: int) -> _Page:
-    pack, idx = space.create(".pack", 0o444), space.create(".idx", 0o444)
-    try:
-        trailer = merge.write_page(number, pack.fd, idx.fd, pack.path)
-        fs.fsync_file(pack.fd, pack.path)
-        fs.fsync_file(idx.fd, idx.path)
-        size = os.fstat(pack.fd).st_size
-    finally:
-        pack.close()
-        idx.close()
-    return _Page(f"pack-{trailer}", merge.page_objects(number), size, pack, idx)
+def _write_page(space: fs.Workspace, merge: Merge, number: int, stop: Progress | None) -> Page:
+    def write(pack: fs.TempFile, idx: fs.TempFile) -> str:
+        return merge.write_page(number, pack.fd, idx.fd, pack.path, stop)
 
-
-def _drop(pages: list[_Page]) -> None:
-    for page in pages:
-        fs.unlink(page.pack.path)
-        fs.unlink(page.idx.path)
+    return write_page(space, merge.page_objects(number), write)
 
 
 def _nothing_gained(left_out: tuple[LeftOut, ...]) -> RepackResult:
@@ -157,29 +152,13 @@ def _nothing_gained(left_out: tuple[LeftOut, ...]) -> RepackResult:
     return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, left_out=left_out, reason=reason)
 
 
-def _publish(objdir: ObjectDir, pages: list[_Page], named: set[str], sources: list[str]) -> list[PageInfo]:
-    """Name the pages, but for those that would again be a pack the index names: their objects stay where they are."""
-    published = []
-    newest = _newest_mtime(objdir, sources)
-    for page in pages:
-        if page.name in named:
-            continue
-        fs.raise_mtime(page.pack.path, newest)
-        fs.publish_pack(objdir, page.pack, page.idx, page.name)
-        published.append(PageInfo(name=page.name, object_count=page.object_count, size=page.size))
-    _drop(pages)
-    if published:
-        fs.fsync_dir(objdir.pack_dir)
-    return published
-
-
 def _newest_mtime(objdir: ObjectDir, names: list[str]) -> int:
-    """One nanosecond after the youngest source: later than all of them even when their clock was ahead of ours."""
+    """That of the youngest source."""
     newest = 0
     for name in names:
         path = objdir.pack_path(name)
         try:
-            newest = max(newest, os.stat(path).st_mtime_ns + 1)
+            newest = max(newest, os.stat(path).st_mtime_ns)
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {path}") from error
     return newest

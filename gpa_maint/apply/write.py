@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from .. import fs
 from .._core.files import IdxFiles, Midx, open_midx, write_midx
+from .._core.progress import Progress
 from ..errors import Corrupt, GpaError, StalePlan
 from ..git import ObjectDir
 from ..model import IndexPlan, WriteResult
@@ -23,7 +24,13 @@ class UnsoundIndex(GpaError):
 
 
 def publish_index(
-    objdir: ObjectDir, space: fs.Workspace, plan: IndexPlan, *, now: int, checked: str | None = None
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    plan: IndexPlan,
+    *,
+    now: int,
+    checked: str | None = None,
+    stop: Progress | None = None,
 ) -> WriteResult:
     """Write the planned index and put it in place of the old one.
 
@@ -35,7 +42,8 @@ def publish_index(
     4. stale bitmaps, then an incremental chain, go      nobody reads them beside the new index
     5. what is superseded since now is recorded
 
-    Raises UnsoundIndex, StalePlan, Locked, or Corrupt about an idx that is not in order.
+    Raises UnsoundIndex, StalePlan, Locked, or Corrupt about an idx that is not in order; Stopped, with the old index in
+    place, when another thread calls `stop.stop()` while the new one is written.
     """
     names = [source.name for source in plan.sources]
     with ExitStack() as stack:
@@ -47,7 +55,7 @@ def publish_index(
             raise StalePlan("the combined index is gone")
         temp = space.create(".midx", 0o666)
         stack.callback(temp.close)
-        trailer, object_count = _write(objdir, temp, plan, old)
+        trailer, object_count = _write(objdir, temp, plan, old, stop)
         dropped = set(old.pack_names()).difference(names) if old is not None else set()
         fs.fsync_file(temp.fd, temp.path)
         size = os.fstat(temp.fd).st_size
@@ -81,7 +89,9 @@ def _check_old(old: Midx, plan: IndexPlan, checked: str | None) -> None:
         raise UnsoundIndex("ignoring existing multi-pack-index; checksum mismatch") from error
 
 
-def _write(objdir: ObjectDir, temp: fs.TempFile, plan: IndexPlan, old: Midx | None) -> tuple[str, int]:
+def _write(
+    objdir: ObjectDir, temp: fs.TempFile, plan: IndexPlan, old: Midx | None, stop: Progress | None
+) -> tuple[str, int]:
     places = {name: place for place, name in enumerate(old.pack_names())} if old is not None else {}
     wanted = [source.name for source in plan.sources if source.from_idx]
     try:
@@ -94,7 +104,13 @@ def _write(objdir: ObjectDir, temp: fs.TempFile, plan: IndexPlan, old: Midx | No
             for source in plan.sources
         ]
         return write_midx(
-            temp.fd, objdir.object_format, old=old, old_rank=plan.old_rank, sources=sources, pack_dir=objdir.pack_dir
+            temp.fd,
+            objdir.object_format,
+            old=old,
+            old_rank=plan.old_rank,
+            sources=sources,
+            pack_dir=objdir.pack_dir,
+            progress=stop,
         )
 
 
