@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 
 from . import fs, rounds
 from .apply.repack import Report
+from .apply.stop import Stop
 from .apply.write import record_superseded
 from .git import ObjectDir, find_object_dir, run_git
 from .model import (
@@ -21,6 +22,8 @@ from .model import (
     PackInfo,
     RepackPlan,
     RepackResult,
+    RunPlan,
+    RunResult,
     VerifyResult,
     WriteResult,
 )
@@ -190,6 +193,47 @@ def expire(
         return rounds.expire(objdir, space, grace_seconds, report)
 
 
+# ---- run ----
+
+
+def maintain(
+    path: str | None = None,
+    *,
+    object_dir: str | None = None,
+    max_seconds: float | None = None,
+    stop: Stop | None = None,
+    report: Report | None = None,
+) -> RunResult:
+    """Do all that is due, a step at a time: loose objects, index, merging, expiry, leftovers, refs.
+
+    Ends cleanly, within a second or so, after `max_seconds` or when another thread asks by `stop`; the next run goes
+    on. Locked when another run, `git gc` or `git maintenance` is at work. A result without steps says in `reason` why
+    nothing was due.
+    """
+    from . import maintenance  # start-up cost: the single verbs do without
+
+    objdir = find_object_dir(path, object_dir=object_dir)
+    ending = stop or Stop()
+    if max_seconds is None:
+        return maintenance.run(objdir, path=path, stop=ending, report=report)
+    from threading import Timer
+
+    timer = Timer(max_seconds, ending.request, ["time limit"])
+    timer.daemon = True
+    timer.start()
+    try:
+        return maintenance.run(objdir, path=path, stop=ending, report=report)
+    finally:
+        timer.cancel()
+
+
+def plan_maintenance_of(objdir: ObjectDir) -> RunPlan:
+    """What maintain() would do now."""
+    from . import maintenance
+
+    return maintenance.plan_maintenance(objdir)
+
+
 # ---- verify ----
 
 
@@ -212,8 +256,11 @@ def verify(
 
 __all__ = [
     "EmptyPreferredPack",
+    "Stop",
     "expire",
+    "maintain",
     "plan_expire_of",
+    "plan_maintenance_of",
     "plan_repack_of",
     "repack",
     "survey",

@@ -19,6 +19,7 @@ from .errors import Corrupt, Locked, SystemFailed
 from .git import ObjectDir
 
 TMP_PREFIX = "tmp_gpa_"
+LOG_BYTES = 256 * 1024
 INDEX_LOCK = "multi-pack-index.lock"
 
 before_step: Callable[[str, str], None] | None = None
@@ -166,13 +167,15 @@ class Workspace:
     """Temporary files of this run. They are removed when the run ends, however it ends; a killed one's by the next.
 
     They live in gpa/tmp/ when that is on the file system of objects/pack (a local clone copies objects/ file by file
-    and fails over anything that vanishes there), else in objects/pack as tmp_gpa_*.
+    and fails over anything that vanishes there), else in objects/pack as tmp_gpa_*. `healed`: locks of killed runs
+    that were removed on the way in.
     """
 
     def __init__(self, objdir: ObjectDir, directory: str, prefix: str) -> None:
         self.objdir = objdir
         self.directory = directory
         self.prefix = prefix
+        self.healed: list[str] = []
         self._paths: list[str] = []
         self._count = 0
 
@@ -205,12 +208,17 @@ def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
     prefix = ""
     if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
         directory, prefix = objdir.pack_dir, TMP_PREFIX
-    remove_stale(objdir)
     space = Workspace(objdir, directory, prefix)
+    space.healed = remove_stale(objdir)
     try:
         yield space
     finally:
         space.remove_all()
+
+
+def is_ours(name: str) -> bool:
+    """Is this the name of a temporary file of ours in objects/pack?"""
+    return name.startswith(TMP_PREFIX)
 
 
 def temporary_files(objdir: ObjectDir) -> list[str]:
@@ -222,19 +230,21 @@ def temporary_files(objdir: ObjectDir) -> list[str]:
     return found
 
 
-def remove_stale(objdir: ObjectDir) -> int:
-    """Remove what killed runs left, and how many temporary files that were.
+def remove_stale(objdir: ObjectDir) -> list[str]:
+    """Remove what killed runs left; gives the paths of the locks among it.
 
     Their locks, and packs that never got their idx, are known by being the same file as a temporary one.
     """
     stale = temporary_files(objdir)
     if not stale:
-        return 0
+        return []
     inodes = {_inode(path) for path in stale} - {None}
-    for path in (*_lock_paths(objdir), *_packs_without_idx(objdir)):
-        if _inode(path) in inodes:
-            unlink(path)
-    return sum(unlink(path) for path in stale)
+    locks = [path for path in _lock_paths(objdir) if _inode(path) in inodes]
+    for path in (*locks, *(path for path in _packs_without_idx(objdir) if _inode(path) in inodes)):
+        unlink(path)
+    for path in stale:
+        unlink(path)
+    return locks
 
 
 def _inode(path: str) -> tuple[int, int] | None:
@@ -319,6 +329,17 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         pass  # somebody else's process is alive too
     return True
+
+
+def check_git_locks(objdir: ObjectDir, now: int) -> None:
+    """Locked when `git gc` or `git maintenance` is at work: what one of us does now, the other would undo."""
+    gc_pid = os.path.join(objdir.common_dir, "gc.pid")
+    holder = gc_holder(objdir, now)
+    if holder:
+        raise Locked(f"cannot lock '{gc_pid}': git gc is running as {holder}", path=gc_pid, holder=holder)
+    maintenance = os.path.join(objdir.objects, "maintenance.lock")
+    if os.path.lexists(maintenance):
+        raise Locked(f"cannot lock '{maintenance}': git maintenance is running", path=maintenance, holder="git")
 
 
 @contextlib.contextmanager
@@ -504,13 +525,18 @@ def remove_chain(objdir: ObjectDir) -> None:
 # ---- our own state ----
 
 
-def replace_file(objdir: ObjectDir, space: Workspace, path: str, content: bytes) -> None:
-    """Write a small file of ours whole: a crash leaves the old one or the new one."""
+def replace_file(
+    objdir: ObjectDir, space: Workspace, path: str, content: bytes, *, durable: bool = True, mtime: int | None = None
+) -> None:
+    """Write a small file of ours whole: a crash leaves the old or the new one; unless `durable`, perhaps none."""
     temp = space.create(".new", 0o666)
     try:
         with _named("write", temp.path):
             os.write(temp.fd, content)
-        fsync_file(temp.fd, temp.path)
+        if mtime is not None:
+            os.utime(temp.fd, (mtime, mtime))
+        if durable:
+            fsync_file(temp.fd, temp.path)
     finally:
         temp.close()
     make_dir(os.path.dirname(path), objdir.settings.shared)
@@ -522,3 +548,47 @@ def replace_file(objdir: ObjectDir, space: Workspace, path: str, content: bytes)
         # temporary files are on another file system than gpa/: what is here may be lost without losing an object
         with open(path, "wb") as file:
             file.write(content)
+
+
+def append_log(objdir: ObjectDir, line: str) -> None:
+    """Add a line to gpa/log. When it has grown beyond LOG_BYTES it becomes gpa/log.old.
+
+    Needs no lock: a run that finds another one at work says so here.
+    """
+    path = os.path.join(objdir.gpa_dir, "log")
+    with _named("write", path):
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, f"{line}\n".encode("utf-8", "surrogateescape"))
+            full = os.fstat(fd).st_size > LOG_BYTES
+        finally:
+            os.close(fd)
+    if full:
+        with contextlib.suppress(FileNotFoundError):  # somebody else turned it over just now
+            rename(path, f"{path}.old")
+
+
+# ---- what killed gits left ----
+
+
+def remove_leftover(path: str) -> bool:
+    """Remove a temporary file, or a folder of them; False when it was gone already, or is in use again."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        return unlink(path)
+    for folder, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            unlink(os.path.join(folder, name))
+        for name in folders:
+            _remove_dir(os.path.join(folder, name))
+    return _remove_dir(path)
+
+
+def _remove_dir(path: str) -> bool:
+    if os.path.islink(path):
+        return unlink(path)
+    _step("rmdir", path)
+    try:
+        os.rmdir(path)
+    except OSError:  # gone, or filled again: not ours to force
+        return False
+    return True

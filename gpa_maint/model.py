@@ -266,6 +266,33 @@ class ExpireResult(NamedTuple):
     reason: str = ""
 
 
+class StepResult(NamedTuple):
+    """What one step of a run did, in words, and the bytes it wrote and removed."""
+
+    verb: str
+    text: str
+    seconds: float
+    pack_bytes: int = 0
+    index_bytes: int = 0
+    freed_bytes: int = 0
+
+
+class RunResult(NamedTuple):
+    """What a run did: its steps in order, none when nothing was due, and `reason` says why.
+
+    `stopped` says why it ended before all was done, `error` what it failed with; both are empty otherwise.
+    """
+
+    started: int
+    seconds: float
+    steps: tuple[StepResult, ...]
+    reason: str = ""
+    stopped: str = ""
+    error: str = ""
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 class VerifyResult(NamedTuple):
     """Every finding, in the order they were made; none means that all is well."""
 

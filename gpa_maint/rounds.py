@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from . import fs
 from .apply.expire import Proved, delete_packs, names_any, prove_doomed
 from .apply.repack import Report, write_pages
+from .apply.stop import Progress
 from .apply.write import UnsoundIndex, publish_index, record_superseded
 from .errors import GpaError, Locked, StalePlan
 from .git import ObjectDir
@@ -74,6 +75,7 @@ def write_index(
     force: bool = False,
     checked: str | None = None,
     seen: Inventory | None = None,
+    stop: Progress | None = None,
 ) -> WriteResult:
     """Look, plan and publish an index until nothing changes meanwhile.
 
@@ -102,7 +104,7 @@ def write_index(
                 fs.remove_chain(objdir)
             return _untouched(inventory, plan)
         try:
-            result = publish_index(objdir, space, plan, now=now(), checked=checked)
+            result = publish_index(objdir, space, plan, now=now(), checked=checked, stop=stop)
         except UnsoundIndex as error:
             ignore_old, notes = True, (*notes, str(error))
         except StalePlan:
@@ -144,6 +146,7 @@ def merge(
     *,
     indexed: Callable[[Inventory, RepackPlan], bool],
     report: Report | None = None,
+    stop: Progress | None = None,
 ) -> RepackResult:
     """Merge the packs that `choose` names, and write the index when `indexed` says so.
 
@@ -157,7 +160,7 @@ def merge(
         if not plan.batch:
             return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, reason=plan.reason)
         try:
-            result = write_pages(objdir, space, plan, report)
+            result = write_pages(objdir, space, plan, report, stop)
             break
         except StalePlan:
             if not may_repeat:

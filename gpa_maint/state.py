@@ -88,3 +88,48 @@ def write_state(objdir: ObjectDir, space: fs.Workspace, state: State) -> None:
     ]
     body = {"version": 1, **state._asdict(), "moves": moves, "doomed": sorted(state.doomed)}
     fs.replace_file(objdir, space, state_path(objdir), json.dumps(body).encode() + b"\n")
+
+
+# ---- what maintenance has cost so far ----
+
+
+class Totals(NamedTuple):
+    """Bytes pushed and written since the second `since`, over all runs; `known`: packs that are counted already."""
+
+    since: int
+    runs: int = 0
+    pushed_packs: int = 0
+    pushed_bytes: int = 0
+    pack_bytes: int = 0
+    index_bytes: int = 0
+    freed_bytes: int = 0
+    known: tuple[str, ...] = ()
+
+    @property
+    def amplification(self) -> float | None:
+        """Bytes written by maintenance for each byte pushed; None before anything was pushed."""
+        return (self.pack_bytes + self.index_bytes) / self.pushed_bytes if self.pushed_bytes else None
+
+
+def totals_path(objdir: ObjectDir) -> str:
+    return os.path.join(objdir.gpa_dir, "totals.json")
+
+
+def read_totals(objdir: ObjectDir) -> Totals | None:
+    """None when there is no such file, or one that cannot be read: counting then begins anew."""
+    import json
+
+    try:
+        with open(totals_path(objdir), encoding="utf-8") as file:
+            body = json.load(file)
+        known = tuple(str(name) for name in body.pop("known"))
+        return Totals(known=known, **{field: int(body[field]) for field in Totals._fields if field != "known"})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_totals(objdir: ObjectDir, space: fs.Workspace, totals: Totals) -> None:
+    import json
+
+    body = json.dumps(totals._asdict()).encode() + b"\n"
+    fs.replace_file(objdir, space, totals_path(objdir), body, durable=False)

@@ -18,8 +18,8 @@ from .state import State, read_state
 
 
 def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool = True) -> Inventory:
-    """The Inventory of `objdir`. Without `counts`, object counts are left out (None) and no idx is opened; without
-    `with_index`, the combined index is passed over as if it were not there.
+    """The Inventory of `objdir`'s packs. Without `counts`, object counts are left out (None) and no idx is opened;
+    without `with_index`, the combined index is passed over as if it were not there.
 
     Corrupt or Unsupported when there is a combined index that does not parse.
     """
@@ -39,6 +39,58 @@ def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool =
         and os.path.exists(os.path.join(objdir.pack_dir, "multi-pack-index.d", "multi-pack-index-chain")),
         temporary_files=len(fs.temporary_files(objdir)),
     )
+
+
+LEFTOVER_SECONDS = 14 * 86400
+"""A temporary file of git's that is older is one of a killed process, as `git gc` takes it by default."""
+
+
+def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Inventory:
+    """The Inventory with what lies beside the packs: loose objects, loose refs, files that killed gits left."""
+    loose, leftovers = _scan_loose(objdir.objects)
+    found = [*leftovers, *_temporaries(objdir.objects, "pack"), *_temporaries(objdir.objects, "")]
+    return inventory._replace(
+        loose_count=loose,
+        loose_refs=_count_loose_refs(objdir),
+        git_leftovers=tuple(sorted(name for name in found if _is_old(os.path.join(objdir.objects, name), now))),
+    )
+
+
+def _scan_loose(objects: str) -> tuple[int, list[str]]:
+    """How many loose objects there are, and the names of unfinished ones, relative to `objects`."""
+    count = 0
+    unfinished: list[str] = []
+    for number in range(256):
+        folder = f"{number:02x}"
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for name in os.listdir(os.path.join(objects, folder)):
+                if name.startswith("tmp_obj_"):
+                    unfinished.append(f"{folder}/{name}")
+                elif len(name) in (38, 62):
+                    count += 1
+    return count, unfinished
+
+
+def _temporaries(objects: str, folder: str) -> list[str]:
+    """What git calls its temporary files and folders, and those of its repack; ours are not among them."""
+    try:
+        names = os.listdir(os.path.join(objects, folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    prefixes = ("tmp_", ".tmp-")
+    return [os.path.join(folder, name) for name in names if name.startswith(prefixes) and not fs.is_ours(name)]
+
+
+def _is_old(path: str, now: int) -> bool:
+    try:
+        return os.lstat(path).st_mtime < now - LEFTOVER_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _count_loose_refs(objdir: ObjectDir) -> int:
+    """Files below refs/; another kind of ref storage has none."""
+    return sum(len(files) for _, _, files in os.walk(os.path.join(objdir.common_dir, "refs")))
 
 
 def read_index(objdir: ObjectDir) -> IndexInfo | None:

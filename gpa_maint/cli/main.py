@@ -16,6 +16,7 @@ VERBS = {
     "write": "write the combined index over all packs",
     "repack": "merge small packs into pages, and index them",
     "expire": "delete pages that are superseded and past their grace",
+    "run": "do all maintenance that is due, in small steps",
     "verify": "check the combined index, and with --deep every object",
 }
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from gpa_maint.config import BadValue, parse_size, parse_time
+from gpa_maint.words import count_of, human_size
 
 USAGE_STATUS = 129
 
@@ -72,18 +73,6 @@ def say(args: argparse.Namespace, line: str) -> None:
 
 def warn(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
-
-
-def human_size(count: int) -> str:
-    """Bytes as git prints them: 4.10 MiB."""
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if count >= unit:
-            return f"{count / unit:.2f} {name}"
-    return f"{count} bytes"
-
-
-def count_of(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @contextmanager

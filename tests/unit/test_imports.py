@@ -17,11 +17,12 @@ PACKAGE = Path(gpa_maint.__file__).parent
 
 # Each room may use those below it, and itself. What is not drawn is not allowed.
 ARROWS: dict[str, str] = {
-    "cli": "commands model errors config git __init__ hooks",
+    "cli": "commands fleet maintenance model errors config git __init__ hooks words",
+    "fleet": "commands errors model",
     "hooks": "commands git config errors fs model",
     "__init__": "commands errors",
     "commands": "maintenance rounds survey plan apply verify model state fs git errors config",
-    "maintenance": "rounds survey plan apply model state fs git errors config",
+    "maintenance": "rounds survey plan apply model state fs git errors config words",
     "rounds": "survey plan apply model state fs git errors",
     "apply": "model state fs _core git errors",
     "verify": "survey model _core git errors",
@@ -37,6 +38,7 @@ ARROWS: dict[str, str] = {
     "_core": "errors",
     "model": "",
     "errors": "",
+    "words": "",
 }
 
 

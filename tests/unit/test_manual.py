@@ -47,7 +47,7 @@ def _documented_options(title: str) -> set[str]:
 
 def _synopsis(verb: str) -> str:
     text = " ".join(_section("SYNOPSIS"))
-    return text.split(f"git gpa {verb}")[1].split("git gpa")[0]
+    return " ".join(part.split("git gpa")[0] for part in text.split(f"git gpa {verb}")[1:])
 
 
 def test_the_manual_has_the_sections_of_a_git_manual_in_their_order() -> None:

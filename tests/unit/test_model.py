@@ -78,7 +78,7 @@ def _of(hint: Any) -> Any:
         return (_of(hint.__args__[0]),)
     if "None" in words:
         return next((_of(one) for one in hint.__args__ if one is not type(None)), None)
-    return {"str": "word", "int": 7, "bool": True}[hint.__name__]
+    return {"str": "word", "int": 7, "float": 0.5, "bool": True}[hint.__name__]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

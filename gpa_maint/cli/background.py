@@ -1,0 +1,42 @@
+"""What `git gpa run` for one repository and for many share: plans as words, and work that a signal can end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import TypeVar
+
+from gpa_maint.cli.ui import count_of
+from gpa_maint.commands import Stop
+from gpa_maint.model import RunPlan, RunStep
+
+Answer = TypeVar("Answer")
+
+
+def describe_plan(plan: RunPlan) -> str:
+    """One line a step, in the order in which they would be done."""
+    return "\n".join(_line(step) for step in plan.steps)
+
+
+def _line(step: RunStep) -> str:
+    packs = f": {count_of(len(step.packs), 'pack')}" if step.packs else ""
+    return f"{step.verb:<7} {'do  ' if step.due else 'skip'}  {step.reason}{packs}"
+
+
+def stoppable(stop: Stop, work: Callable[[], Answer]) -> Answer:
+    """Do the work in a thread of its own, so that a signal reaches it while it is deep in the C core."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def ask(number: int, _frame: object) -> None:
+        stop.request(signal.Signals(number).name)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, ask)
+    try:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(work).result()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

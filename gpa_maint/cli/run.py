@@ -1,0 +1,109 @@
+"""git gpa run"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+
+from gpa_maint import commands, maintenance
+from gpa_maint.cli.background import describe_plan, stoppable
+from gpa_maint.cli.ui import count_option, new_parser, progress, say, time_option, warn
+from gpa_maint.errors import Locked
+from gpa_maint.git import find_object_dir
+from gpa_maint.model import RunResult, to_json
+
+LOCKED_STATUS = 75  # EX_TEMPFAIL: try again later
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    if args.all or args.stdin:
+        from gpa_maint.cli.run_many import main as run_many
+
+        return run_many(args)
+    objdir = find_object_dir(object_dir=args.object_dir)
+    if args.dry_run:
+        plan = commands.plan_maintenance_of(objdir)
+        print(to_json(plan) if args.json else describe_plan(plan))
+        return 0
+    if args.detach:
+        detach()
+    stop = commands.Stop()
+    try:
+        with progress(args) as report:
+            result = stoppable(
+                stop,
+                lambda: commands.maintain(
+                    object_dir=args.object_dir, max_seconds=args.max_runtime, stop=stop, report=report
+                ),
+            )
+    except Locked as error:
+        if args.auto or args.detach:
+            maintenance.log(objdir, f"nothing done: {error}")
+            return 0
+        print(f"error: {error}", file=sys.stderr)
+        print(f"hint: {error.hint}", file=sys.stderr)
+        return LOCKED_STATUS
+    tell(args, result)
+    return status_of(result)
+
+
+def tell(args: argparse.Namespace, result: RunResult) -> None:
+    """Warnings and what was left out on stderr, the answer on stdout; with --auto only if something was done."""
+    for line in result.warnings:
+        warn(line)
+    for left in result.left_out:
+        print(f"error: left out object {left.oid}: {left.reason}", file=sys.stderr)
+    if args.json:
+        print(to_json(result))
+        return
+    for step in result.steps:
+        say(args, step.text)
+    if result.stopped:
+        say(args, f"stopped: {result.stopped}; the next run goes on from here")
+    elif not result.steps and not args.auto:
+        say(args, f"nothing to do: {result.reason}")
+
+
+def status_of(result: RunResult) -> int:
+    """0 done, 1 something was left out; as a shell has it when a signal ended the run."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if result.stopped == number.name:
+            return 128 + number
+    return 1 if result.left_out else 0
+
+
+def detach() -> None:
+    """Go on in the background: a session of its own, nothing open that anybody waits for. The caller ends here."""
+    sys.stdout.flush()
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    # git lends a hook more than these three, and whoever is at the other end waits for the end of each.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser("run", "Do all maintenance that is due, in small steps. The hooks of 'git gpa install' start it.")
+    made.add_argument("--auto", action="store_true", help="say nothing when nothing is due or another run is at work")
+    made.add_argument("--detach", action="store_true", help="go on in the background; see gpa/log in the repository")
+    made.add_argument(
+        "--max-runtime",
+        metavar="<time>",
+        type=time_option,
+        help="stop cleanly after this time (90, 5.minutes)",
+    )
+    made.add_argument("--all", metavar="<dir>", help="run in every repository below this directory")
+    made.add_argument("--stdin", action="store_true", help="run in the repositories named on standard input")
+    made.add_argument("--jobs", metavar="<n>", type=count_option, default=1, help="with these two: how many at a time")
+    made.add_argument("--keep-going", action="store_true", help="with these two: go on after a failure")
+    made.add_argument("-n", "--dry-run", action="store_true", help="say for each step what would be done, and why")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

@@ -1,0 +1,70 @@
+"""git gpa run --all, git gpa run --stdin"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+
+from gpa_maint import fleet
+from gpa_maint.cli.background import describe_plan, stoppable
+from gpa_maint.cli.ui import count_of, progress, say
+from gpa_maint.commands import Stop, plan_maintenance_of
+from gpa_maint.git import find_object_dir
+from gpa_maint.model import RunResult, to_json
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit status 1 when any repository failed."""
+    paths = list(fleet.find_repositories(args.all)) if args.all else _from_stdin()
+    if args.dry_run:
+        return _show_plans(paths)
+    stop = Stop()
+    with progress(args) as report:
+        done = 0
+
+        def told(outcome: fleet.Outcome) -> None:
+            nonlocal done
+            done += 1
+            _tell(args, outcome)
+            if report:
+                report("Maintaining repositories", done, len(paths))
+
+        outcomes = stoppable(
+            stop,
+            lambda: fleet.maintain_all(
+                paths, jobs=args.jobs, keep_going=args.keep_going, stop=stop, max_seconds=args.max_runtime, told=told
+            ),
+        )
+    failed = [outcome for outcome in outcomes if outcome.has_failed]
+    busy = sum(outcome.result is not None and bool(outcome.result.steps) for outcome in outcomes)
+    if not args.json:
+        summary = f"{count_of(len(outcomes), 'repository')}: {busy} maintained, {len(failed)} failed"
+        left = len(paths) - len(outcomes)
+        say(args, summary.replace("repositorys", "repositories") + (f", {left} not begun" if left else ""))
+    return 1 if failed else 0
+
+
+def _from_stdin() -> list[str]:
+    return [line for line in sys.stdin.read().splitlines() if line]
+
+
+def _tell(args: argparse.Namespace, outcome: fleet.Outcome) -> None:
+    """One line for each repository where something was done, or that failed."""
+    if outcome.error is not None:
+        words = str(outcome.error).removeprefix("fatal: ")
+        print(f"{'error' if outcome.has_failed else 'skipped'}: {outcome.path}: {words}", file=sys.stderr)
+    elif args.json:
+        print(to_json(outcome.result))
+    elif outcome.result is not None and outcome.result.steps:
+        say(args, f"{outcome.path}: {_steps(outcome.result)}")
+
+
+def _steps(result: RunResult) -> str:
+    return "; ".join(step.text for step in result.steps)
+
+
+def _show_plans(paths: Iterable[str]) -> int:
+    for path in paths:
+        print(f"{path}:\n{describe_plan(plan_maintenance_of(find_object_dir(path)))}")
+    return 0

@@ -1,0 +1,312 @@
+"""A maintenance run: each step in turn, decided again when its turn comes, until nothing is due.
+
+Keeps I10 (whoever starts it never waits for it, and it fails alone) and I12 (a run that did nothing says why). What it
+did goes to gpa/last-run.json and gpa/log; gpa/next tells the hooks when to start the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from . import fs, rounds
+from .apply.repack import Report
+from .apply.stop import Stop
+from .apply.write import record_superseded
+from .config import Settings
+from .errors import GpaError, Stopped
+from .git import ObjectDir, run_git
+from .model import (
+    Inventory,
+    LeftOut,
+    RepackPlan,
+    RepackResult,
+    RunPlan,
+    RunResult,
+    RunRules,
+    RunStep,
+    StepResult,
+    to_json,
+)
+from .plan.expire import plan_expire
+from .plan.repack import plan_batch, why_not_small
+from .plan.run import needs_index, plan_run
+from .state import Totals, read_totals, write_totals
+from .survey import look_around, take_inventory
+from .words import count_of, human_size
+
+ROUNDS = 64
+"""How often one step is done in a run at most: merging a backlog takes several batches."""
+
+TELLING = ("loose", "repack", "expire")
+"""The steps whose reasons say why a run did nothing; the others are due now and then only."""
+
+UNBOUNDED = (1 << 31) - 1
+"""More than any repository has of anything."""
+
+LOOK_AFTER_PACKS = 16
+"""After how many new packs a hook starts the next run: looking costs less than a push, so not at each one."""
+
+LOOK_AFTER_SECONDS = 86400
+
+SAMPLED_FOLDERS = 4
+"""Of the 256 folders of loose objects, those that a hook counts; see hooks/."""
+
+
+def plan_maintenance(objdir: ObjectDir) -> RunPlan:
+    """What a run would do now."""
+    return _decide(objdir, look(objdir))
+
+
+def look(objdir: ObjectDir) -> Inventory:
+    """Everything a run decides by."""
+    return look_around(objdir, take_inventory(objdir), now=rounds.now())
+
+
+def _decide(objdir: ObjectDir, inventory: Inventory) -> RunPlan:
+    return plan_run(inventory, rules=rules_from(objdir.settings), now=rounds.now())
+
+
+def rules_from(settings: Settings) -> RunRules:
+    """The settings that a run's policy depends on."""
+    return RunRules(**{field: getattr(settings, field) for field in RunRules._fields})
+
+
+def run(objdir: ObjectDir, *, path: str | None, stop: Stop, report: Report | None = None) -> RunResult:
+    """Do what is due. Locked when another run, `git gc` or `git maintenance` is at work.
+
+    What was done before an error or a stop stays done, and is recorded in any case.
+    """
+    with rounds.at_work(objdir) as space:
+        fs.check_git_locks(objdir, rounds.now())
+        work = _Run(objdir, space, path, stop, report)
+        try:
+            work.do_all()
+        except Stopped:
+            pass  # `stop` says why
+        except (GpaError, OSError) as error:
+            work.finish(error=str(error))
+            raise
+        return work.finish()
+
+
+class _Run:
+    """One run under the lock: what it has done so far, and what there is to say of it."""
+
+    def __init__(
+        self, objdir: ObjectDir, space: fs.Workspace, path: str | None, stop: Stop, report: Report | None
+    ) -> None:
+        self._objdir = objdir
+        self._space = space
+        self._path = path
+        self._stop = stop
+        self._report = report
+        self._started = time.time()
+        self._steps: list[StepResult] = []
+        self._left_out: list[LeftOut] = []
+        self._warnings = [f"removed the lock '{lock}' of a killed run" for lock in space.healed]
+        self._reasons: list[str] = []
+        self._pages: set[str] = set()
+        self._totals = Totals(since=rounds.now())
+
+    def do_all(self) -> None:
+        """Each step as often as it is due and gets anything done."""
+        inventory = look(self._objdir)
+        self._totals = _count_pushed(self._objdir, inventory)
+        self._write_next(inventory)
+        for step in _decide(self._objdir, inventory).steps:
+            for _ in range(ROUNDS):
+                if self._stop.why:
+                    return
+                now = _decide(self._objdir, look(self._objdir)).step(step.verb)
+                if not now.due:
+                    self._reasons += [now.reason] if step.verb in TELLING else []
+                    break
+                if not self._do(now):
+                    break
+
+    def _do(self, step: RunStep) -> bool:
+        """Do one step; False when that changed nothing, so that doing it again would not either."""
+        actions: dict[str, Callable[[RunStep], StepResult | None]] = {
+            "index": self._index,
+            "repack": self._merge,
+            "fold": self._merge,
+            "expire": self._expire,
+            "tidy": self._tidy,
+            "refs": self._pack_refs,
+        }
+        begun = time.monotonic()
+        result = actions[step.verb](step) if step.verb in actions else None
+        if result is None:
+            return False
+        self._steps.append(result._replace(seconds=round(time.monotonic() - begun, 3)))
+        return True
+
+    # -- steps
+
+    def _index(self, step: RunStep) -> StepResult | None:
+        done = rounds.write_index(self._objdir, self._space, stop=self._stop.progress)
+        self._warnings += done.warnings
+        if not done.written:
+            return None
+        text = f"wrote the index: {count_of(done.pack_count, 'pack')}, {count_of(done.object_count, 'object')}"
+        return StepResult("index", f"{text}, {human_size(done.size)}", 0.0, index_bytes=done.size)
+
+    def _merge(self, step: RunStep) -> StepResult | None:
+        rules = rules_from(self._objdir.settings)
+        done = rounds.merge(
+            self._objdir,
+            self._space,
+            lambda inventory: self._batch(step, inventory, rules),
+            indexed=lambda inventory, plan: needs_index(inventory, [pack.name for pack in plan.batch], rules),
+            report=self._report,
+            stop=self._stop.progress,
+        )
+        self._left_out += done.left_out
+        self._warnings += done.midx.warnings if done.midx else ()
+        if not done.merged:
+            self._reasons.append(done.reason)
+            return None
+        self._pages.update(page.name for page in done.pages)
+        written = sum(page.size for page in done.pages)
+        index_bytes = done.midx.size if done.midx else 0
+        return StepResult(step.verb, describe_merge(step.verb, done), 0.0, pack_bytes=written, index_bytes=index_bytes)
+
+    def _batch(self, step: RunStep, inventory: Inventory, rules: RunRules) -> RepackPlan:
+        """The planned packs, as far as they are still there and to be merged; a fold makes one page of them."""
+        order = {name: place for place, name in enumerate(step.packs)}
+        packs = sorted((pack for pack in inventory.packs if pack.name in order), key=lambda pack: order[pack.name])
+        ready = [pack for pack in packs if not (pack.is_protected or pack.is_superseded or not pack.object_count)]
+        folded = step.verb == "fold"
+        return plan_batch(
+            inventory,
+            ready if len(ready) > 1 else [],
+            page_objects=UNBOUNDED if folded else rules.page_objects,
+            page_bytes=1 << 62 if folded else rules.page_bytes,
+            depth=rules.depth,
+        )
+
+    def _expire(self, step: RunStep) -> StepResult | None:
+        done = rounds.expire(self._objdir, self._space, None, self._report)
+        self._warnings += [f"not deleting '{kept.pack}': {kept.reason}" for kept in done.kept_back]
+        if not done.deleted:
+            self._reasons.append(done.reason)
+            return None
+        text = f"deleted {count_of(len(done.deleted), 'superseded page')}, {human_size(done.freed_bytes)}"
+        index_bytes = done.midx.size if done.midx else 0
+        return StepResult("expire", text, 0.0, index_bytes=index_bytes, freed_bytes=done.freed_bytes)
+
+    def _tidy(self, step: RunStep) -> StepResult | None:
+        found = look(self._objdir).git_leftovers
+        count = sum(fs.remove_leftover(os.path.join(self._objdir.objects, name)) for name in found)
+        if not count:
+            return None
+        return StepResult("tidy", f"removed {count_of(count, 'temporary file')} of killed git processes", 0.0)
+
+    def _pack_refs(self, step: RunStep) -> StepResult | None:
+        before = look(self._objdir).loose_refs
+        run_git(["pack-refs", "--all", "--prune"], cwd=self._path)
+        packed = before - look(self._objdir).loose_refs
+        return StepResult("refs", f"packed {count_of(packed, 'loose ref')}", 0.0) if packed > 0 else None
+
+    # -- what is left behind
+
+    def finish(self, *, error: str = "") -> RunResult:
+        """Record the run, and say when the next one is worth while."""
+        inventory = look(self._objdir)
+        if self._pages and os.path.exists(os.path.join(self._objdir.objects, "info", "packs")):
+            run_git(["update-server-info"], cwd=self._path)  # who reads over dumb HTTP finds packs by that file
+        if not self._steps:
+            record_superseded(self._objdir, self._space, now=rounds.now())
+        result = RunResult(
+            started=int(self._started),
+            seconds=round(time.time() - self._started, 3),
+            steps=tuple(self._steps),
+            reason="" if self._steps else "; ".join(self._reasons),
+            stopped=self._stop.why,
+            error=error,
+            left_out=tuple(self._left_out),
+            warnings=tuple(self._warnings),
+        )
+        self._write_totals(inventory)
+        self._write_next(inventory, at_once=bool(result.stopped))
+        last_run = os.path.join(self._objdir.gpa_dir, "last-run.json")
+        fs.replace_file(self._objdir, self._space, last_run, f"{to_json(result)}\n".encode(), durable=False)
+        log(self._objdir, describe_run(result))
+        return result
+
+    def _write_totals(self, inventory: Inventory) -> None:
+        there = {pack.name for pack in inventory.packs}
+        write_totals(
+            self._objdir,
+            self._space,
+            self._totals._replace(
+                runs=self._totals.runs + 1,
+                pack_bytes=self._totals.pack_bytes + sum(step.pack_bytes for step in self._steps),
+                index_bytes=self._totals.index_bytes + sum(step.index_bytes for step in self._steps),
+                freed_bytes=self._totals.freed_bytes + sum(step.freed_bytes for step in self._steps),
+                known=tuple(sorted(there & (self._pages | set(self._totals.known)))),
+            ),
+        )
+
+    def _write_next(self, inventory: Inventory, *, at_once: bool = False) -> None:
+        """Tell the hooks at how many packs and loose objects, and from what second on, to start a run."""
+        settings = self._objdir.settings
+        packs = 0 if at_once else len(inventory.packs) + len(inventory.idx_without_pack) + LOOK_AFTER_PACKS
+        # Loose objects that a run has left, since they are damaged, shall not start another one.
+        loose = settings.auto_loose if inventory.loose_count < settings.auto_loose else inventory.loose_count * 2
+        sampled = -(-loose * SAMPLED_FOLDERS // 256) if settings.auto_loose else UNBOUNDED
+        due = _next_due(inventory, settings.expire_grace)
+        path = os.path.join(self._objdir.gpa_dir, "next")
+        line = f"{packs} {sampled}\n".encode()
+        fs.replace_file(self._objdir, self._space, path, line, durable=False, mtime=due)
+
+
+def _next_due(inventory: Inventory, grace_seconds: int) -> int:
+    plan = plan_expire(inventory, grace_seconds=grace_seconds, now=rounds.now())
+    daily = rounds.now() + LOOK_AFTER_SECONDS
+    return daily if plan.next_due is None else min(daily, plan.next_due)
+
+
+def _count_pushed(objdir: ObjectDir, inventory: Inventory) -> Totals:
+    """The totals with the packs that came since the last run; the first run counts those that are small."""
+    totals = read_totals(objdir)
+    rules = rules_from(objdir.settings)
+    new = inventory.packs
+    if totals is None:
+        totals = Totals(since=rounds.now())
+        new = tuple(pack for pack in new if not why_not_small(pack, rules.page_objects, rules.page_bytes))
+    known = set(totals.known)
+    new = tuple(pack for pack in new if pack.name not in known)
+    return totals._replace(
+        pushed_packs=totals.pushed_packs + len(new),
+        pushed_bytes=totals.pushed_bytes + sum(pack.size for pack in new),
+        known=tuple(pack.name for pack in inventory.packs),
+    )
+
+
+def describe_merge(verb: str, done: RepackResult) -> str:
+    """In git's manner: merged 65 packs, 4.10 MiB -> 2 pages, 2340 objects, 1.02 MiB"""
+    size = human_size(sum(page.size for page in done.pages))
+    return (
+        f"{'folded' if verb == 'fold' else 'merged'} {count_of(len(done.merged), 'pack')}, "
+        f"{human_size(done.source_bytes)} -> {count_of(len(done.pages), 'page')}, "
+        f"{count_of(done.object_count, 'object')}, {size}"
+    )
+
+
+def describe_run(result: RunResult) -> str:
+    """One line for the log."""
+    what = "; ".join(step.text for step in result.steps) or f"nothing to do: {result.reason}"
+    ends = [f"stopped: {result.stopped}"] if result.stopped else []
+    ends += [f"failed: {result.error}"] if result.error else []
+    ends += [f"warning: {line}" for line in result.warnings]
+    ends += [f"left out {left.oid}: {left.reason}" for left in result.left_out]
+    return "; ".join([what, *ends, f"{result.seconds:.2f} s"])
+
+
+def log(objdir: ObjectDir, text: str) -> None:
+    """Add a line to gpa/log, with the time and the process."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+    fs.append_log(objdir, f"{stamp} [{os.getpid()}] {text}")
