@@ -7,8 +7,10 @@ keep unreachable objects here, so nothing may ever go away.
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from oracle import all_objects, fsck, git, pack_dir, verify_midx
 
 from gpa_maint import commands
 from gpa_maint.errors import GpaError
+from gpa_maint.plan import run as plan_run
 
 SPEC = HistorySpec(kind="tree", pushes=4, waiting=8, files=10)
 Step = Callable[[History], object]
@@ -56,6 +59,7 @@ STEPS: dict[str, Step] = {
     "write --bitmap": lambda history: commands.write(str(history.server), bitmap=True),
     "expire now": lambda history: commands.expire(str(history.server), grace_seconds=0),
     "expire later": lambda history: commands.expire(str(history.server), grace_seconds=3600),
+    "run": lambda history: commands.maintain(str(history.server)),
     "git gc": git_step("gc", "--quiet", "--prune=never"),
     "git repack -a -d -k": git_step("repack", "-q", "-a", "-d", "-k"),
     "git multi-pack-index write": git_step("multi-pack-index", "write"),
@@ -66,6 +70,12 @@ STEPS: dict[str, Step] = {
     "delete our state": lambda history: shutil.rmtree(history.server / "gpa", ignore_errors=True),
     "keep a pack": lambda history: next(pack_dir(history.server).glob("*.pack")).with_suffix(".keep").touch(),
 }
+
+# So that a run finds something due after a few pushes.
+RUN_SETTINGS = {"autoPages": "2", "maxPages": "3", "autoUnindexed": "4", "autoLoose": "5", "expireGrace": "now"}
+
+# What keeps I6. Of git's own commands only `write` does: the others delete what a reader with an older index needs.
+CAREFUL = ("write", "expire now", "run", "git multi-pack-index write")
 
 pushes = st.just(("push", push))
 repacks = st.builds(
@@ -93,6 +103,8 @@ def _clean_up() -> Iterator[None]:
 def fresh(root: Path) -> History:
     made = original()
     shutil.copytree(made.server, root / "server")
+    for key, value in RUN_SETTINGS.items():
+        git(root / "server", "config", f"gpa.{key}", value)
     shutil.copytree(made.client, root / "client")
     return History(
         spec=made.spec,
@@ -136,6 +148,50 @@ COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck), databa
 def test_no_sequence_of_maintenance_changes_an_object(steps: list[tuple[str, Step]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run(steps, Path(folder))
+
+
+careful = st.sampled_from([(name, STEPS[name]) for name in CAREFUL])
+
+
+@settings(COMMON, max_examples=20, derandomize=True)
+@given(
+    steps=st.lists(st.one_of(pushes, careful, repacks, careful), min_size=3, max_size=9), fold=st.sampled_from([2, 64])
+)
+def test_whoever_has_opened_the_repository_finds_all_that_was_there(steps: list[tuple[str, Step]], fold: int) -> None:
+    """I2, I6. After each step a reader opens it, and holds the index of that moment until the end."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_run, "FOLD", fold)
+        history = fresh(Path(folder))
+        readers = []
+        for name, step in steps:
+            objects = all_objects(history.server)
+            readers.append((name, stack.enter_context(open_reader(history.server)), list(objects)))
+            assert [] == missing(readers[-1][1], readers[-1][2][:1])
+            note(name)
+            step(history)
+        for name, reader, oids in readers:
+            assert [] == missing(reader, oids), f"a reader that opened before '{name}'"
+
+
+@contextmanager
+def open_reader(repo: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = ["git", "cat-file", "--batch-check"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=repo, stdin=pipe, stdout=pipe) as reader:
+        yield reader
+        reader.communicate()
+
+
+def missing(reader: subprocess.Popen[bytes], oids: list[str]) -> list[str]:
+    """Those that the reader, still open, does not find."""
+    assert reader.stdin and reader.stdout
+    found = []
+    for oid in oids:
+        reader.stdin.write(f"{oid}\n".encode())
+        reader.stdin.flush()
+        if reader.stdout.readline().endswith(b"missing\n"):
+            found.append(oid)
+    return found
 
 
 @pytest.mark.slow
