@@ -68,7 +68,7 @@ ASAN_TESTS = tests/unit tests/corrupt tests/property tests/git --ignore=tests/gi
 asan: $(BUILT) ## the tests that reach most of the C code, with the C core under AddressSanitizer and UBSan
 	rm -rf build/asan
 	mkdir -p build/asan
-	cp -R $(wildcard $(PACKAGING) README.md CHANGELOG.md LICENSE csrc docs gpa_maint hooks tests) build/asan/
+	cp -R $(wildcard $(PACKAGING) README.md CHANGELOG.md LICENSE csrc docs gpa_maint tests) build/asan/
 	rm -f build/asan/gpa_maint/_core/_gpa*.so
 	cd build/asan && GPA_CFLAGS='$(SANITIZE)' "$(VENV)/bin/python" setup.py -q build_ext --inplace
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" $(SANITIZER_OPTIONS) PYTHONMALLOC=malloc \
@@ -132,11 +132,10 @@ clean: ## remove all that make made, .venv too
 	"$(PYTHON)" -m venv --clear --without-pip .venv
 
 # The old module goes first: where the C does not compile, no test may pass with what was compiled before.
-# An editable install leaves the data files out: links take their place.
+# An editable install leaves the manual out: a link takes its place.
 $(BUILT): $(PACKAGING) $(SOURCES) | .venv/bin/python
-	rm -f gpa_maint/_core/_gpa*.so .venv/share/gpa-maint/hooks
+	rm -f gpa_maint/_core/_gpa*.so
 	$(if $(filter $(PACKAGING),$?),$(PIP) install --config-settings editable_mode=compat -e '.[dev]',"$(VENV)/bin/python" setup.py -q build_ext --inplace)
-	@mkdir -p .venv/share/man/man1 .venv/share/gpa-maint
+	@mkdir -p .venv/share/man/man1
 	@ln -sf ../../../../docs/man/git-gpa.1 .venv/share/man/man1
-	@ln -s ../../../hooks .venv/share/gpa-maint
 	@touch $@

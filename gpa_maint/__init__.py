@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from .commands import verify as verify
     from .commands import write as write
     from .errors import GpaError as GpaError
+    from .hooks import install as install
+    from .hooks import uninstall as uninstall
 
 _HOMES = {
     "expire": "commands",
+    "install": "hooks",
     "repack": "commands",
     "survey": "commands",
+    "uninstall": "hooks",
     "verify": "commands",
     "write": "commands",
     "GpaError": "errors",
 }
 
-__all__ = ["GpaError", "__version__", "expire", "repack", "survey", "verify", "write"]
+__all__ = ["GpaError", "__version__", "expire", "install", "repack", "survey", "uninstall", "verify", "write"]
 
 
 def __getattr__(name: str) -> object:

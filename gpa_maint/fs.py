@@ -13,9 +13,9 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
-from .errors import Corrupt, Locked, SystemFailed
+from .errors import Corrupt, Locked, StalePlan, SystemFailed
 from .git import ObjectDir
 
 TMP_PREFIX = "tmp_gpa_"
@@ -83,7 +83,7 @@ def _has_linked(source: str, target: str) -> bool:
     """Give a file a second name; False where that cannot be done. FileExistsError when the name is taken."""
     _step("link", target)
     try:
-        os.link(source, target)
+        os.link(source, target, follow_symlinks=False)
     except FileExistsError:
         raise
     except OSError as error:
@@ -139,11 +139,13 @@ def shared_bits(shared: str) -> int:
 
 
 def _shared_mode(mode: int, shared: str) -> int:
-    """As git's calc_shared_perm(): write bits only where the owner has them."""
+    """As git's calc_shared_perm(): write and execute bits only where the owner has them."""
     bits = shared_bits(shared)
     tweak = abs(bits)
     if not mode & 0o200:
         tweak &= ~0o222
+    if mode & 0o100:
+        tweak |= (tweak & 0o444) >> 2
     return (mode & ~0o777) | tweak if bits < 0 else mode | tweak
 
 
@@ -250,7 +252,7 @@ def remove_stale(objdir: ObjectDir) -> list[str]:
 def _inode(path: str) -> tuple[int, int] | None:
     try:
         stat = os.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino
 
@@ -276,8 +278,14 @@ def _lock_paths(objdir: ObjectDir) -> tuple[str, ...]:
 @contextlib.contextmanager
 def maintenance_lock(objdir: ObjectDir) -> Iterator[None]:
     """One run of ours at a time: flock, so that no crash can leave it behind. Locked names the holder."""
+    with _flock(objdir, "lock", "another maintenance run is at work"):
+        yield
+
+
+@contextlib.contextmanager
+def _flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
     make_dir(objdir.gpa_dir, objdir.settings.shared)
-    path = os.path.join(objdir.gpa_dir, "lock")
+    path = os.path.join(objdir.gpa_dir, name)
     with _named("open", path):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -292,7 +300,7 @@ def maintenance_lock(objdir: ObjectDir) -> Iterator[None]:
                 f"cannot lock '{path}': held by {holder}",
                 path=path,
                 holder=holder,
-                hint="another maintenance run is at work; nothing was changed, and running again later is safe",
+                hint=f"{who}; nothing was changed, and running again later is safe",
             ) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"process {os.getpid()} on {_host()}\n".encode(), 0)
@@ -579,11 +587,12 @@ def remove_leftover(path: str) -> bool:
         for name in files:
             unlink(os.path.join(folder, name))
         for name in folders:
-            _remove_dir(os.path.join(folder, name))
-    return _remove_dir(path)
+            remove_dir(os.path.join(folder, name))
+    return remove_dir(path)
 
 
-def _remove_dir(path: str) -> bool:
+def remove_dir(path: str) -> bool:
+    """Remove a directory if it is empty, or a link; False when it is not, or was gone."""
     if os.path.islink(path):
         return unlink(path)
     _step("rmdir", path)
@@ -592,3 +601,130 @@ def _remove_dir(path: str) -> bool:
     except OSError:  # gone, or filled again: not ours to force
         return False
     return True
+
+
+# ---- hooks and settings ----
+
+NEW_SUFFIX = ".gpa-new"
+"""A file about to take the place of the one beside it; only the holder of install_lock() makes one."""
+
+
+@contextlib.contextmanager
+def install_lock(objdir: ObjectDir, paths: Collection[str]) -> Iterator[None]:
+    """One install or uninstall at a time, whether maintenance is at work or not. Removes what a killed one left."""
+    with _flock(objdir, "install.lock", "another install or uninstall is at work"):
+        for path in left_beside(paths):
+            unlink(path)
+        yield
+
+
+def left_beside(paths: Iterable[str]) -> list[str]:
+    """Files that were to take the place of `paths`, and locks on these: git's, and ours, known by their inode."""
+    found = []
+    for path in paths:
+        new, lock = path + NEW_SUFFIX, f"{path}.lock"
+        inode = _inode(new)
+        if inode:
+            found += [lock, new] if inode == _inode(lock) else [new]
+        if os.path.lexists(f"{new}.lock"):
+            found.append(f"{new}.lock")
+    return found
+
+
+@contextlib.contextmanager
+def _beside(path: str, content: bytes, *, mode: int = 0o777, shared: str = "", like: str = "") -> Iterator[str]:
+    """A synced file that may be renamed to `path`, and is removed at the end if it was not.
+
+    Its mode is cut by the umask and widened by core.sharedRepository, or it is that of the file `like`.
+    """
+    temp = path + NEW_SUFFIX
+    with _named("create", temp):
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if like else mode)
+    try:
+        try:
+            old = os.fstat(fd).st_mode & 0o777
+            os.fchmod(fd, _mode_of(like) if like else _shared_mode(old, shared))
+            with _named("write", temp), open(fd, "wb", closefd=False) as file:
+                file.write(content)
+            fsync_file(fd, temp)
+        finally:
+            os.close(fd)
+        yield temp
+    finally:
+        unlink(temp)
+
+
+def _mode_of(path: str) -> int:
+    try:
+        return os.stat(path).st_mode & 0o777
+    except FileNotFoundError:
+        return 0o644
+
+
+def put_file(path: str, content: bytes, *, shared: str = "", like: str = "") -> None:
+    """Put a file in the place of `path`, whole: a crash leaves the old one or the new one. For `like` see _beside()."""
+    with _beside(path, content, shared=shared, like=like) as temp:
+        rename(temp, path)
+    fsync_dir(os.path.dirname(path))
+
+
+def put_script(path: str, content: bytes, *, shared: str, aside: str = "") -> None:
+    """put_file() for a program; what was there is called `aside` from then on, unless that is there already.
+
+    Where there are hard links, `path` names the old or the new one at every moment.
+    """
+    with _beside(path, content, shared=shared) as temp:
+        if aside and not os.path.lexists(aside) and not _has_linked(path, aside):
+            rename(path, aside)
+        rename(temp, path)
+    fsync_dir(os.path.dirname(path))
+
+
+def take_script(path: str, aside: str) -> None:
+    """Remove what put_script() put, and bring back what it set aside."""
+    if os.path.lexists(aside):
+        rename(aside, path)
+        unlink(aside)  # two names of the same file: rename() leaves both
+    else:
+        unlink(path)
+    fsync_dir(os.path.dirname(path))
+
+
+def replace_config(path: str, base: bytes, content: bytes) -> None:
+    """Give a configuration file of git's another content, under git's lock on it.
+
+    Locked when somebody holds that; StalePlan when the content is not `base` any more.
+    """
+    path = os.path.realpath(path)
+    lock = f"{path}.lock"
+    with _beside(path, content, like=path) as temp:
+        try:
+            take_name(temp, lock)
+        except FileExistsError:
+            hint = f"another git process seems to be writing it; if none is running, remove '{lock}' and try again"
+            raise Locked(f"could not lock config file '{path}': File exists", path=lock, hint=hint) from None
+        held = True
+        try:
+            if read_bytes(path) != base:
+                raise StalePlan(f"'{path}' was changed meanwhile", hint="nothing was changed here; try again")
+            held = replace_name(temp, lock, path)
+        finally:
+            if held:
+                unlink(lock)
+    fsync_dir(os.path.dirname(path))
+
+
+def read_bytes(path: str) -> bytes:
+    """A small file; empty when it is not there."""
+    try:
+        with _named("read", path), open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+@contextlib.contextmanager
+def scratch_file(path: str, content: bytes) -> Iterator[str]:
+    """A private file that git may change and replace while this lasts."""
+    with _beside(path, content, mode=0o600) as temp:
+        yield temp

@@ -301,6 +301,34 @@ class VerifyResult(NamedTuple):
     object_count: int
 
 
+class InstallChange(NamedTuple):
+    """A hook or a setting that install or uninstall changes, and why.
+
+    `what` is "hook" or "setting". `before` and `after` are, in order, the programs that the hook's event runs, or the
+    values of the setting; None is a key without a value.
+    """
+
+    what: str
+    name: str
+    before: tuple[str | None, ...]
+    after: tuple[str | None, ...]
+    reason: str = ""
+
+
+class InstallResult(NamedTuple):
+    """What install or uninstall changed, or would change; when that is nothing, `reason` says why.
+
+    `way` is how git is made to call us: "file" for scripts in `hooks_dir`, "config" for hooks in the configuration.
+    """
+
+    changes: tuple[InstallChange, ...]
+    way: str
+    hooks_dir: str
+    gpa_dir: str
+    warnings: tuple[str, ...] = ()
+    reason: str = ""
+
+
 def to_json(value: Any) -> str:
     """Any of the above as JSON text with two-space indents; its class under "kind", the format under "version"."""
     import json  # start-up cost: only --json needs it

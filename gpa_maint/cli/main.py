@@ -18,6 +18,8 @@ VERBS = {
     "expire": "delete pages that are superseded and past their grace",
     "run": "do all maintenance that is due, in small steps",
     "verify": "check the combined index, and with --deep every object",
+    "install": "let pushes and commits start maintenance in the background",
+    "uninstall": "remove what install added, and bring back what was there",
 }
 
 USAGE_STATUS = 129
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def usage() -> str:
     lines = ["usage: git gpa [--object-dir=<dir>] [--[no-]progress] <verb> [<options>]", "   or: git gpa --version", ""]
-    lines += [f"    {verb:<8} {meaning}" for verb, meaning in VERBS.items()]
+    lines += [f"    {verb:<9} {meaning}" for verb, meaning in VERBS.items()]
     return "\n".join([*lines, "", "'git gpa <verb> -h' lists a verb's options, 'git gpa --help' opens the manual."])
 
 

@@ -20,7 +20,7 @@ ARROWS: dict[str, str] = {
     "cli": "commands fleet maintenance model errors config git __init__ hooks words",
     "fleet": "commands errors model",
     "hooks": "commands git config errors fs model",
-    "__init__": "commands errors",
+    "__init__": "commands hooks errors",
     "commands": "maintenance rounds survey plan apply verify model state fs git errors config",
     "maintenance": "rounds survey plan apply model state fs git errors config words",
     "rounds": "survey plan apply model state fs git errors",

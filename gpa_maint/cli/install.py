@@ -1,0 +1,82 @@
+"""git gpa install"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from gpa_maint import hooks
+from gpa_maint.cli.ui import Parser, new_parser, say, warn
+from gpa_maint.model import InstallChange, InstallResult, to_json
+
+
+def main(options: list[str]) -> int:
+    made = parser()
+    args = made.parse_args(options)
+    refuse_object_dir(made, args)
+    called = os.path.abspath(sys.argv[0])
+    program = called if os.path.basename(called) == "git-gpa" else None
+    result = hooks.install(way=args.hook, program=program, dry_run=args.dry_run)
+    show(args, result)
+    if result.changes and not (args.dry_run or args.json):
+        say(args, "'git gpa run' merges what is there now, 'git gpa uninstall' puts everything back")
+    return 0
+
+
+def refuse_object_dir(made: Parser, args: argparse.Namespace) -> None:
+    if args.object_dir is not None:
+        made.error("--object-dir: hooks and settings belong to a repository; use 'git -C <dir> gpa ...'")
+
+
+def show(args: argparse.Namespace, result: InstallResult) -> None:
+    """Warnings, then what changes, one line each, or why nothing does. A dry run is never quiet."""
+    for line in result.warnings:
+        warn(line)
+    if args.json:
+        print(to_json(result))
+        return
+    lines = [describe(change) for change in result.changes] or [f"nothing to do: {result.reason}"]
+    for line in lines:
+        print(line) if args.dry_run else say(args, line)
+
+
+def describe(change: InstallChange) -> str:
+    if change.what == "hook":
+        return f"hook {change.name}: {_hook(change)}"
+    if not change.after:
+        return f"unset {change.name}"
+    reason = f" ({change.reason})" if change.reason else ""
+    before = f", was {_values(change.before)}" if change.before else ""
+    return f"set {change.name} = {_values(change.after)}{before}{reason}"
+
+
+def _hook(change: InstallChange) -> str:
+    if change.after[-1:] != (hooks.OURS,):
+        return "the one from before is back" if change.after else "removed"
+    if change.before[-1:] == (hooks.OURS,):
+        return "replaced by that of this version"
+    return f"added; the one that was there runs first, as {change.after[0]}" if change.after[1:] else "added"
+
+
+def _values(values: tuple[str | None, ...]) -> str:
+    return " ".join("(no value)" if value is None else value for value in values)
+
+
+def parser() -> Parser:
+    made = new_parser(
+        "install",
+        "Let pushes, commits, merges and rebases start 'git gpa run' in the background when something\n"
+        "is due, and switch git's own automatic maintenance off. Nothing waits for it. 'git gpa\n"
+        "uninstall' brings everything back as it was.",
+    )
+    made.add_argument(
+        "--hook",
+        choices=["file", "config"],
+        metavar="file|config",
+        help="scripts in the hooks directory, or hooks in the configuration, which need git 2.54 (default: scripts, "
+        "unless other repositories share the hooks directory)",
+    )
+    made.add_argument("-n", "--dry-run", action="store_true", help="say what would change")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

@@ -1,0 +1,99 @@
+"""A repository as install and uninstall find it."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from gpa_maint import fs
+from gpa_maint.git import ObjectDir, find_object_dir, run_git
+from gpa_maint.hooks import scripts, settings
+from gpa_maint.hooks.record import Record, read_record
+from gpa_maint.hooks.scripts import Place
+from gpa_maint.hooks.settings import Setting, Values
+
+
+class Found(NamedTuple):
+    """`config` is the repository's configuration file, and `values` what it says. `hooks_dir` is where git looks for
+    hooks; `shared_by` says why other repositories may do so too, "" when they do not.
+    """
+
+    objdir: ObjectDir
+    config: str
+    content: bytes
+    values: Values
+    record: Record | None
+    hooks_dir: str
+    shared_by: str
+    version: tuple[int, int]
+
+    @property
+    def script(self) -> Place:
+        """What a hook in the configuration starts."""
+        return scripts.look_at(os.path.join(self.objdir.gpa_dir, "hook.sh"))
+
+    @property
+    def scratch(self) -> str:
+        """The name of a file to edit settings in."""
+        return os.path.join(self.objdir.gpa_dir, "config")
+
+    @property
+    def our_dirs(self) -> tuple[str, ...]:
+        """Where scripts of ours may lie, also when the record is lost. One that others use counts if recorded."""
+        recorded = self.record.hooks_dirs if self.record else ()
+        return recorded if self.shared_by or self.hooks_dir in recorded else (*recorded, self.hooks_dir)
+
+    def ours(self) -> list[Place]:
+        """Our scripts, and what was set aside for them."""
+        places = [place for name in self.our_dirs for place in scripts.places_of_ours(name)]
+        return [*places, self.script] if self.script.is_marked else places
+
+
+def look(path: str | None) -> Found:
+    """GitFailed and Unsupported as find_object_dir(); Corrupt when the record is damaged."""
+    objdir = find_object_dir(path)
+    config = os.path.join(objdir.common_dir, "config")
+    content = fs.read_bytes(config)
+    named = [one for one in settings.effective_settings(path) if one.key == "core.hookspath"]
+    hooks_dir = _hooks_dir(path, named)
+    return Found(
+        objdir=objdir,
+        config=config,
+        content=content,
+        values=settings.values_in(content),
+        record=read_record(objdir),
+        hooks_dir=hooks_dir,
+        shared_by=_sharing(hooks_dir, named),
+        version=version_in(run_git(["version"])),
+    )
+
+
+def look_again(found: Found) -> Found:
+    """With what another install or uninstall may have changed meanwhile."""
+    content = fs.read_bytes(found.config)
+    values = found.values if content == found.content else settings.values_in(content)
+    return found._replace(content=content, values=values, record=read_record(found.objdir))
+
+
+def _hooks_dir(path: str | None, named: list[Setting]) -> str:
+    if named and not named[-1].value:
+        return os.devnull  # git looks for them in /, so that there are none
+    here = os.path.abspath(path or os.getcwd())
+    answer = run_git(["rev-parse", "--git-path", "hooks"], cwd=path).removesuffix("\n")
+    return os.path.normpath(os.path.join(here, answer))
+
+
+def _sharing(hooks_dir: str, named: list[Setting]) -> str:
+    if named:
+        last = named[-1]
+        return "" if last.scope in ("local", "worktree") else f"core.hooksPath is set in {last.origin}"
+    return f"it is a link to '{os.path.realpath(hooks_dir)}'" if os.path.islink(hooks_dir) else ""
+
+
+def version_in(text: str) -> tuple[int, int]:
+    """(2, 39) of 'git version 2.39.5 (Apple Git-154)'; (0, 0) of what is no version."""
+    words = text.split()
+    numbers = words[2].split(".") if len(words) > 2 else []
+    if len(numbers) < 2 or not (numbers[0].isdigit() and numbers[1].isdigit()):
+        return 0, 0
+    return int(numbers[0]), int(numbers[1])
