@@ -31,9 +31,8 @@ def split(repo: Path, target: Path, parts: int) -> Path:
     alternate = target / "objects/info/alternates"
     objects = _git(repo, "rev-parse", "--git-path", "objects").decode().strip()
     alternate.write_text(f"{(repo / objects).resolve()}\n")
-    step = -(-len(oids) // parts)
-    for start in range(0, len(oids), step):
-        chunk = b"\n".join(oids[start : start + step]) + b"\n"
+    for part in range(parts):
+        chunk = b"\n".join(oids[len(oids) * part // parts : len(oids) * (part + 1) // parts]) + b"\n"
         _git(target, "pack-objects", "-q", str(target / "objects/pack/pack"), stdin=chunk)
     for line in _git(repo, "for-each-ref", "--format=update %(refname) %(objectname)").splitlines():
         _git(target, "update-ref", "--stdin", stdin=line + b"\n")
