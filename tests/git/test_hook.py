@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from histories import History, HistorySpec, send_push
 from oracle import fsck, git, git_line
+from running import gpa_any
 
 from gpa_maint import install
 from gpa_maint.hooks.plan import START
@@ -243,6 +244,22 @@ def test_the_program_may_be_called_as_it_likes(tmp_path: Path, bare: Path) -> No
     install(str(bare), program=str(stub.program))
     run_hook(bare)
     assert 1 == len(stub.calls)
+
+
+@pytest.mark.timeout(60)
+def test_pushes_alone_keep_a_server_merged(history: HistoryFactory) -> None:
+    """The hooks and git-gpa itself, with nobody who runs anything by hand."""
+    made = history(HistorySpec(pushes=3, waiting=24))
+    git(made.server, "config", "gpa.autoPages", "4")
+    assert install(str(made.server)).changes
+    for push in made.waiting:
+        send_push(made.client, made.server, push)
+    log = made.server / "gpa" / "log"
+    while not (log.exists() and "merged" in log.read_text()):
+        time.sleep(0.05)
+    while gpa_any(made.server, "run").returncode == 75:  # the last one is still at work
+        time.sleep(0.05)
+    fsck(made.server)
 
 
 # -- When it is due
