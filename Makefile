@@ -68,7 +68,7 @@ ASAN_TESTS = tests/unit tests/corrupt tests/property tests/git --ignore=tests/gi
 asan: $(BUILT) ## the tests that reach most of the C code, with the C core under AddressSanitizer and UBSan
 	rm -rf build/asan
 	mkdir -p build/asan
-	cp -R $(wildcard $(PACKAGING) README.md CHANGELOG.md LICENSE csrc docs gpa_maint tests) build/asan/
+	cp -R $(wildcard $(PACKAGING) README.md CHANGELOG.md LICENSE csrc docs gpa_maint hooks tests) build/asan/
 	rm -f build/asan/gpa_maint/_core/_gpa*.so
 	cd build/asan && GPA_CFLAGS='$(SANITIZE)' "$(VENV)/bin/python" setup.py -q build_ext --inplace
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" $(SANITIZER_OPTIONS) PYTHONMALLOC=malloc \

@@ -1,0 +1,56 @@
+#!/bin/sh
+# git-gpa hook @SUM@
+#
+# Starts maintenance in the background when something is due. `git gpa install` writes this file and `git gpa uninstall`
+# removes it, both unless somebody changed it: the sum above is of all lines below. It is the same for every event.
+#
+# The hook that was here before runs first, with its arguments and its input; its exit status is the answer. Our own
+# part prints nothing, reads nothing, waits for nothing, and never changes that status.
+
+program=@PROGRAM@
+
+# Counts files, given as the names that a pattern stands for: the pattern itself when it stands for none.
+count() {
+	[ ! -e "$1" ] || found=$((found + $#))
+}
+
+# Whether a run would find something to do. The last one left gpa/next: from how many packs on, and from how many loose
+# objects in four of the 256 directories on; its mtime is the moment from which on something is due by time. No process
+# is needed to find out. What cannot be read counts as due.
+is_due() {
+	read -r packs loose <"$git_dir/gpa/next" || return 0
+	found=0
+	count "$git_dir"/objects/pack/pack-*.idx
+	[ "$found" -lt "$packs" ] || return 0
+	found=0
+	for fan in 17 3c 8a d5; do
+		count "$git_dir/objects/$fan"/*
+	done
+	[ "$found" -lt "$loose" ] || return 0
+	now=/proc/self # no older than this process
+	[ -e "$now" ] || { now=$git_dir/gpa/hook && printf '' >"$now"; }
+	[ "$now" -nt "$git_dir/gpa/next" ]
+}
+
+maintain() {
+	# Inside a quarantine the pushed objects are not there yet.
+	[ -z "$GIT_QUARANTINE_PATH" ] || return
+	git_dir=${GIT_DIR:-.git}
+	# In a linked worktree GIT_DIR is not where the objects are.
+	[ -d "$git_dir/objects" ] || git_dir=$(git rev-parse --git-common-dir) || return
+	is_due || return
+	[ -x "$program" ] || program=$(command -v git-gpa) || return
+	unset CDPATH GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_GRAFT_FILE GIT_INDEX_FILE \
+		GIT_NAMESPACE GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_SHALLOW_FILE GIT_WORK_TREE
+	cd "$git_dir" && export GIT_DIR="$PWD" || return
+	# Nothing stays open that somebody waits for: beyond 2 too, since git lends a hook a copy of its standard error.
+	"$program" run --auto --detach </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+}
+
+status=0
+if [ -f "$0.before-gpa" ] && [ -x "$0.before-gpa" ]; then
+	"$0.before-gpa" "$@"
+	status=$?
+fi
+maintain >/dev/null 2>&1
+exit $status
