@@ -50,13 +50,36 @@ LOOK_AFTER_PACKS = 16
 
 LOOK_AFTER_SECONDS = 86400
 
-SAMPLED_FOLDERS = 4
-"""Of the 256 folders of loose objects, those that a hook counts; see hooks/."""
+SAMPLED_FOLDERS = ("17", "3c", "8a", "d5")
+"""Of the 256 folders of loose objects, those that are counted to tell whether a run is worth while, as in hook.sh."""
 
 
 def plan_maintenance(objdir: ObjectDir) -> RunPlan:
     """What a run would do now."""
     return _decide(objdir, look(objdir))
+
+
+def is_worth_while(objdir: ObjectDir) -> bool:
+    """Whether gpa/next says that a run would find something to do, as hook.sh reads it.
+
+    Many pushes at once start many runs: the first one does the work, and the others find out here.
+    """
+    path = os.path.join(objdir.gpa_dir, "next")
+    try:
+        with open(path, encoding="ascii") as file:
+            packs, loose = map(int, file.read().split())
+        is_over = os.stat(path).st_mtime <= rounds.now()
+    except (OSError, ValueError):
+        return True
+    folders = [os.path.join(objdir.objects, name) for name in SAMPLED_FOLDERS]
+    return is_over or _count(objdir.pack_dir, ".idx") >= packs or sum(_count(name) for name in folders) >= loose
+
+
+def _count(folder: str, suffix: str = "") -> int:
+    try:
+        return sum(name.endswith(suffix) for name in os.listdir(folder))
+    except OSError:
+        return 0
 
 
 def look(objdir: ObjectDir) -> Inventory:
@@ -256,7 +279,7 @@ class _Run:
         packs = 0 if at_once else len(inventory.packs) + len(inventory.idx_without_pack) + LOOK_AFTER_PACKS
         # Loose objects that a run has left, since they are damaged, shall not start another one.
         loose = settings.auto_loose if inventory.loose_count < settings.auto_loose else inventory.loose_count * 2
-        sampled = -(-loose * SAMPLED_FOLDERS // 256) if settings.auto_loose else UNBOUNDED
+        sampled = -(-loose * len(SAMPLED_FOLDERS) // 256) if settings.auto_loose else UNBOUNDED
         due = _next_due(inventory, settings.expire_grace)
         path = os.path.join(self._objdir.gpa_dir, "next")
         line = f"{packs} {sampled}\n".encode()

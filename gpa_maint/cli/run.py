@@ -30,6 +30,8 @@ def main(options: list[str]) -> int:
         return 0
     if args.detach:
         detach()
+    if args.auto and not maintenance.is_worth_while(objdir):
+        return 0
     stop = commands.Stop()
     try:
         with progress(args) as report:

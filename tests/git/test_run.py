@@ -437,6 +437,32 @@ def test_the_hooks_learn_when_to_start_the_next_run(server: Path) -> None:
     assert 3500 < due - time.time() <= 3601
 
 
+def test_of_many_automatic_runs_only_the_first_does_anything(server: Path) -> None:
+    gpa(server, "run", "--auto")
+    for line in (server / "gpa" / "next", server / "gpa" / "log"):
+        assert line.exists()
+    log = (server / "gpa" / "log").read_text()
+    gpa(server, "run", "--auto")
+    assert log == (server / "gpa" / "log").read_text()
+
+
+@pytest.mark.parametrize("what", ["packs", "loose", "time", "nothing to read"])
+def test_an_automatic_run_begins_when_the_hook_would_start_it(server: Path, what: str) -> None:
+    configure(server, expireGrace="1.hour")
+    gpa(server, "run")
+    path = server / "gpa" / "next"
+    due = path.stat().st_mtime
+    log = (server / "gpa" / "log").read_text()
+    folder = objects_dir(server) / "3c"
+    folder.mkdir(exist_ok=True)
+    (folder / ("0" * 38)).write_bytes(b"not read")
+    lines = {"packs": f"{len(packs(server))} 9\n", "loose": "9999 1\n", "time": "9999 9999\n", "nothing to read": "\n"}
+    path.write_text(lines[what])
+    os.utime(path, (due, due if what != "time" else time.time() - 1))
+    gpa_any(server, "run", "--auto")
+    assert len(log) < len((server / "gpa" / "log").read_text())
+
+
 # -- Refusals
 
 
