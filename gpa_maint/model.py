@@ -98,11 +98,15 @@ class Inventory(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One line of a dry run: what happens to a pack, or why nothing does."""
+    """One line of a dry run: what happens to a pack, or why nothing does.
+
+    `due`: the second from which on it may happen, where that is a matter of time.
+    """
 
     pack: str
     action: str
     reason: str
+    due: int | None = None
 
 
 class IndexSource(NamedTuple):

@@ -27,11 +27,12 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> Expire
             steps.append(Step(pack=pack.name, action="leave", reason=kind))
         elif due <= now:
             doomed.append(pack)
-            steps.append(Step(pack=pack.name, action="delete", reason=f"superseded, {pack.size} bytes"))
+            steps.append(Step(pack=pack.name, action="delete", reason=f"superseded, {pack.size} bytes", due=due))
         else:
             waiting.append(pack)
             next_due = due if next_due is None else min(next_due, due)
-            steps.append(Step(pack=pack.name, action="wait", reason=f"superseded, due in {due - now} seconds"))
+            reason = f"superseded, due in {due - now} seconds"
+            steps.append(Step(pack=pack.name, action="wait", reason=reason, due=due))
     return ExpirePlan(
         based_on=inventory.midx.trailer if inventory.midx else None,
         doomed=tuple(doomed),

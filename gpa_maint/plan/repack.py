@@ -58,27 +58,44 @@ def plan_batch(
     )
 
 
-def why_not_small(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
-    """Why this is not a small pack, or one not to be merged; empty when it is to be merged."""
-    if pack.kept:
-        return "kept (.keep)"
-    if pack.promisor:
-        return "promisor pack"
-    if pack.cruft:
-        return "cruft pack"
+KINDS = {
+    "small": "",
+    "full": "full page",
+    "large": "large pack",
+    "kept": "kept (.keep)",
+    "promisor": "promisor pack",
+    "cruft": "cruft pack",
+    "empty": "empty",
+    "superseded": "superseded; expire will delete it",
+    "unreadable": "its idx cannot be read",
+}
+"""What packs are taken for, and why each kind but the first is not merged."""
+
+
+def kind_of(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
+    """The one of KINDS that this pack belongs to."""
+    for kind, is_that in (("kept", pack.kept), ("promisor", pack.promisor), ("cruft", pack.cruft)):
+        if is_that:
+            return kind
     if pack.object_count is None:
-        return "its idx cannot be read"
+        return "unreadable"
+    if pack.is_superseded:
+        return "superseded"
     if pack.object_count == 0:
         return "empty"
-    if pack.is_superseded:
-        return "superseded; expire will delete it"
     if pack.object_count > page_objects:
+        return "large"
+    return "full" if pack.object_count == page_objects or pack.size > page_bytes // 2 else "small"
+
+
+def why_not_small(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
+    """Why this is not a small pack, or one not to be merged; empty when it is to be merged."""
+    kind = kind_of(pack, page_objects, page_bytes)
+    if kind == "large":
         return f"large pack of {pack.object_count} objects"
-    if pack.object_count == page_objects:
-        return "full page"
-    if pack.size > page_bytes // 2:
+    if kind == "full" and pack.object_count != page_objects:
         return "full page by bytes"
-    return ""
+    return KINDS[kind]
 
 
 def _step(pack: PackInfo, reason: str) -> Step:

@@ -119,13 +119,19 @@ def needs_index(inventory: Inventory, packs: Iterable[str], rules: RunRules) -> 
 # ---- merging small packs ----
 
 
-def _plan_merge(inventory: Inventory, rules: RunRules) -> RunStep:
+def mergeable(inventory: Inventory, rules: RunRules) -> tuple[list[PackInfo], list[PackInfo]]:
+    """The small packs, and those of them that may be merged now."""
     small = [pack for pack in inventory.packs if not why_not_small(pack, rules.page_objects, rules.page_bytes)]
     # What an index in somebody's hands may name is merged only under a new one.
     outside = [pack for pack in small if not pack.is_indexed and not pack.returned]
-    renewed = bool(_index_need(inventory, rules))
     # Where the index is dear, packs it names are merged only when it is written anyway.
-    pool = small if renewed or len(small) - len(outside) > rules.auto_pages // 2 else outside
+    renewed = bool(_index_need(inventory, rules))
+    return small, small if renewed or len(small) - len(outside) > rules.auto_pages // 2 else outside
+
+
+def _plan_merge(inventory: Inventory, rules: RunRules) -> RunStep:
+    small, pool = mergeable(inventory, rules)
+    renewed = bool(_index_need(inventory, rules))
     objects = sum(pack.live_count for pack in pool)
     found = f"{len(small)} small packs, {len(pool)} of them to be merged now hold {objects} objects"
     if len(pool) >= 2 and objects >= rules.page_objects:

@@ -218,7 +218,7 @@ def test_repack_never_takes_a_protected_pack(protection: str) -> None:
     ("fields", "reason"),
     [
         ({"object_count": None}, "its idx cannot be read"),
-        ({"object_count": 0, "referenced": 0}, "empty"),
+        ({"object_count": 0, "referenced": None}, "empty"),
         ({"referenced": 0}, "superseded; expire will delete it"),
         ({"referenced": None, "doomed": True}, "superseded; expire will delete it"),
         ({"object_count": 2000}, "full page"),
