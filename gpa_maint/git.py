@@ -20,10 +20,12 @@ class ObjectDir:
     """An object directory to work on. All paths are absolute.
 
     `common_dir` is where gc.pid and our own gpa/ directory live: the repository's, or for the object directory of
-    another repository (--object-dir) the directory above it.
+    another repository (--object-dir), which `is_own` denies, the directory above it.
     """
 
-    def __init__(self, *, objects: str, common_dir: str, object_format: str, settings: Settings) -> None:
+    def __init__(
+        self, *, objects: str, common_dir: str, object_format: str, settings: Settings, is_own: bool = True
+    ) -> None:
         self.objects = objects
         self.pack_dir = os.path.join(objects, "pack")
         self.index_path = os.path.join(objects, "pack", "multi-pack-index")
@@ -31,6 +33,7 @@ class ObjectDir:
         self.gpa_dir = os.path.join(common_dir, "gpa")
         self.object_format = object_format
         self.settings = settings
+        self.is_own = is_own
 
     def pack_path(self, name: str, suffix: str = ".pack") -> str:
         """The path of a pack, or of a file beside it."""
@@ -95,12 +98,31 @@ def _memory_file(stack: ExitStack) -> int:
 
 def read_config(*, cwd: str | None = None) -> dict[str, str]:
     """Every setting that holds, the last value of each; a key without a value is "true", as git reads it."""
-    values: dict[str, str] = {}
+    return {key: values[-1] for key, values in read_all_values(cwd=cwd).items()}
+
+
+def read_all_values(*, cwd: str | None = None) -> dict[str, tuple[str, ...]]:
+    """As read_config(), with every value of each key, in git's order."""
+    values: dict[str, tuple[str, ...]] = {}
     for item in run_git(["config", "--list", "-z"], cwd=cwd).split("\0"):
         key, newline, value = item.partition("\n")
         if key:
-            values[key] = value if newline else "true"
+            values[key] = (*values.get(key, ()), value if newline else "true")
     return values
+
+
+def git_version() -> tuple[int, int]:
+    """That of the git in PATH: (2, 39)."""
+    return version_in(run_git(["version"]))
+
+
+def version_in(text: str) -> tuple[int, int]:
+    """(2, 39) of 'git version 2.39.5 (Apple Git-154)'; (0, 0) of what is no version."""
+    words = text.split()
+    numbers = words[2].split(".") if len(words) > 2 else []
+    if len(numbers) < 2 or not (numbers[0].isdigit() and numbers[1].isdigit()):
+        return 0, 0
+    return int(numbers[0]), int(numbers[1])
 
 
 def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -> ObjectDir:
@@ -128,6 +150,7 @@ def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -
         common_dir=os.path.realpath(common) if own else _state_home(chosen),
         object_format=object_format,
         settings=settings_from(values),
+        is_own=own,
     )
 
 

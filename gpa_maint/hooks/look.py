@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from gpa_maint import fs
-from gpa_maint.git import ObjectDir, find_object_dir, run_git
+from gpa_maint.git import ObjectDir, find_object_dir, git_version, run_git
 from gpa_maint.hooks import scripts, settings
 from gpa_maint.hooks.record import Record, read_record
 from gpa_maint.hooks.scripts import Place
@@ -64,7 +64,7 @@ def look(path: str | None) -> Found:
         record=read_record(objdir),
         hooks_dir=hooks_dir,
         shared_by=_sharing(hooks_dir, named),
-        version=version_in(run_git(["version"])),
+        version=git_version(),
     )
 
 
@@ -88,12 +88,3 @@ def _sharing(hooks_dir: str, named: list[Setting]) -> str:
         last = named[-1]
         return "" if last.scope in ("local", "worktree") else f"core.hooksPath is set in {last.origin}"
     return f"it is a link to '{os.path.realpath(hooks_dir)}'" if os.path.islink(hooks_dir) else ""
-
-
-def version_in(text: str) -> tuple[int, int]:
-    """(2, 39) of 'git version 2.39.5 (Apple Git-154)'; (0, 0) of what is no version."""
-    words = text.split()
-    numbers = words[2].split(".") if len(words) > 2 else []
-    if len(numbers) < 2 or not (numbers[0].isdigit() and numbers[1].isdigit()):
-        return 0, 0
-    return int(numbers[0]), int(numbers[1])

@@ -820,7 +820,7 @@ def test_errors_are_told_as_git_tells_them(server: Path, capsys: pytest.CaptureF
     ],
 )
 def test_the_version_of_git(text: str, version: tuple[int, int]) -> None:
-    from gpa_maint.hooks.look import version_in
+    from gpa_maint.git import version_in
 
     assert version == version_in(text)
 
