@@ -10,6 +10,7 @@ TYPE_CHECKING = False  # the typing module itself would cost more than all the r
 if TYPE_CHECKING:
     from .commands import expire as expire
     from .commands import repack as repack
+    from .commands import status as status
     from .commands import survey as survey
     from .commands import verify as verify
     from .commands import write as write
@@ -21,6 +22,7 @@ _HOMES = {
     "expire": "commands",
     "install": "hooks",
     "repack": "commands",
+    "status": "commands",
     "survey": "commands",
     "uninstall": "hooks",
     "verify": "commands",
@@ -28,7 +30,7 @@ _HOMES = {
     "GpaError": "errors",
 }
 
-__all__ = ["GpaError", "__version__", "expire", "install", "repack", "survey", "uninstall", "verify", "write"]
+__all__ = ["GpaError", "__version__", "expire", "install", "repack", "status", "survey", "uninstall", "verify", "write"]
 
 
 def __getattr__(name: str) -> object:

@@ -17,6 +17,7 @@ from .git import ObjectDir, find_object_dir, run_git
 from .model import (
     ExpirePlan,
     ExpireResult,
+    Explanation,
     IndexInfo,
     Inventory,
     PackInfo,
@@ -24,6 +25,7 @@ from .model import (
     RepackResult,
     RunPlan,
     RunResult,
+    Status,
     VerifyResult,
     WriteResult,
 )
@@ -234,6 +236,29 @@ def plan_maintenance_of(objdir: ObjectDir) -> RunPlan:
     return maintenance.plan_maintenance(objdir)
 
 
+# ---- status ----
+
+
+def status(path: str | None = None, *, object_dir: str | None = None) -> Status:
+    """What is there, what a run would do now, what the last one did and what all have cost, and what is amiss.
+
+    Needs no lock, changes nothing, and works without rights to write. Git's errors where git refuses the repository.
+    """
+    from . import overview  # start-up cost: the single verbs do without
+
+    return overview.take_status(find_object_dir(path, object_dir=object_dir), path)
+
+
+def explain(path: str | None = None, *, object_dir: str | None = None, packs: Collection[str] = ()) -> Explanation:
+    """What a run would do with each of `packs` (names, with or without suffix; none: all), and by which rule.
+
+    GpaError about a name that is not there.
+    """
+    from . import overview
+
+    return overview.explain_packs(find_object_dir(path, object_dir=object_dir), packs)
+
+
 # ---- verify ----
 
 
@@ -258,11 +283,13 @@ __all__ = [
     "EmptyPreferredPack",
     "Stop",
     "expire",
+    "explain",
     "maintain",
     "plan_expire_of",
     "plan_maintenance_of",
     "plan_repack_of",
     "repack",
+    "status",
     "survey",
     "verify",
     "write",

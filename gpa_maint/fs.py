@@ -275,6 +275,36 @@ def _lock_paths(objdir: ObjectDir) -> tuple[str, ...]:
 # ---- locks ----
 
 
+def locks_there(objdir: ObjectDir) -> list[tuple[str, int, bool]]:
+    """Locks on the index and in git's name that are there now: path, mtime, and whether a run of ours made it."""
+    ours = {_inode(path) for path in temporary_files(objdir)}
+    found = []
+    for path in _lock_paths(objdir):
+        with contextlib.suppress(FileNotFoundError):
+            stat = os.lstat(path)
+            found.append((path, int(stat.st_mtime), (stat.st_dev, stat.st_ino) in ours))
+    return found
+
+
+def run_at_work(objdir: ObjectDir) -> str:
+    """Which process holds gpa/lock, "" when none does. Not found out by locking it: that could turn a run away."""
+    path = os.path.join(objdir.gpa_dir, "lock")
+    try:
+        inode = os.stat(path).st_ino
+        with open(path, encoding="utf-8", errors="replace") as file:
+            holder = file.read(200).strip()
+        with open("/proc/locks", encoding="ascii", errors="replace") as file:
+            held = any(_is_flock(line.split(), inode) for line in file)
+    except OSError:
+        return ""
+    return (holder or "another process") if held else ""
+
+
+def _is_flock(words: list[str], inode: int) -> bool:
+    """Does this line of /proc/locks say that the file is locked: `<n>: FLOCK ADVISORY WRITE <pid> <device>:<inode>`?"""
+    return words[1:2] == ["FLOCK"] and words[5:6] != [] and words[5].rpartition(":")[2] == str(inode)
+
+
 @contextlib.contextmanager
 def maintenance_lock(objdir: ObjectDir) -> Iterator[None]:
     """One run of ours at a time: flock, so that no crash can leave it behind. Locked names the holder."""
@@ -337,6 +367,11 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         pass  # somebody else's process is alive too
     return True
+
+
+def is_dead(pid: str, host: str) -> bool:
+    """Was this a process of this host, and is it gone? What is no number counts as alive."""
+    return host == _host() and pid.isdecimal() and not _is_alive(int(pid))
 
 
 def check_git_locks(objdir: ObjectDir, now: int) -> None:

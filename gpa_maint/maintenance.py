@@ -32,7 +32,7 @@ from .model import (
 from .plan.expire import plan_expire
 from .plan.repack import plan_batch, why_not_small
 from .plan.run import needs_index, plan_run
-from .state import Totals, read_totals, write_totals
+from .state import Totals, last_run_path, read_totals, write_totals
 from .survey import look_around, take_inventory
 from .words import count_of, human_size
 
@@ -254,8 +254,8 @@ class _Run:
         )
         self._write_totals(inventory)
         self._write_next(inventory, at_once=bool(result.stopped))
-        last_run = os.path.join(self._objdir.gpa_dir, "last-run.json")
-        fs.replace_file(self._objdir, self._space, last_run, f"{to_json(result)}\n".encode(), durable=False)
+        content = f"{to_json(result)}\n".encode()
+        fs.replace_file(self._objdir, self._space, last_run_path(self._objdir), content, durable=False)
         log(self._objdir, describe_run(result))
         return result
 

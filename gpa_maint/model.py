@@ -213,6 +213,15 @@ class RunPlan(NamedTuple):
         return next(step for step in self.steps if step.verb == verb)
 
 
+class Explanation(NamedTuple):
+    """For each pack, oldest first, which rule decides what happens to it now.
+
+    `action` of a step is merge, fold, delete, wait (until `due`, where that is known) or leave.
+    """
+
+    steps: tuple[Step, ...]
+
+
 # ---- results ----
 
 
@@ -333,6 +342,120 @@ class InstallResult(NamedTuple):
     reason: str = ""
 
 
+# ---- status ----
+
+
+class LockFile(NamedTuple):
+    """A lock on the index or in git's name. `ours`: a run of ours made it; `dead`: whom it names is not there."""
+
+    path: str
+    since: int
+    ours: bool
+    dead: bool = False
+
+
+class Surroundings(NamedTuple):
+    """What bears on maintenance beside the packs; only the status asks for it.
+
+    `settings`: git's keys that matter, in lower case, with the values that hold. `installed_at` and `counting_since`
+    are seconds. `dead_keeps`: packs whose .keep a push left that was killed. `stray_idx`: idx files whose pack has been
+    missing for an hour. `old_reflog`: a ref with an entry that is due to be expired. Of an object directory that is
+    not the repository's own (`is_own`), settings and refs say nothing.
+    """
+
+    is_own: bool = True
+    git_version: tuple[int, int] = (0, 0)
+    settings: tuple[tuple[str, str], ...] = ()
+    is_scheduled: bool = False
+    installed_at: int | None = None
+    counting_since: int | None = None
+    at_work: str = ""
+    locks: tuple[LockFile, ...] = ()
+    dead_keeps: tuple[str, ...] = ()
+    stray_idx: tuple[str, ...] = ()
+    closed_paths: tuple[str, ...] = ()
+    foreign_packs: int = 0
+    old_reflog: str = ""
+    has_commit_graph: bool = False
+
+
+class StatusWarning(NamedTuple):
+    """Something that somebody should know or do. `code` names its kind for programs and does not change."""
+
+    code: str
+    text: str
+    hint: str = ""
+
+
+class KindCount(NamedTuple):
+    """All packs of one kind: how many, the objects in them, the bytes of their .pack files. Each pack has one kind."""
+
+    name: str
+    packs: int
+    objects: int
+    size: int
+
+
+class StatusStep(NamedTuple):
+    """A step of a run, due or not, and why; how many packs it would merge."""
+
+    verb: str
+    due: bool
+    reason: str
+    packs: int
+
+
+class Cost(NamedTuple):
+    """Bytes pushed, and written by all runs since the second `since`; `amplification` is the second by the first."""
+
+    since: int
+    runs: int
+    pushed_packs: int
+    pushed_bytes: int
+    pack_bytes: int
+    index_bytes: int
+    freed_bytes: int
+    amplification: float | None
+
+
+class Status(NamedTuple):
+    """A repository at the second `now`: what is there, what a run would do, what the last one did, what is amiss.
+
+    `stored_objects`: copies in all packs that can be read; `duplicates`: those of them which the index, or a merge
+    outside it, says are superfluous. `first_due` and `last_due`: when superseded packs may go. `steps` is empty when
+    the index cannot be read.
+    """
+
+    repository: str
+    objects_dir: str
+    object_format: str
+    now: int
+    is_installed: bool
+    at_work: str
+    kinds: tuple[KindCount, ...]
+    loose_objects: int
+    stored_objects: int
+    duplicates: int
+    index_packs: int
+    index_objects: int
+    index_bytes: int
+    unindexed_packs: int
+    reclaimable_bytes: int
+    first_due: int | None
+    last_due: int | None
+    last_run: RunResult | None
+    cost: Cost | None
+    steps: tuple[StatusStep, ...]
+    warnings: tuple[StatusWarning, ...]
+
+    @property
+    def due(self) -> tuple[StatusStep, ...]:
+        return tuple(step for step in self.steps if step.due)
+
+
+# ---- JSON ----
+
+
 def to_json(value: Any) -> str:
     """Any of the above as JSON text with two-space indents; its class under "kind", the format under "version"."""
     import json  # start-up cost: only --json needs it
@@ -365,6 +488,29 @@ def inventory_from_json(text: str) -> Inventory:
         loose_count=body["loose_count"],
         loose_refs=body["loose_refs"],
         git_leftovers=tuple(body["git_leftovers"]),
+    )
+
+
+def run_result_from_json(text: str) -> RunResult:
+    """The RunResult that to_json() saved. ValueError, KeyError, TypeError or AttributeError about anything else."""
+    import json
+
+    body = json.loads(text)
+    return RunResult(
+        started=int(body["started"]),
+        seconds=float(body["seconds"]),
+        steps=tuple(
+            StepResult(
+                str(step["verb"]),
+                str(step["text"]),
+                float(step["seconds"]),
+                **{field: int(step[field]) for field in ("pack_bytes", "index_bytes", "freed_bytes")},
+            )
+            for step in body["steps"]
+        ),
+        left_out=tuple(LeftOut(**{field: str(left[field]) for field in LeftOut._fields}) for left in body["left_out"]),
+        warnings=tuple(map(str, body["warnings"])),
+        **{field: str(body[field]) for field in ("reason", "stopped", "error")},
     )
 
 

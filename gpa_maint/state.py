@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from . import fs
 from .git import ObjectDir
+from .model import RunResult, run_result_from_json
 
 KEPT_SECONDS = 14 * 86400
 """How long a move and a dropped name are remembered: longer than a process holds on to an index it has loaded."""
@@ -133,3 +134,19 @@ def write_totals(objdir: ObjectDir, space: fs.Workspace, totals: Totals) -> None
 
     body = json.dumps(totals._asdict()).encode() + b"\n"
     fs.replace_file(objdir, space, totals_path(objdir), body, durable=False)
+
+
+# ---- the last run ----
+
+
+def last_run_path(objdir: ObjectDir) -> str:
+    return os.path.join(objdir.gpa_dir, "last-run.json")
+
+
+def read_last_run(objdir: ObjectDir) -> RunResult | None:
+    """None when there was no run yet, or the file cannot be read."""
+    try:
+        with open(last_run_path(objdir), encoding="utf-8") as file:
+            return run_result_from_json(file.read())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None

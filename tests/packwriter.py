@@ -179,6 +179,34 @@ def pack_bytes(entries: Sequence[Entry], *, object_format: ObjectFormat = "sha1"
     return bytes(pack) + hash_bytes(object_format, bytes(pack))
 
 
+def idx_bytes(pack: bytes, entries: Sequence[Whole], *, object_format: ObjectFormat = "sha1") -> bytes:
+    """The version 2 idx of `pack`, made of `entries`: what git index-pack writes, without starting it."""
+    rows, at = [], 12
+    for entry in entries:
+        size = len(entry_bytes(entry, offset=at, offsets=()))
+        oid = bytes.fromhex(oid_hex(entry.kind, entry.content, object_format=object_format))
+        rows.append((oid, zlib.crc32(pack[at : at + size]), at))
+        at += size
+    rows.sort()
+    fanout = [sum(oid[0] <= first for oid, _, _ in rows) for first in range(256)]
+    body = b"\xfftOc" + struct.pack(">I256I", 2, *fanout) + b"".join(oid for oid, _, _ in rows)
+    for column in (1, 2):
+        body += struct.pack(f">{len(rows)}I", *(row[column] for row in rows))
+    body += pack[at:]
+    return body + hash_bytes(object_format, body)
+
+
+def add_many_packs(repo: Path, count: int) -> None:
+    """Packs of one blob each, as from `count` tiny pushes; a second or two for thousands."""
+    folder = oracle.objects_dir(repo) / "pack"
+    for number in range(count):
+        entries = [Whole(kind="blob", content=b"pack %d\n" % number)]
+        data = pack_bytes(entries)
+        path = folder / f"pack-{data[-20:].hex()}.pack"
+        path.write_bytes(data)
+        path.with_suffix(".idx").write_bytes(idx_bytes(data, entries))
+
+
 def add_pack(repo: Path, entries: Sequence[Entry], *, index_version: Literal[1, 2] = 2) -> str:
     """Write `entries` as a pack of `repo` and index it with git. Gives the pack's name.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import time
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, human_size, new_parser, progress, say, time_option, warn
+from gpa_maint.cli.ui import count_of, human_size, new_parser, progress, say, time_option, warn, when
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import ExpirePlan, ExpireResult, to_json
 
@@ -46,7 +45,7 @@ def describe_result(result: ExpireResult) -> str:
     line = f"nothing to do: {result.reason}"
     if result.next_due is None:
         return line
-    return f"{line}; the first may go at {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(result.next_due))}"
+    return f"{line}; the first may go at {when(result.next_due)}"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -17,6 +17,8 @@ VERBS = {
     "repack": "merge small packs into pages, and index them",
     "expire": "delete pages that are superseded and past their grace",
     "run": "do all maintenance that is due, in small steps",
+    "status": "show what is there, what is due, and what is amiss",
+    "explain": "say for each pack what a run would do with it, and why",
     "verify": "check the combined index, and with --deep every object",
     "install": "let pushes and commits start maintenance in the background",
     "uninstall": "remove what install added, and bring back what was there",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -65,6 +66,14 @@ def time_option(text: str) -> int:
         raise argparse.ArgumentTypeError(f"'{text}' is not a time such as now, 90.minutes or 2.weeks") from None
 
 
+def when(second: int) -> str:
+    """A second since 1970 as date and time of day here."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+    except (OverflowError, ValueError, OSError):  # a time that no calendar has
+        return f"second {second}"
+
+
 def say(args: argparse.Namespace, line: str) -> None:
     """The answer of a command: one line on standard output."""
     if not args.quiet:
@@ -114,4 +123,5 @@ __all__ = [
     "size_option",
     "time_option",
     "warn",
+    "when",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import gpa_maint
 from gpa_maint import __version__, config
 from gpa_maint.cli.main import VERBS, usage
 
@@ -77,6 +78,15 @@ def test_the_manual_explains_exactly_the_verbs_there_are() -> None:
     explained = re.findall(r"^\.SS (\w+)$", "\n".join(_section("OPTIONS")), flags=re.M)
 
     assert list(VERBS) == explained
+
+
+def test_the_manual_names_the_codes_of_all_warnings() -> None:
+    sources = "".join(path.read_text() for path in (Path(gpa_maint.__file__).parent).rglob("*.py"))
+    text = "\n".join(_section("OPTIONS")).split("tells the kind:\n")[1].split("\n.SS")[0]
+
+    assert sorted(set(re.findall(r'StatusWarning\("([a-z-]+)"', sources))) == re.findall(
+        r"^\.BR ([a-z-]+)", text, flags=re.M
+    )
 
 
 def test_the_manual_explains_exactly_the_keys_there_are() -> None:

@@ -1,0 +1,118 @@
+"""git gpa status"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from gpa_maint import commands
+from gpa_maint.cli.ui import count_of, human_size, new_parser, when
+from gpa_maint.model import Cost, RunResult, Status, to_json
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    found = commands.status(object_dir=args.object_dir)
+    if args.json:
+        print(to_json(found))
+    elif args.format == "prometheus":
+        from gpa_maint.cli.prometheus import describe as describe_metrics
+
+        print(describe_metrics(found), end="")
+    elif not args.quiet:
+        print(describe(found))
+    return 1 if args.exit_code and found.warnings else 0
+
+
+def describe(status: Status) -> str:
+    """About one screen: what is there, what was done, what is due, what is amiss."""
+    lines = [*_head(status), *_packs(status), *_objects(status), *_past(status), "", *_due(status)]
+    for warning in status.warnings:
+        lines += ["", f"warning: {warning.text}", *([f"hint: {warning.hint}"] if warning.hint else [])]
+    # A path may hold bytes that are no text.
+    return "\n".join(lines).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _head(status: Status) -> Iterator[str]:
+    installed = "installed" if status.is_installed else "not installed"
+    yield f"repository    {status.repository}, {status.object_format}, {installed}"
+    if status.at_work:
+        yield f"at work       {status.at_work}"
+
+
+def _packs(status: Status) -> Iterator[str]:
+    """A table of the kinds there are, and their sum."""
+    kinds = [kind for kind in status.kinds if kind.packs]
+    rows = [(f"  {kind.name}", kind.packs, kind.objects, human_size(kind.size)) for kind in kinds]
+    size = human_size(sum(kind.size for kind in kinds))
+    rows.insert(0, ("packs", sum(kind.packs for kind in kinds), status.stored_objects, size))
+    width = [max(len(str(row[column])) for row in rows) for column in range(4)]
+    for name, packs, objects, size in rows:
+        noun = "object " if objects == 1 else "objects"
+        yield f"{name:<14}{packs:>{width[1]}}  {objects:>{width[2]}} {noun}  {size:>{width[3]}}"
+
+
+def _objects(status: Status) -> Iterator[str]:
+    outside = f"{count_of(status.unindexed_packs, 'pack')} outside it"
+    if status.index_packs:
+        packs, objects = count_of(status.index_packs, "pack"), count_of(status.index_objects, "object")
+        yield f"index         {packs}, {objects}, {human_size(status.index_bytes)}; {outside}"
+    else:
+        yield f"index         none; {outside}"
+    yield f"duplicates    {count_of(status.duplicates, 'stored copy').replace('copys', 'copies')}"
+    yield f"loose         {count_of(status.loose_objects, 'object')}"
+    if status.first_due is not None:
+        yield f"superseded    {human_size(status.reclaimable_bytes)} to be freed, {_going(status)}"
+
+
+def _going(status: Status) -> str:
+    first, last = status.first_due or 0, status.last_due or 0
+    if last <= status.now:
+        return "all past their grace"
+    begin = "some past their grace" if first <= status.now else f"the first at {when(first)}"
+    return f"all at {when(last)}" if first == last else f"{begin}, the last at {when(last)}"
+
+
+def _past(status: Status) -> Iterator[str]:
+    last = status.last_run
+    yield f"last run      {_run(last)}" if last else "last run      none is known"
+    if status.cost:
+        yield f"written       {_cost(status.cost)}"
+
+
+def _run(last: RunResult) -> str:
+    what = "; ".join(step.text for step in last.steps) or f"nothing to do: {last.reason}"
+    ends = [f"stopped: {last.stopped}"] if last.stopped else []
+    ends += [f"failed: {last.error}"] if last.error else []
+    return "; ".join([f"{when(last.started)}, {last.seconds:.2f} s: {what}", *ends])
+
+
+def _cost(cost: Cost) -> str:
+    factor = "" if cost.amplification is None else f"{cost.amplification:.2f} times what was pushed: "
+    written = f"{human_size(cost.pack_bytes)} of packs, {human_size(cost.index_bytes)} of indexes"
+    pushed = f"{human_size(cost.pushed_bytes)} in {count_of(cost.pushed_packs, 'pack')}"
+    return f"{factor}{written}; pushed {pushed}, since {when(cost.since)}"
+
+
+def _due(status: Status) -> Iterator[str]:
+    if not status.steps:
+        yield "what is due cannot be told while the index cannot be read"
+    elif not status.due:
+        yield "nothing is due"
+    for step in status.due:
+        packs = f": {count_of(step.packs, 'pack')}" if step.packs else ""
+        yield f"due: {step.verb:<6}  {step.reason}{packs}"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser(
+        "status",
+        "Show what is there, what a run would do now, what the last one did, and what somebody\n"
+        "should look at. Changes nothing, and waits for nobody.",
+    )
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    made.add_argument(
+        "--format", choices=["prometheus"], metavar="prometheus", help="metrics for node_exporter's textfile collector"
+    )
+    made.add_argument("--exit-code", action="store_true", help="exit with 1 when there are warnings")
+    return made

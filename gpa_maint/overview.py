@@ -1,0 +1,64 @@
+"""A repository as a whole: what is there, what a run would do, what is amiss. Changes nothing and takes no lock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from . import rounds
+from .errors import Corrupt, GpaError, Unsupported
+from .git import ObjectDir
+from .maintenance import look, rules_from
+from .model import Cost, Explanation, Inventory, Status, StatusWarning
+from .plan.explain import plan_explain
+from .plan.status import make_status
+from .state import Totals, read_last_run, read_totals
+from .surroundings import look_at_surroundings
+from .survey import look_around, take_inventory
+
+
+def take_status(objdir: ObjectDir, path: str | None) -> Status:
+    """What there is to say now; a combined index that does not parse is a warning."""
+    now = rounds.now()
+    inventory, unreadable = _inventory(objdir, now)
+    totals = read_totals(objdir)
+    since = totals.since if totals else None
+    return make_status(
+        inventory,
+        look_at_surroundings(objdir, inventory, path=path, counting_since=since, now=now),
+        repository=objdir.common_dir,
+        objects_dir=objdir.objects,
+        rules=rules_from(objdir.settings),
+        cost=_cost(totals) if totals else None,
+        last_run=read_last_run(objdir),
+        now=now,
+        unreadable_index=unreadable,
+    )
+
+
+def _inventory(objdir: ObjectDir, now: int) -> tuple[Inventory, StatusWarning | None]:
+    try:
+        return look(objdir), None
+    except (Corrupt, Unsupported) as error:
+        hint = error.hint or "git gpa verify"
+        found = take_inventory(objdir, with_index=False)
+        return look_around(objdir, found, now=now), StatusWarning("unreadable-index", str(error), hint)
+
+
+def _cost(totals: Totals) -> Cost:
+    return Cost(**{field: getattr(totals, field) for field in Cost._fields})
+
+
+def explain_packs(objdir: ObjectDir, names: Collection[str]) -> Explanation:
+    """What happens to the packs of these names, or to all. GpaError names the first that is not there."""
+    steps = plan_explain(look(objdir), rules=rules_from(objdir.settings), now=rounds.now())
+    wanted = {_stem(name): name for name in names}
+    there = {step.pack for step in steps}
+    for stem, name in wanted.items():
+        if stem not in there:
+            raise GpaError(f"no such pack: '{name}'", hint="'git gpa explain' without a name lists all packs")
+    return Explanation(tuple(step for step in steps if not wanted or step.pack in wanted))
+
+
+def _stem(name: str) -> str:
+    """A pack's name, given as that or as the path of one of its files."""
+    return name.rpartition("/")[2].removesuffix(".pack").removesuffix(".idx")

@@ -1,0 +1,224 @@
+"""Decide what somebody should know or do: settings that undo our work, what killed processes left, what we never do.
+
+Codes do not change: alerts are written for them. A warning that an ordinary moment of work would cause, such as a
+lock that is held for an instant, comes only after a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..model import Inventory, RunResult, RunRules, RunStep, StatusWarning, Surroundings
+
+MAINTENANCE = (
+    # key, what switches it off, what happens otherwise
+    ("gc.auto", "0", "git gc merges all packs into one, pages too"),
+    ("receive.autogc", "false", "each push may start git's own maintenance"),
+    ("maintenance.auto", "false", "commits and fetches may start git's own maintenance"),
+    ("maintenance.geometric-repack.auto", "0", "git merges packs, pages too"),
+)
+GEOMETRIC_SINCE = (2, 54)
+
+UNPACKING = (
+    ("receive.unpackLimit", ("1", "0"), "a small push leaves loose objects"),
+    ("fetch.unpackLimit", ("1",), "a small fetch leaves loose objects"),
+)
+
+LOCKS = {
+    # name: after how many seconds it seems to be left over, what does not work as long as it is there
+    "multi-pack-index.lock": (600, "no run does anything"),
+    "maintenance.lock": (3600, "no run does anything"),
+    "gc.pid.lock": (600, "neither git gc nor git gpa expire does anything"),
+}
+
+NEVER = 1 << 62
+
+DULWICH_PACKS, LIBGIT2_PACKS = 250, 1000
+"""So many packs each can read from with 1024 descriptors: dulwich keeps up to four for a pack, libgit2 one."""
+
+PRUNE_SECONDS = 90 * 86400
+GRAPH_OBJECTS = 10_000
+
+
+def find_warnings(
+    inventory: Inventory,
+    around: Surroundings,
+    *,
+    rules: RunRules,
+    steps: Iterable[RunStep],
+    last_run: RunResult | None,
+    now: int,
+) -> tuple[StatusWarning, ...]:
+    """All there is to say, what matters most first."""
+    return (
+        *_about_last_run(last_run),
+        *_about_packs(inventory, around),
+        *_about_locks(around, now),
+        *_about_rights(around),
+        *_about_settings(around),
+        *_about_many_packs(inventory, any(step.due for step in steps if step.verb in ("repack", "fold"))),
+        *_about_work_of_others(inventory, around, rules, now),
+    )
+
+
+def _about_last_run(last: RunResult | None) -> Iterator[StatusWarning]:
+    if last and last.error:
+        yield StatusWarning("last-run-failed", f"the last run failed: {last.error}", "git gpa run")
+    if last and last.left_out:
+        text = f"the last run left out {_count(len(last.left_out), 'damaged object')}"
+        yield StatusWarning("damaged-objects", text, "git gpa verify --deep")
+
+
+def _about_packs(inventory: Inventory, around: Surroundings) -> Iterator[StatusWarning]:
+    unreadable = [pack.name for pack in inventory.packs if pack.object_count is None]
+    if unreadable:
+        text = f"the idx of {_names(unreadable, 'pack')} cannot be read"
+        yield StatusWarning("unreadable-pack", text, "git index-pack makes an idx from the .pack file")
+    if inventory.vanished:
+        text = f"the index names {_names(inventory.vanished, 'pack')} that {_be(inventory.vanished)} gone"
+        yield StatusWarning("vanished-pack", text, "git gpa write")
+    if around.stray_idx:
+        text = f"an idx without its pack, for more than an hour: {_names(around.stray_idx, 'pack')}"
+        yield StatusWarning("stray-idx", text, "git gc removes it; what was in the pack is lost if nothing else has it")
+    if around.dead_keeps:
+        text = f"a .keep that a killed push or fetch left: {_names(around.dead_keeps, 'pack')}"
+        yield StatusWarning("dead-keep", text, "kept packs are never merged; remove the file if no push is under way")
+
+
+# ---- locks and rights ----
+
+
+def _about_locks(around: Surroundings, now: int) -> Iterator[StatusWarning]:
+    for lock in around.locks:
+        age = now - lock.since
+        patience, halted = LOCKS.get(lock.path.rpartition("/")[2], (NEVER, ""))
+        if lock.ours and not around.at_work:
+            text = f"'{lock.path}' is of a run that was killed, {_age(age)} ago"
+            yield StatusWarning("stale-lock", text, "the next run removes it: git gpa run")
+        elif lock.dead and not lock.ours:
+            text = f"'{lock.path}' is of a git gc that is not there any more, {_age(age)} old"
+            yield StatusWarning("stale-lock", text, "harmless: whoever needs it next takes it over")
+        elif age > patience and not lock.ours:
+            hint = f"while it is there {halted}; if the git process that made it is gone, remove it"
+            yield StatusWarning("stale-lock", f"'{lock.path}' has been there for {_age(age)}", hint)
+
+
+def _about_rights(around: Surroundings) -> Iterator[StatusWarning]:
+    for path in around.closed_paths:
+        text = f"'{path}' cannot be written to by this user"
+        yield StatusWarning("not-writable", text, "run maintenance as the owner of the repository")
+    if around.foreign_packs:
+        text = f"{_count(around.foreign_packs, 'pack')} of other users, which this user cannot delete"
+        yield StatusWarning("foreign-packs", text, "run maintenance as the owner of the directory objects/pack")
+
+
+# ---- settings ----
+
+
+def _about_settings(around: Surroundings) -> Iterator[StatusWarning]:
+    if not around.is_own:
+        return
+    found = [*_stock_maintenance(around), *_unpacking(dict(around.settings))]
+    if around.installed_at is not None:
+        yield from (warning for _, warning in found)
+    elif found:
+        # Where all of them are set by hand, a timer is likely to do what the hooks would.
+        keys = ", ".join(key for key, _ in found)
+        text = f"not installed: no hook starts maintenance, and git's settings are not made for it ({keys})"
+        yield StatusWarning("not-installed", text, "git gpa install")
+    if around.is_scheduled:
+        text = "git maintenance works here by schedule (maintenance.repo names this repository), and merges pages"
+        yield StatusWarning("git-schedule", text, "git maintenance unregister")
+
+
+def _stock_maintenance(around: Surroundings) -> Iterator[tuple[str, StatusWarning]]:
+    """Keys that leave git's own maintenance on."""
+    values = dict(around.settings)
+    for key, off, otherwise in MAINTENANCE:
+        if "geometric" in key and around.git_version < GEOMETRIC_SINCE:
+            continue
+        value = values.get(key.lower())
+        if value is None or not _is_off(value):
+            text = f"{key} {_says(value)}: {otherwise}"
+            yield key, StatusWarning("git-maintenance", text, f"git config {key} {off}")
+
+
+def _unpacking(values: Mapping[str, str]) -> Iterator[tuple[str, StatusWarning]]:
+    """Keys that let small pushes and fetches leave loose objects."""
+    for key, fine, otherwise in UNPACKING:
+        value = values.get(key.lower(), values.get("transfer.unpacklimit"))
+        if value not in fine:
+            yield key, StatusWarning("unpack-limit", f"{key} {_says(value)}: {otherwise}", f"git config {key} 1")
+
+
+def _says(value: str | None) -> str:
+    return "is not set" if value is None else f"is '{value}'"
+
+
+def _is_off(value: str) -> bool:
+    """As git reads it: false, or no number above 0."""
+    word = value.lower()
+    return word in ("false", "no", "off", "") or (word.lstrip("-").isdecimal() and int(word) <= 0)
+
+
+# ---- what a run does not do ----
+
+
+def _about_many_packs(inventory: Inventory, is_due: bool) -> Iterator[StatusWarning]:
+    count = sum(not pack.is_superseded for pack in inventory.packs)
+    if count > DULWICH_PACKS:
+        whom = "dulwich and libgit2" if count > LIBGIT2_PACKS else "dulwich"
+        text = f"{count} packs are more than {whom} can read from with 1024 descriptors"
+        hint = "git gpa run" if is_due else "lower gpa.maxPages and gpa.autoPages, or let it open more (ulimit -n)"
+        yield StatusWarning("many-packs", text, hint)
+
+
+def _about_work_of_others(
+    inventory: Inventory, around: Surroundings, rules: RunRules, now: int
+) -> Iterator[StatusWarning]:
+    if around.old_reflog:
+        text = f"reflog entries are older than gc.reflogExpire, as in that of '{around.old_reflog}'"
+        yield StatusWarning("old-reflog", text, "git reflog expire --all")
+    begun = min(filter(None, (around.installed_at, around.counting_since)), default=now)
+    if begun < now - PRUNE_SECONDS and _has_old_pack(inventory, now) and not rules.precious_objects:
+        text = f"unreachable objects have not been pruned for {_age(now - begun)}; git gpa never does that"
+        hint = "git gc --prune=2.weeks.ago; it makes one pack of everything, and pages begin anew"
+        yield StatusWarning("prune", text, hint)
+    objects = distinct_objects(inventory)
+    if objects > GRAPH_OBJECTS and around.is_own and not around.has_commit_graph:
+        text = f"no commit-graph, with {objects} objects"
+        yield StatusWarning("no-commit-graph", text, "git commit-graph write --reachable")
+
+
+def _has_old_pack(inventory: Inventory, now: int) -> bool:
+    """Is there a pack that a git gc would have replaced? It leaves none behind that is older than itself."""
+    return any(pack.mtime < now - PRUNE_SECONDS for pack in inventory.packs if not pack.is_protected)
+
+
+def distinct_objects(inventory: Inventory) -> int:
+    """Objects in packs, each counted once as far as the index tells."""
+    return sum(pack.live_count for pack in inventory.packs if not pack.is_superseded)
+
+
+# ---- words ----
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _be(things: tuple[str, ...]) -> str:
+    return "is" if len(things) == 1 else "are"
+
+
+def _names(names: Iterable[str], noun: str) -> str:
+    """The one there is, or how many, with the first."""
+    first, *others = names
+    return f"'{first}'" if not others else f"{_count(len(others) + 1, noun)} ('{first}' and others)"
+
+
+def _age(seconds: int) -> str:
+    for unit, noun in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            return _count(seconds // unit, noun)
+    return _count(max(0, seconds), "second")
