@@ -25,6 +25,7 @@ from .model import (
     RepackResult,
     RunPlan,
     RunResult,
+    Schedule,
     Status,
     VerifyResult,
     WriteResult,
@@ -259,6 +260,21 @@ def explain(path: str | None = None, *, object_dir: str | None = None, packs: Co
     return overview.explain_packs(find_object_dir(path, object_dir=object_dir), packs)
 
 
+def schedule(
+    path: str | None = None, *, system: str = "systemd", folder: str | None = None, program: str = "", git_dir: str = ""
+) -> Schedule:
+    """Units for systemd, or with `system="cron"` a line for that, that start maintenance each hour; nothing is written.
+
+    Of the repository at `path` (default: the current directory), or of all below `folder`. `program`: the git-gpa to
+    start, by default the one of this Python. `git_dir`: where its git is, by default where such programs usually are.
+    """
+    from . import timers
+
+    if folder is not None:
+        return timers.schedule_folder(folder, system=system, program=program, git_dir=git_dir)
+    return timers.schedule_repository(find_object_dir(path), system=system, program=program, git_dir=git_dir)
+
+
 # ---- verify ----
 
 
@@ -289,6 +305,7 @@ __all__ = [
     "plan_maintenance_of",
     "plan_repack_of",
     "repack",
+    "schedule",
     "status",
     "survey",
     "verify",

@@ -453,6 +453,24 @@ class Status(NamedTuple):
         return tuple(step for step in self.steps if step.due)
 
 
+# ---- schedules ----
+
+
+class ScheduleFile(NamedTuple):
+    """A file that starts maintenance from time to time, and where it belongs."""
+
+    path: str
+    content: str
+
+
+class Schedule(NamedTuple):
+    """Files for systemd or cron (`system`), and the commands that make them count once they are in place."""
+
+    system: str
+    files: tuple[ScheduleFile, ...]
+    commands: tuple[str, ...]
+
+
 # ---- JSON ----
 
 

@@ -19,6 +19,7 @@ VERBS = {
     "run": "do all maintenance that is due, in small steps",
     "status": "show what is there, what is due, and what is amiss",
     "explain": "say for each pack what a run would do with it, and why",
+    "schedule": "print units for systemd, or a line for cron",
     "verify": "check the combined index, and with --deep every object",
     "install": "let pushes and commits start maintenance in the background",
     "uninstall": "remove what install added, and bring back what was there",

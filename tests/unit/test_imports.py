@@ -17,12 +17,13 @@ PACKAGE = Path(gpa_maint.__file__).parent
 
 # Each room may use those below it, and itself. What is not drawn is not allowed.
 ARROWS: dict[str, str] = {
-    "cli": "commands fleet maintenance model errors config git __init__ hooks words",
+    "cli": "commands fleet timers maintenance model errors config git __init__ hooks words",
     "fleet": "commands errors model",
     "hooks": "commands git config errors fs model",
     "__init__": "commands hooks errors",
-    "commands": "overview maintenance rounds survey plan apply verify model state fs git errors config",
+    "commands": "overview timers maintenance rounds survey plan apply verify model state fs git errors config",
     "overview": "maintenance rounds surroundings survey plan model state git errors",
+    "timers": "model git errors",
     "maintenance": "rounds survey plan apply model state fs git errors config words",
     "rounds": "survey plan apply model state fs git errors",
     "apply": "model state fs _core git errors",

@@ -1,0 +1,62 @@
+"""git gpa schedule"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+from gpa_maint import commands
+from gpa_maint.cli.ui import Parser, new_parser
+from gpa_maint.git import run_git
+from gpa_maint.model import Schedule, to_json
+from gpa_maint.timers import USUAL_PATH
+
+
+def main(options: list[str]) -> int:
+    made = parser()
+    args = made.parse_args(options)
+    if args.object_dir is not None:
+        made.error("--object-dir: a schedule is for a repository; use 'git -C <dir> gpa schedule'")
+    called = os.path.abspath(sys.argv[0])
+    program = called if os.path.basename(called) == "git-gpa" else ""
+    found = commands.schedule(system=args.print, folder=args.all, program=program, git_dir=unusual_git_dir())
+    print(to_json(found) if args.json else describe(found))
+    return 0
+
+
+def unusual_git_dir() -> str:
+    """Where git is, when that is not where everybody looks."""
+    folders = os.environ.get("PATH", os.defpath).split(":")
+    # git puts the directory of its parts in front, for those whom it starts
+    inner = run_git(["--exec-path"]).strip()
+    git = shutil.which("git", path=":".join(folder for folder in folders if folder != inner))
+    folder = os.path.dirname(os.path.abspath(git)) if git else ""
+    return "" if folder in USUAL_PATH else folder
+
+
+def describe(schedule: Schedule) -> str:
+    """Each file below a comment with its place; first what to do with them."""
+    if schedule.system == "cron":
+        return f"# Add the last line with: {schedule.commands[0]}\n{schedule.files[0].content}".rstrip("\n")
+    lines = ["# Two files. Save each under the name above it, then:", *(f"#   {line}" for line in schedule.commands)]
+    lines.append("# Without root: in ~/.config/systemd/user/, without the line User=, and with systemctl --user.")
+    return "\n".join([*lines, *(f"\n# {file.path}\n{file.content}".rstrip("\n") for file in schedule.files)])
+
+
+def parser() -> Parser:
+    made = new_parser(
+        "schedule",
+        "Print units for systemd, or a line for cron, that start 'git gpa run' each hour in this\n"
+        "repository or in many. Comments say where they belong. Nothing is written.",
+    )
+    made.add_argument(
+        "--print",
+        choices=["systemd", "cron"],
+        metavar="systemd|cron",
+        required=True,
+        help="a service and a timer, or a line for 'crontab -e'",
+    )
+    made.add_argument("--all", metavar="<dir>", help="for every repository below this directory")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made
