@@ -1,6 +1,6 @@
 """python -m tests.bench run <question> [--size=S|M|L] [--repo=<path> --packs=<n>] [--pairs=<n>]
 
-Questions: merge, index, push. Without a repository of yours, workloads are made from a seed (workloads.py) and kept.
+Questions: merge, index, push, status. Without a repository of yours, workloads are made from a seed (workloads.py).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
 from oracle import isolated_environment
 
 from gpa_maint import __version__
-from tests.bench import index, merge, push, workloads
+from tests.bench import index, merge, push, status, workloads
 
-QUESTIONS = {"merge": merge.bench, "index": index.bench, "push": push.bench}
+QUESTIONS = {"merge": merge.bench, "index": index.bench, "push": push.bench, "status": status.bench}
 
 
 def main() -> None:
