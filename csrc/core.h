@@ -57,6 +57,9 @@ int inflater_new(inflater **out, gpa_error *err);
 void inflater_free(inflater *z);
 /* Inflate a stream of exactly `len` bytes into `out`. *used: bytes of `in` it took. */
 int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in, gpa_error *err);
+/* Inflate a stream that makes at most `room` bytes, *made of them; both lengths are below 1 GiB. GPA_ENOTFOUND: it makes
+ * more, or is damaged. */
+int inflate_within(inflater *z, unsigned char *out, size_t room, size_t *made, size_t *used, gpa_bytes in);
 /* Inflate without keeping: hand each piece to `sink` (may be NULL). Constant memory. `progress` may be NULL. */
 typedef void (*inflate_sink)(void *context, const unsigned char *piece, size_t len);
 int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context,
@@ -65,13 +68,19 @@ int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink,
 typedef struct deflater deflater;
 int deflater_new(deflater **out, int level, gpa_error *err);
 void deflater_free(deflater *d);
-/* What goes in between two beginnings becomes one stream in `out`; `last` ends it. Constant memory. */
+/* The most that deflate_whole() makes of `len` bytes. */
+size_t deflate_room(size_t len);
+/* Deflate less than 1 GiB; `out` has deflate_room(in.len) bytes. */
+int deflate_whole(deflater *d, unsigned char *out, size_t *len, gpa_bytes in, gpa_error *err);
+/* Or in pieces: what goes in between two beginnings becomes one stream in `out`; `last` ends it. Constant memory. */
 int deflate_begin(deflater *d, gpa_error *err);
 int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *err);
 
 /* ---- map.c: sources that are read piece by piece ---- */
 
 int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);
+/* Not through a symbolic link: what is unlinked afterwards must be what was read. */
+int file_open_itself(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);
 int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error *err);
 
 /* ---- pack.c ---- */
@@ -88,6 +97,12 @@ int entry_parse_bytes(gpa_entry *out, gpa_bytes head, uint64_t offset, uint32_t 
 /* Unpack with the caller's inflater. */
 int pack_unpack(int *type, gpa_buffer *out, gpa_bytes pack, const gpa_idx *idx, uint64_t offset, inflater *z,
 		gpa_error *err);
+
+/* ---- loose.c ---- */
+
+#define LOOSE_HEADER_MAX 32	/* git's own bound */
+/* Parse the inflated start of a loose object; *header is its length with the NUL. */
+int loose_parse_header(int *type, uint64_t *size, size_t *header, gpa_bytes start, gpa_error *err);
 
 /* ---- idx.c ---- */
 

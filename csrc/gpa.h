@@ -162,6 +162,15 @@ int gpa_pack_unpack(int *type, gpa_buffer *out, gpa_bytes pack, const gpa_idx *i
 int gpa_loose_header(int *type, uint64_t *size, gpa_bytes file, gpa_error *err);
 int gpa_loose_read(int *type, gpa_buffer *out, gpa_bytes file, gpa_error *err);
 
+typedef struct gpa_loose_head {
+	int32_t type;			/* GPA_COMMIT ... GPA_TAG; 0: no regular file, or no header that can be read */
+	uint64_t size;			/* of the object, as its header says */
+} gpa_loose_head;
+
+/* The headers of many loose objects, found by path; only the first 4096 bytes of each file are read. */
+int gpa_loose_heads(gpa_loose_head *out, uint32_t count, int dir_fd, const char *const *paths, gpa_progress *progress,
+		    gpa_error *err);
+
 /* ---- midx.c: multi-pack-index, version 1 ---- */
 
 /* A parsed index. Borrows its file, owns `names`; never changes after parsing: threads may share it. */
@@ -299,6 +308,32 @@ int gpa_merge_write(gpa_merge *merge, uint32_t page, int pack_fd, int idx_fd, un
 int gpa_merge_check(uint32_t *damaged, gpa_merge *merge, gpa_progress *progress, gpa_error *err);
 /* The oid of the n-th object left out, and the source that holds it; GPA_ENOTFOUND beyond the last. */
 int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *merge, uint32_t n);
+
+/* ---- page_write.c: loose objects into a page ---- */
+
+typedef struct gpa_page gpa_page;	/* a pack of whole objects, written once from its start; one thread at a time */
+
+/*
+ * Begin a page of exactly `object_count` objects, at least 1, which are deflated with zlib's `level`. Memory: 3 MiB, and
+ * 48 bytes an object; the size of objects does not count.
+ */
+int gpa_page_new(gpa_page **out, int pack_fd, int algo, int level, uint32_t object_count, gpa_error *err);
+void gpa_page_free(gpa_page *page);
+/*
+ * Inflate the loose object file `path`, deflate it into the pack as a whole entry, and check on the way that its id is
+ * `oid` and its size what its header says. A symbolic link, a FIFO or a device is neither followed nor waited for.
+ *
+ * After anything but GPA_OK the page is half-written: begin it again, without this object. err->source is 0 when the
+ * failure is about the loose file (GPA_ECORRUPT, or GPA_ESYS where it cannot be read), else -1.
+ * `progress` may be NULL and counts objects; GPA_ESTOPPED within 1 MiB.
+ */
+int gpa_page_add_loose(gpa_page *page, const unsigned char *oid, int dir_fd, const char *path, gpa_progress *progress,
+		       gpa_error *err);
+/* The same checks, and nothing is written or counted: also for the objects of a page that is half-written. */
+int gpa_page_check_loose(gpa_page *page, const unsigned char *oid, int dir_fd, const char *path, gpa_progress *progress,
+			 gpa_error *err);
+/* End the pack and write its idx, byte-identical to that of git index-pack. `trailer` gets the pack's checksum. */
+int gpa_page_finish(gpa_page *page, int idx_fd, unsigned char *trailer, gpa_error *err);
 
 /* ---- check.c: every byte of a pack ---- */
 

@@ -92,6 +92,24 @@ int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa
 	return good ? GPA_OK : corrupt(err, "zlib stream does not inflate to %zu bytes", len);
 }
 
+int inflate_within(inflater *z, unsigned char *out, size_t room, size_t *made, size_t *used, gpa_bytes in)
+{
+#ifdef GPA_LIBDEFLATE
+	enum libdeflate_result result = libdeflate_zlib_decompress_ex(z->z, in.ptr, in.len, out, room, used, made);
+	return result == LIBDEFLATE_SUCCESS ? GPA_OK : GPA_ENOTFOUND;
+#else
+	inflateReset(&z->z);
+	z->z.next_in = (unsigned char *)in.ptr;
+	z->z.avail_in = (uInt)in.len;
+	z->z.next_out = out;
+	z->z.avail_out = (uInt)room;
+	int result = inflate(&z->z, Z_FINISH);
+	*made = room - z->z.avail_out;
+	*used = in.len - z->z.avail_in;
+	return result == Z_STREAM_END ? GPA_OK : GPA_ENOTFOUND;
+#endif
+}
+
 int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context,
 		   const gpa_progress *progress, gpa_error *err)
 {
@@ -127,9 +145,13 @@ int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink,
 	return GPA_OK;
 }
 
+/* Both parts take a quarter of a MiB or more, and wait until they are needed. */
 struct deflater {
 	int level;
-	int ready;		/* `z` is: it takes 256 KiB, and waits until it is needed */
+#ifdef GPA_LIBDEFLATE
+	struct libdeflate_compressor *whole;
+#endif
+	int ready;		/* is `z` */
 	z_stream z;
 	unsigned char *piece;
 };
@@ -148,21 +170,67 @@ void deflater_free(deflater *d)
 {
 	if (!d)
 		return;
+#ifdef GPA_LIBDEFLATE
+	libdeflate_free_compressor(d->whole);
+#endif
 	if (d->ready)
 		deflateEnd(&d->z);
 	free(d->piece);
 	free(d);
 }
 
-int deflate_begin(deflater *d, gpa_error *err)
+static int start_zlib(deflater *d, gpa_error *err)
 {
-	if (!d->piece && !(d->piece = malloc(PIECE)))
-		return out_of_memory(err);
 	if (!d->ready && deflateInit(&d->z, d->level) != Z_OK)
 		return out_of_memory(err);
 	d->ready = 1;
 	deflateReset(&d->z);
 	return GPA_OK;
+}
+
+size_t deflate_room(size_t len)
+{
+	size_t room = compressBound(len);
+#ifdef GPA_LIBDEFLATE
+	size_t other = libdeflate_zlib_compress_bound(NULL, len);
+	room = other > room ? other : room;
+#endif
+	return room;
+}
+
+static int zlib_deflate(deflater *d, unsigned char *out, size_t *len, gpa_bytes in, gpa_error *err)
+{
+	int status = start_zlib(d, err);
+	if (status)
+		return status;
+	d->z.next_in = (unsigned char *)in.ptr;
+	d->z.avail_in = (uInt)in.len;
+	d->z.next_out = out;
+	d->z.avail_out = (uInt)deflate_room(in.len);
+	if (deflate(&d->z, Z_FINISH) != Z_STREAM_END)
+		return out_of_memory(err);
+	*len = d->z.total_out;
+	return GPA_OK;
+}
+
+int deflate_whole(deflater *d, unsigned char *out, size_t *len, gpa_bytes in, gpa_error *err)
+{
+#ifdef GPA_LIBDEFLATE
+	if (d->level) {		/* libdeflate before 1.9 has no level 0 */
+		if (!d->whole && !(d->whole = libdeflate_alloc_compressor(d->level < 0 ? 6 : d->level)))
+			return out_of_memory(err);
+		*len = libdeflate_zlib_compress(d->whole, in.ptr, in.len, out, deflate_room(in.len));
+		return GPA_OK;
+	}
+#endif
+	return zlib_deflate(d, out, len, in, err);
+}
+
+int deflate_begin(deflater *d, gpa_error *err)
+{
+	if (!d->piece && !(d->piece = malloc(PIECE)))
+		return out_of_memory(err);
+	return start_zlib(d, err);
 }
 
 int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *err)

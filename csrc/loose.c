@@ -1,17 +1,17 @@
 /* Loose objects: one zlib stream of "<type> <size>\0<content>". */
+#include <unistd.h>
 #include <zlib.h>
 
 #include "core.h"
 
-#define HEADER_MAX 32	/* git's own bound */
+#define HEAD 4096	/* bytes of the file in which the whole header inflates */
 
-/* Parse the inflated start of the file; *header is its length with the NUL. */
-static int parse_header(int *type, uint64_t *size, size_t *header, const unsigned char *text, size_t len, gpa_error *err)
+int loose_parse_header(int *type, uint64_t *size, size_t *header, gpa_bytes start, gpa_error *err)
 {
 	static const struct { const char *word; int type; } types[] = {
 		{"blob ", GPA_BLOB}, {"tree ", GPA_TREE}, {"commit ", GPA_COMMIT}, {"tag ", GPA_TAG},
 	};
-	const unsigned char *end = memchr(text, 0, len);
+	const unsigned char *text = start.ptr, *end = memchr(text, 0, start.len);
 	size_t word_len = 0;
 	*type = 0;
 	for (size_t i = 0; end && i < 4 && !*type; i++) {
@@ -31,31 +31,66 @@ static int parse_header(int *type, uint64_t *size, size_t *header, const unsigne
 	return GPA_OK;
 }
 
-static int start_inflate(z_stream *z, unsigned char *head, gpa_bytes file, gpa_error *err)
+/* Inflate and parse the start of a file, of which `file` is at least the first HEAD bytes, or all. `z` may be used again. */
+static int read_start(int *type, uint64_t *size, size_t *header, z_stream *z, gpa_bytes file, gpa_error *err)
 {
-	memset(z, 0, sizeof(*z));
-	if (inflateInit(z) != Z_OK)
-		return out_of_memory(err);
+	unsigned char start[LOOSE_HEADER_MAX];
+	inflateReset(z);
 	z->next_in = (unsigned char *)file.ptr;
-	z->avail_in = (uInt)(file.len < 4096 ? file.len : 4096);
-	z->next_out = head;
-	z->avail_out = HEADER_MAX;
+	z->avail_in = (uInt)(file.len < HEAD ? file.len : HEAD);
+	z->next_out = start;
+	z->avail_out = sizeof(start);
 	int result = inflate(z, Z_SYNC_FLUSH);
-	if (result == Z_OK || result == Z_STREAM_END || result == Z_BUF_ERROR)
-		return GPA_OK;
-	inflateEnd(z);
-	return corrupt_at(err, 0, "loose object is not a zlib stream");
+	if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
+		return corrupt_at(err, 0, "loose object is not a zlib stream");
+	return loose_parse_header(type, size, header, (gpa_bytes){start, sizeof(start) - z->avail_out}, err);
+}
+
+static int read_header(int *type, uint64_t *size, size_t *header, gpa_bytes file, gpa_error *err)
+{
+	z_stream z = {0};
+	if (inflateInit(&z) != Z_OK)
+		return out_of_memory(err);
+	int status = read_start(type, size, header, &z, file, err);
+	inflateEnd(&z);
+	return status;
 }
 
 int gpa_loose_header(int *type, uint64_t *size, gpa_bytes file, gpa_error *err)
 {
-	z_stream z;
-	unsigned char head[HEADER_MAX];
 	size_t header;
-	int status = start_inflate(&z, head, file, err);
+	return read_header(type, size, &header, file, err);
+}
+
+static int read_head(gpa_loose_head *out, z_stream *z, int dir_fd, const char *path)
+{
+	unsigned char bytes[HEAD];
+	gpa_error ignored;
+	uint64_t file_size;
+	size_t header;
+	int fd, status = file_open_itself(&fd, &file_size, dir_fd, path, &ignored);
 	if (status)
 		return status;
-	status = parse_header(type, size, &header, head, HEADER_MAX - z.avail_out, err);
+	size_t len = file_size < HEAD ? file_size : HEAD;
+	if (!(status = file_read(fd, bytes, len, 0, &ignored)))
+		status = read_start(&out->type, &out->size, &header, z, (gpa_bytes){bytes, len}, &ignored);
+	close(fd);
+	return status;
+}
+
+int gpa_loose_heads(gpa_loose_head *out, uint32_t count, int dir_fd, const char *const *paths, gpa_progress *progress,
+		    gpa_error *err)
+{
+	z_stream z = {0};
+	int status = GPA_OK;
+	if (inflateInit(&z) != Z_OK)
+		return out_of_memory(err);
+	for (uint32_t i = 0; !status && i < count; i++) {
+		if (is_stopped(progress))
+			status = stopped(err);
+		else if (read_head(&out[i], &z, dir_fd, paths[i]))
+			out[i] = (gpa_loose_head){0};
+	}
 	inflateEnd(&z);
 	return status;
 }
@@ -76,23 +111,17 @@ static void keep_tail(void *context, const unsigned char *piece, size_t len)
 
 int gpa_loose_read(int *type, gpa_buffer *out, gpa_bytes file, gpa_error *err)
 {
-	z_stream z;
-	unsigned char head[HEADER_MAX];
 	uint64_t size;
 	size_t header, used;
 	out->ptr = NULL;
-	int status = start_inflate(&z, head, file, err);
-	if (status)
-		return status;
-	status = parse_header(type, &size, &header, head, HEADER_MAX - z.avail_out, err);
-	inflateEnd(&z);
+	int status = read_header(type, &size, &header, file, err);
 	if (status)
 		return status;
 	if (size / 1040 > file.len)
 		return corrupt_at(err, 0, "loose object claims %llu bytes, more than its file can hold",
 				  (unsigned long long)size);
 	/* room for a piece more: inflate_pieces() hands over what it has before it sees that it is too much */
-	out->ptr = malloc(size + HEADER_MAX + 128 * 1024);
+	out->ptr = malloc(size + LOOSE_HEADER_MAX + 128 * 1024);
 	if (!out->ptr)
 		return out_of_memory(err);
 	out->len = size;

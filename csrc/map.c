@@ -11,11 +11,13 @@
 
 #define IDX_HEAD (8 + 256 * 4)	/* of an idx, v1 or v2: all that tells how many objects it holds */
 
-int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err)
+static int open_regular(int *fd, uint64_t *size, int dir_fd, const char *path, int flags, gpa_error *err)
 {
 	struct stat st;
 	/* O_NONBLOCK: opening a FIFO must not wait for a writer. */
-	int opened = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int opened = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
+	if (opened < 0 && errno == ELOOP && (flags & O_NOFOLLOW))
+		return corrupt(err, "not a regular file");
 	if (opened < 0)
 		return system_failed(err, "cannot open");
 	if (fstat(opened, &st)) {
@@ -30,6 +32,16 @@ int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *
 	*fd = opened;
 	*size = (uint64_t)st.st_size;
 	return GPA_OK;
+}
+
+int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err)
+{
+	return open_regular(fd, size, dir_fd, path, 0, err);
+}
+
+int file_open_itself(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err)
+{
+	return open_regular(fd, size, dir_fd, path, O_NOFOLLOW, err);
 }
 
 int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error *err)

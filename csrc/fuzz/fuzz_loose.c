@@ -1,18 +1,81 @@
-/* Loose object files. What reads whole must have the size its header gives. */
+/*
+ * Loose object files. What reads whole must have the size its header gives, and goes into a page; what does not, goes
+ * into none. Under a wrong id a file takes the way of large objects, in pieces, which must come to the same end.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "core.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+#define NAME "fuzz-loose.tmp"
+
+static void write_file(gpa_bytes file)
+{
+	int fd = open(NAME, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+	if (fd < 0 || write(fd, file.ptr, file.len) != (ssize_t)file.len || close(fd))
+		abort();
+}
+
+/* Is it refused, and with which words? */
+static int add(const unsigned char *oid, int check, gpa_error *err)
+{
+	gpa_page *page;
+	unsigned char trailer[GPA_OID_MAX];
+	int fd = open("/dev/null", O_WRONLY);
+	if (fd < 0 || gpa_page_new(&page, fd, GPA_SHA1, 1, 1, err))
+		abort();
+	int status = check ? gpa_page_check_loose(page, oid, AT_FDCWD, NAME, NULL, err) :
+			     gpa_page_add_loose(page, oid, AT_FDCWD, NAME, NULL, err);
+	if (status && (status != GPA_ECORRUPT || err->source))
+		abort();
+	gpa_error ignored;
+	if (!check && !gpa_page_finish(page, fd, trailer, &ignored) != !status)
+		abort();
+	gpa_page_free(page);
+	close(fd);
+	return status;
+}
+
+static void make_id(unsigned char *oid, int type, const gpa_buffer *content)
+{
+	gpa_error err;
+	hasher h;
+	if (hasher_init(&h, GPA_SHA1, &err))
+		abort();
+	hasher_begin_object(&h, type, content->len);
+	hasher_update(&h, content->ptr, content->len);
+	hasher_final(&h, oid);
+	hasher_free(&h);
+}
+
+static void run(gpa_bytes file)
 {
 	gpa_error err;
 	gpa_buffer out;
-	gpa_bytes file = {data, size};
+	unsigned char oid[GPA_OID_MAX] = {0};
+	char hex[2 * GPA_OID_MAX + 1], says[128];
 	uint64_t claimed = 0;
 	int type = 0, read_type = 0;
 	int header = gpa_loose_header(&type, &claimed, file, &err);
-	if (gpa_loose_read(&read_type, &out, file, &err))
-		return 0;
+	int damaged = gpa_loose_read(&read_type, &out, file, &err);
+	write_file(file);
+	if (!add(oid, 0, &err) || !add(oid, 1, &err))
+		abort();
+	if (damaged)
+		return;
 	if (header || type != read_type || claimed != out.len)
 		abort();
+	make_id(oid, type, &out);
+	oid_to_hex(hex, oid, 20);
+	snprintf(says, sizeof(says), "content has the id %s", hex);
+	if (strcmp(says, err.text) || add(oid, 0, &err) || add(oid, 1, &err))
+		abort();
 	gpa_buffer_free(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	run((gpa_bytes){data, size});
+	unlink(NAME);
 	return 0;
 }

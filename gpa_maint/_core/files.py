@@ -71,8 +71,8 @@ class Map:
         self.close()
 
 
-class _Names:
-    """C strings for a list of file names, kept alive together."""
+class CStrings:
+    """C strings for a list of file names, kept alive together: `array` is a char **."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._texts = [ffi.new("char[]", os.fsencode(name)) for name in names]
@@ -90,7 +90,7 @@ class IdxFiles:
         files = [f"{name}.idx" for name in self.names]
         err = new_error()
         with directory(pack_dir) as fd:
-            c_names = _Names(files)
+            c_names = CStrings(files)
             algorithm = ALGORITHMS[object_format]
             status = lib.gpa_idx_open_many(self._array, len(files), fd, c_names.array, algorithm, err)
         check(status, err, os.path.join(pack_dir, files[err.source]) if status else pack_dir)
@@ -120,7 +120,7 @@ def idx_object_counts(pack_dir: str, names: Sequence[str], object_format: str) -
     if not names:
         return []
     counts = ffi.new("uint32_t[]", len(names))
-    c_names = _Names([f"{name}.idx" for name in names])
+    c_names = CStrings([f"{name}.idx" for name in names])
     with directory(pack_dir) as fd:
         lib.gpa_idx_counts(counts, len(names), fd, c_names.array, ALGORITHMS[object_format])
     return [None if count == lib.GPA_UNREADABLE else count for count in ffi.unpack(counts, len(names))]
@@ -204,6 +204,12 @@ def open_midx(path: str, object_format: str) -> Midx | None:
         return Midx(path, object_format)
     except FileNotFoundError:
         return None
+
+
+def check_idx(idx: Any, path: str) -> None:
+    """Corrupt unless the idx, which is the file `path`, has the checksum it ends with, and its ids ascend."""
+    err = new_error()
+    check(lib.gpa_idx_check(idx, err), err, path)
 
 
 def match_pack(pack_path: str, idx: Any) -> None:

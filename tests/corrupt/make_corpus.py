@@ -163,6 +163,9 @@ def loose_files() -> dict[str, bytes]:
         "long": zlib.compress(b"tree %d\0" % len(long_text) + long_text),
         "wrong-size": zlib.compress(b"tag 99\0short"),
         "garbage-behind": zlib.compress(b"blob 1\0x") + b"garbage",
+        # more than what goes through memory at once
+        "beyond-memory": zlib.compress(b"blob 1500000\0" + bytes(1_500_000)),
+        "too-long-by-far": zlib.compress(b"blob 3\0" + bytes(1_500_000)),
     }
 
 
