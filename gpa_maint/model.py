@@ -246,7 +246,7 @@ class PageInfo(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """An object (hex id) that was left where it was, and why."""
+    """An object (hex id) that was left where it was, and why. `pack` is the path of the file if it was a loose one."""
 
     pack: str
     oid: str
@@ -342,6 +342,33 @@ class InstallResult(NamedTuple):
     reason: str = ""
 
 
+class LooseObject(NamedTuple):
+    """A loose object file: hex id, bytes on disk, mtime in nanoseconds since the epoch."""
+
+    oid: str
+    size: int
+    mtime_ns: int
+
+
+class LoosePlan(NamedTuple):
+    """Loose objects (hex ids) that shall go into pages, each of at most `page_objects` and about `page_bytes`."""
+
+    objects: tuple[str, ...]
+    page_objects: int
+    page_bytes: int
+
+
+class LooseResult(NamedTuple):
+    """Pages made of loose objects. `loose_bytes` is what the files of these `object_count` objects took on disk, and
+    `removed_count` how many of them are gone; where fewer are, `reason` says why.
+    """
+
+    pages: tuple[PageInfo, ...]
+    object_count: int
+    removed_count: int
+    loose_bytes: int
+    left_out: tuple[LeftOut, ...] = ()
+    reason: str = ""
 # ---- status ----
 
 

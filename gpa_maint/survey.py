@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from stat import S_ISREG
 
 from . import fs
 from ._core.files import IdxFiles, idx_object_counts, open_midx
 from .git import ObjectDir
-from .model import IndexInfo, Inventory, PackInfo
+from .model import IndexInfo, Inventory, LooseObject, PackInfo
 from .state import State, read_state
 
 
@@ -47,28 +48,13 @@ LEFTOVER_SECONDS = 14 * 86400
 
 def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Inventory:
     """The Inventory with what lies beside the packs: loose objects, loose refs, files that killed gits left."""
-    loose, leftovers = _scan_loose(objdir.objects)
+    loose, leftovers = _scan_loose(objdir)
     found = [*leftovers, *_temporaries(objdir.objects, "pack"), *_temporaries(objdir.objects, "")]
     return inventory._replace(
         loose_count=loose,
         loose_refs=_count_loose_refs(objdir),
         git_leftovers=tuple(sorted(name for name in found if _is_old(os.path.join(objdir.objects, name), now))),
     )
-
-
-def _scan_loose(objects: str) -> tuple[int, list[str]]:
-    """How many loose objects there are, and the names of unfinished ones, relative to `objects`."""
-    count = 0
-    unfinished: list[str] = []
-    for number in range(256):
-        folder = f"{number:02x}"
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for name in os.listdir(os.path.join(objects, folder)):
-                if name.startswith("tmp_obj_"):
-                    unfinished.append(f"{folder}/{name}")
-                elif len(name) in (38, 62):
-                    count += 1
-    return count, unfinished
 
 
 def _temporaries(objects: str, folder: str) -> list[str]:
@@ -182,3 +168,54 @@ def _packs(
         for (name, stat), count in zip(found, numbers, strict=True)
     )
     return packs, tuple(without_pack)
+
+
+# ---- loose objects ----
+
+HEX_DIGITS = "0123456789abcdef"
+
+
+def count_loose(objdir: ObjectDir) -> int:
+    """How many loose objects there are, by their names alone."""
+    return _scan_loose(objdir)[0]
+
+
+def loose_objects(objdir: ObjectDir) -> tuple[LooseObject, ...]:
+    """Every loose object, reachable or not, ordered by id. What is no regular file is none."""
+    found: list[LooseObject] = []
+    for folder, names in _loose_folders(objdir.objects):
+        for name in sorted(name for name in names if _is_loose(name, objdir)):
+            try:
+                stat = os.lstat(f"{objdir.objects}/{folder}/{name}")
+            except FileNotFoundError:  # gone since the listing: somebody else's prune
+                continue
+            if S_ISREG(stat.st_mode):
+                found.append(LooseObject(folder + name, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
+
+
+def _scan_loose(objdir: ObjectDir) -> tuple[int, list[str]]:
+    """How many loose objects there are by their names, and the names of unfinished ones, relative to objects/."""
+    count = 0
+    unfinished: list[str] = []
+    for folder, names in _loose_folders(objdir.objects):
+        count += sum(_is_loose(name, objdir) for name in names)
+        unfinished += [f"{folder}/{name}" for name in names if name.startswith("tmp_obj_")]
+    return count, unfinished
+
+
+def _loose_folders(objects: str) -> Iterator[tuple[str, list[str]]]:
+    """The folders 00 to ff in order, and the names in each. One that is a symbolic link is not followed."""
+    with os.scandir(objects) as entries:
+        folders = [entry.name for entry in entries if _is_hex(entry.name, 2) and entry.is_dir(follow_symlinks=False)]
+    for folder in sorted(folders):
+        with contextlib.suppress(FileNotFoundError):
+            yield folder, os.listdir(f"{objects}/{folder}")
+
+
+def _is_loose(name: str, objdir: ObjectDir) -> bool:
+    return _is_hex(name, 38 if objdir.object_format == "sha1" else 62)
+
+
+def _is_hex(name: str, length: int) -> bool:
+    return len(name) == length and not name.strip(HEX_DIGITS)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, NamedTuple
 
-from oracle import Midx, content_digest, fsck, git, objects_dir, pack_dir, read_midx, verify_midx, verify_packs
+from oracle import (
+    Midx,
+    all_objects,
+    content_digest,
+    fsck,
+    git,
+    objects_dir,
+    pack_dir,
+    read_midx,
+    verify_midx,
+    verify_packs,
+)
 
 
 def gpa(repo: Path, *args: str | Path, input: str | None = None) -> CompletedProcess[str]:
@@ -87,3 +102,46 @@ def set_mtime(repo: Path, pack: str, seconds: int) -> None:
 
 def mtime_ns(repo: Path, pack: str) -> int:
     return (pack_dir(repo) / f"{pack}.pack").stat().st_mtime_ns
+
+
+# -- Readers that started before
+
+
+class Reader:
+    """A git cat-file that has loaded the index there was when it started, and keeps its open packs."""
+
+    def __init__(self, repo: Path) -> None:
+        command = ["git", "-C", str(repo), "cat-file", "--batch"]
+        self.objects = all_objects(repo)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.read(next(iter(self.objects)))
+
+    def read(self, oid: str) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(f"{oid}\n".encode())
+        self._process.stdin.flush()
+        header = self._process.stdout.readline().decode().split()
+        kind, size, digest = self.objects[oid]
+        assert [oid, kind, str(size)] == header
+        content = self._process.stdout.read(size + 1)
+        assert digest == hashlib.sha256(content[:-1]).hexdigest()
+
+    def read_all(self) -> None:
+        for oid in self.objects:
+            self.read(oid)
+
+    def close(self) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+@contextmanager
+def readers() -> Iterator[list[Reader]]:
+    found: list[Reader] = []
+    try:
+        yield found
+    finally:
+        for reader in found:
+            reader.close()

@@ -12,7 +12,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +50,7 @@ from oracle import (
 )
 from packwriter import OfsDelta, Whole, add_pack, encode_delta, oid_hex
 from running import (
+    Reader,
     all_files,
     assert_sound,
     gpa,
@@ -60,6 +60,7 @@ from running import (
     leftovers,
     moved_to_named_packs,
     mtime_ns,
+    readers,
     references,
     set_mtime,
 )
@@ -705,46 +706,6 @@ def test_gpa_page_bytes_bounds_the_size_of_a_page(history: HistoryFactory) -> No
 
 
 # -- Readers that started before
-
-
-class Reader:
-    """A git cat-file that has loaded the index there was when it started, and keeps its open packs."""
-
-    def __init__(self, repo: Path) -> None:
-        command = ["git", "-C", str(repo), "cat-file", "--batch"]
-        self.objects = all_objects(repo)
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.read(next(iter(self.objects)))
-
-    def read(self, oid: str) -> None:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(f"{oid}\n".encode())
-        self._process.stdin.flush()
-        header = self._process.stdout.readline().decode().split()
-        kind, size, digest = self.objects[oid]
-        assert [oid, kind, str(size)] == header
-        content = self._process.stdout.read(size + 1)
-        assert digest == hashlib.sha256(content[:-1]).hexdigest()
-
-    def read_all(self) -> None:
-        for oid in self.objects:
-            self.read(oid)
-
-    def close(self) -> None:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
-
-
-@contextmanager
-def readers() -> Iterator[list[Reader]]:
-    found: list[Reader] = []
-    try:
-        yield found
-    finally:
-        for reader in found:
-            reader.close()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,244 @@
+"""Put loose objects into pages, then remove their files.
+
+I3: a loose file goes only when its page is durable, has been read back, and while `git gc` is kept away. I4, I9: see
+pages.py; a file that was touched since hands its time on. I13: the C core computes the id of every object it takes; a
+damaged one stays where it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import partial
+from stat import S_ISREG
+from typing import NamedTuple
+
+from .. import fs
+from .._core.files import IdxFiles, check_idx, directory, hash_size, match_pack
+from .._core.page import BadLoose, PageWriter, loose_heads, loose_name
+from ..errors import GpaError, Locked, Stopped
+from ..git import ObjectDir
+from ..model import LeftOut, LoosePlan, LooseResult
+from .pages import Page, Progress, Report, drop_pages, publish_pages, write_page
+
+PACKING = "Packing loose objects"
+REMOVING = "Removing loose objects"
+REPORT_EVERY = 64
+RANKS = {"commit": 0, "tag": 1, "tree": 2, "blob": 3}
+"""Order in a page: git's."""
+
+
+class _Loose(NamedTuple):
+    """A loose object to be packed; `expected` is about what it will take in the page."""
+
+    oid: str
+    rank: int
+    size: int
+    expected: int
+    mtime_ns: int
+
+
+_Batch = list[_Loose]
+
+
+class _Unpackable(Exception):
+    """A page cannot be finished: the objects (hex ids) that are damaged or gone, with the reasons."""
+
+    def __init__(self, causes: dict[str, GpaError]) -> None:
+        super().__init__()
+        self.causes = causes
+
+
+def pack_loose(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    plan: LoosePlan,
+    report: Report | None = None,
+    stop: Progress | None = None,
+    *,
+    now: int,
+) -> LooseResult:
+    """Write the planned objects into pages, reachable or not and packed elsewhere or not, and remove their files.
+
+    1. pages: write, fsync                        a crash leaves temporary files
+    2. names: .pack, then .idx; fsync             a crash leaves pages, and all loose files: the next run begins again
+    3. each file: hand its mtime on, unlink       a crash leaves some files, for the next run
+
+    What vanished meanwhile is passed over. What is damaged or cannot be removed stays where it is, and is in
+    `left_out`. No index has to change: none names the pages, so whoever has one in memory looks for them.
+
+    Raises Locked, with nothing changed, while `git gc` or `git maintenance` runs; when that begins later, the files
+    stay, and `reason` says so. Raises Stopped soon after another thread has called `stop.stop()`.
+    """
+    fs.check_git_locks(objdir, now)
+    with directory(objdir.objects) as fd:
+        packer = _Packer(objdir, space, fd, stop, report)
+        written = packer.write(_batches(packer.look(plan.objects), plan, objdir.object_format))
+    if not written:
+        return LooseResult((), 0, 0, 0, tuple(packer.left_out), "there is no loose object that can be packed")
+    batches = [batch for _, batch in written]
+    packed = [one for batch in batches for one in batch]
+    pages = publish_pages(objdir, [page for page, _ in written], newest_ns=max(one.mtime_ns for one in packed))
+    removed, reason = 0, ""
+    try:
+        with fs.git_locks(objdir, space, now):
+            for page, batch in zip(pages, batches, strict=True):
+                removed += _remove(objdir, page.name, batch, stop)
+                if report:
+                    report(REMOVING, removed, len(packed))
+    except Locked as error:
+        reason = f"the loose files stay for now: {error}"
+    if removed < len(packed) and not reason:
+        reason = "some loose files, or the page they are in, were taken away by somebody else meanwhile"
+    return LooseResult(pages, len(packed), removed, sum(one.size for one in packed), tuple(packer.left_out), reason)
+
+
+class _Packer:
+    """Reads loose objects and writes pages of them; `left_out` grows as it meets what it cannot pack."""
+
+    def __init__(
+        self, objdir: ObjectDir, space: fs.Workspace, objects_fd: int, stop: Progress | None, report: Report | None
+    ) -> None:
+        self.left_out: list[LeftOut] = []
+        self._objdir = objdir
+        self._space = space
+        self._fd = objects_fd
+        self._stop = stop
+        self._report = report
+        self._done = self._total = 0
+
+    def look(self, oids: Iterable[str]) -> _Batch:
+        """Type, size and time of each object that is there and may be removed, oldest first."""
+        names = sorted(set(oids))
+        heads = loose_heads(self._objdir.objects, self._fd, names, self._stop)
+        writable = {folder: self._is_writable(folder) for folder in {oid[:2] for oid in names}}
+        found: _Batch = []
+        for oid, (kind, size) in zip(names, heads, strict=True):
+            try:
+                stat = os.lstat(self._path(oid))
+            except FileNotFoundError:
+                continue
+            if not writable[oid[:2]]:
+                # Packing what has to stay would only make the repository larger, again with each run.
+                self.left_out.append(LeftOut(self._path(oid), oid, "its folder is not writable for this user"))
+                continue
+            expected = stat.st_size if self._objdir.settings.compression else max(stat.st_size, size)
+            found.append(_Loose(oid, RANKS.get(kind, len(RANKS)), stat.st_size, expected, stat.st_mtime_ns))
+        return sorted(found, key=lambda one: (one.mtime_ns, one.oid))
+
+    def _is_writable(self, folder: str) -> bool:
+        return os.access(os.path.join(self._objdir.objects, folder), os.W_OK | os.X_OK)
+
+    def write(self, batches: list[_Batch]) -> list[tuple[Page, _Batch]]:
+        """A page of each batch, with what went into it; those of which nothing is left have none."""
+        self._total = sum(map(len, batches))
+        written: list[tuple[Page, _Batch]] = []
+        try:
+            for batch in batches:
+                made = self._write_batch(batch)
+                if made is not None:
+                    written.append(made)
+                self._done += len(batch)
+        except Stopped:
+            drop_pages(page for page, _ in written)
+            raise
+        self._tell(0)
+        return written
+
+    def _write_batch(self, batch: _Batch) -> tuple[Page, _Batch] | None:
+        """The page, begun again without what turned out to be damaged or gone."""
+        while batch:
+            try:
+                return write_page(self._space, len(batch), partial(self._fill, batch)), batch
+            except _Unpackable as error:
+                batch = [one for one in batch if one.oid not in error.causes]
+                self._leave_out(error.causes)
+        return None
+
+    def _fill(self, batch: _Batch, pack: fs.TempFile, idx: fs.TempFile) -> str:
+        with PageWriter(
+            pack.fd,
+            pack.path,
+            self._objdir.objects,
+            self._fd,
+            self._objdir.object_format,
+            object_count=len(batch),
+            level=self._objdir.settings.compression,
+        ) as writer:
+            for number, one in enumerate(batch):
+                if number % REPORT_EVERY == 0:
+                    self._tell(number)
+                try:
+                    writer.add_loose(one.oid, self._stop)
+                except BadLoose as error:
+                    # Find all of them now: so the page is begun again once, not once for each.
+                    raise _Unpackable({one.oid: error.cause, **self._check(writer, batch[number + 1 :])}) from None
+            return writer.finish(idx.fd)
+
+    def _check(self, writer: PageWriter, batch: _Batch) -> dict[str, GpaError]:
+        causes: dict[str, GpaError] = {}
+        for one in batch:
+            try:
+                writer.check_loose(one.oid, self._stop)
+            except BadLoose as error:
+                causes[one.oid] = error.cause
+        return causes
+
+    def _leave_out(self, causes: dict[str, GpaError]) -> None:
+        """What is gone was taken by somebody's prune, who had another copy of it."""
+        for oid, cause in causes.items():
+            if not isinstance(cause, FileNotFoundError):
+                self.left_out.append(LeftOut(self._path(oid), oid, str(cause)))
+
+    def _path(self, oid: str) -> str:
+        return f"{self._objdir.objects}/{loose_name(oid)}"
+
+    def _tell(self, number: int) -> None:
+        if self._report:
+            self._report(PACKING, self._done + number, self._total)
+
+
+def _batches(objects: _Batch, plan: LoosePlan, object_format: str) -> list[_Batch]:
+    """What goes into each page: the oldest together, each page in git's order, and the oldest first within a type."""
+    room = plan.page_bytes - 12 - hash_size(object_format)
+    batches: list[_Batch] = []
+    size = 0
+    for one in objects:
+        if not batches or len(batches[-1]) == plan.page_objects or size + one.expected > room:
+            batches.append([])
+            size = 0
+        batches[-1].append(one)
+        size += one.expected
+    return [sorted(batch, key=lambda one: (one.rank, one.mtime_ns, one.oid)) for batch in batches]
+
+
+def _remove(objdir: ObjectDir, page: str, batch: _Batch, stop: Progress | None) -> int:
+    """Unlink the loose files of a page that has its name, and how many these were.
+
+    Corrupt when that page, which somebody may have made before, is not sound.
+    """
+    path = objdir.pack_path(page)
+    removed = 0
+    try:
+        with IdxFiles(objdir.pack_dir, [page], objdir.object_format) as idx_files:
+            check_idx(idx_files[page], objdir.pack_path(page, ".idx"))
+            match_pack(path, idx_files[page])
+        for one in batch:
+            if stop is not None and stop.is_stopped:
+                raise Stopped
+            removed += _remove_file(path, f"{objdir.objects}/{loose_name(one.oid)}")
+    except FileNotFoundError:
+        pass  # the page went away: somebody's repack holds its objects, or will find them where they are
+    return removed
+
+
+def _remove_file(page_path: str, path: str) -> bool:
+    """FileNotFoundError when the page is gone."""
+    try:
+        stat = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    if not S_ISREG(stat.st_mode):
+        return False
+    fs.raise_mtime(page_path, stat.st_mtime_ns)
+    return fs.unlink(path)
