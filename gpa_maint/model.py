@@ -369,6 +369,8 @@ class LooseResult(NamedTuple):
     loose_bytes: int
     left_out: tuple[LeftOut, ...] = ()
     reason: str = ""
+
+
 # ---- status ----
 
 

@@ -1,6 +1,6 @@
 """python -m tests.bench run <question> [--size=S|M|L] [--repo=<path> --packs=<n>] [--pairs=<n>]
 
-Questions: merge, index, push, status. Without a repository of yours, workloads are made from a seed (workloads.py).
+Questions: merge, index, push, status, loose. Without a repository of yours, workloads are made from a seed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,15 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
 from oracle import isolated_environment
 
 from gpa_maint import __version__
-from tests.bench import index, merge, push, status, workloads
+from tests.bench import index, loose, merge, push, status, workloads
 
-QUESTIONS = {"merge": merge.bench, "index": index.bench, "push": push.bench, "status": status.bench}
+QUESTIONS = {
+    "merge": merge.bench,
+    "index": index.bench,
+    "push": push.bench,
+    "status": status.bench,
+    "loose": loose.bench,
+}
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ with. About 37 entries and 160 kB a push, as measured on real pushes to a reposi
 
 from __future__ import annotations
 
+import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,6 +22,31 @@ def pushes(root: Path, size: str) -> Path:
     count, base = SIZES[size]
     spec = HistorySpec(kind="snapshots", seed=11, pushes=count, files=14, longer=18, base_objects=base)
     return pushed_history(root, spec).server
+
+
+def committed(target: Path, objects: int) -> Path:
+    """A bare repository with at least `objects` loose objects: this project's sources, committed again and again after
+    an edit of a few lines in each of three files, as somebody at work does.
+    """
+    root = Path(__file__).resolve().parents[2]
+    tree = target.with_name(f"{target.name}-tree")
+    for folder in ("csrc", "docs", "gpa_maint", "tests"):
+        shutil.copytree(root / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so", "_gpa.c"))
+    files = sorted(path for path in tree.rglob("*") if path.suffix in (".c", ".h", ".py", ".md"))
+    lines = [line for path in files for line in path.read_text().splitlines(keepends=True)]
+    rng = random.Random("committed")
+    _git(target.parent, "init", "--quiet", "--bare", str(target))
+    _git(target, "config", "gc.auto", "0")
+    while int(_git(target, "count-objects").split()[0]) < objects:
+        _git(target, f"--work-tree={tree}", "add", "--all")
+        _git(target, f"--work-tree={tree}", "commit", "--quiet", "--message", "a change")
+        for path in rng.sample(files, 3):
+            text = path.read_text().splitlines(keepends=True)
+            at = rng.randrange(len(text))
+            text[at : at + rng.randrange(4)] = rng.sample(lines, rng.randrange(1, 6))
+            path.write_text("".join(text))
+    shutil.rmtree(tree)
+    return target
 
 
 def split(repo: Path, target: Path, parts: int) -> Path:
