@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from . import fs, rounds
+from .apply.loose import pack_loose
 from .apply.repack import Report
 from .apply.stop import Stop
 from .apply.write import record_superseded
@@ -20,6 +21,7 @@ from .git import ObjectDir, run_git
 from .model import (
     Inventory,
     LeftOut,
+    LoosePlan,
     RepackPlan,
     RepackResult,
     RunPlan,
@@ -33,7 +35,7 @@ from .plan.expire import plan_expire
 from .plan.repack import plan_batch, why_not_small
 from .plan.run import needs_index, plan_run
 from .state import Totals, last_run_path, read_totals, write_totals
-from .survey import look_around, take_inventory
+from .survey import look_around, loose_objects, take_inventory
 from .words import count_of, human_size
 
 ROUNDS = 64
@@ -152,6 +154,7 @@ class _Run:
     def _do(self, step: RunStep) -> bool:
         """Do one step; False when that changed nothing, so that doing it again would not either."""
         actions: dict[str, Callable[[RunStep], StepResult | None]] = {
+            "loose": self._pack_loose,
             "index": self._index,
             "repack": self._merge,
             "fold": self._merge,
@@ -160,13 +163,30 @@ class _Run:
             "refs": self._pack_refs,
         }
         begun = time.monotonic()
-        result = actions[step.verb](step) if step.verb in actions else None
+        result = actions[step.verb](step)
         if result is None:
             return False
         self._steps.append(result._replace(seconds=round(time.monotonic() - begun, 3)))
         return True
 
     # -- steps
+
+    def _pack_loose(self, step: RunStep) -> StepResult | None:
+        rules = self._objdir.settings
+        plan = LoosePlan(
+            objects=tuple(found.oid for found in loose_objects(self._objdir)),
+            page_objects=rules.page_objects,
+            page_bytes=rules.page_bytes,
+        )
+        done = pack_loose(self._objdir, self._space, plan, self._report, self._stop.progress, now=rounds.now())
+        self._left_out += done.left_out
+        if not done.pages:
+            return None
+        self._pages.update(page.name for page in done.pages)
+        written = sum(page.size for page in done.pages)
+        self._totals = self._totals._replace(pushed_bytes=self._totals.pushed_bytes + done.loose_bytes)
+        text = f"packed {count_of(done.object_count, 'loose object')} -> {count_of(len(done.pages), 'page')}"
+        return StepResult("loose", f"{text}, {human_size(written)}", 0.0, pack_bytes=written)
 
     def _index(self, step: RunStep) -> StepResult | None:
         done = rounds.write_index(self._objdir, self._space, stop=self._stop.progress)
