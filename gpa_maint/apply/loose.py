@@ -199,16 +199,22 @@ class _Packer:
 
 
 def _batches(objects: _Batch, plan: LoosePlan, object_format: str) -> list[_Batch]:
-    """What goes into each page: the oldest together, each page in git's order, and the oldest first within a type."""
+    """What goes into each page: the oldest together, each page in git's order, and the oldest first within a type.
+
+    An object that is larger than a page stands alone, and the others close up.
+    """
     room = plan.page_bytes - 12 - hash_size(object_format)
     batches: list[_Batch] = []
     size = 0
     for one in objects:
+        if one.expected > room:
+            continue
         if not batches or len(batches[-1]) == plan.page_objects or size + one.expected > room:
             batches.append([])
             size = 0
         batches[-1].append(one)
         size += one.expected
+    batches += [[one] for one in objects if one.expected > room]
     return [sorted(batch, key=lambda one: (one.rank, one.mtime_ns, one.oid)) for batch in batches]
 
 
