@@ -73,8 +73,11 @@ def is_worth_while(objdir: ObjectDir) -> bool:
         is_over = os.stat(path).st_mtime <= rounds.now()
     except (OSError, ValueError):
         return True
-    folders = [os.path.join(objdir.objects, name) for name in SAMPLED_FOLDERS]
-    return is_over or _count(objdir.pack_dir, ".idx") >= packs or sum(_count(name) for name in folders) >= loose
+    return is_over or _count(objdir.pack_dir, ".idx") >= packs or _count_sampled(objdir) >= loose
+
+
+def _count_sampled(objdir: ObjectDir) -> int:
+    return sum(_count(os.path.join(objdir.objects, name)) for name in SAMPLED_FOLDERS)
 
 
 def _count(folder: str, suffix: str = "") -> int:
@@ -298,8 +301,10 @@ class _Run:
         settings = self._objdir.settings
         packs = 0 if at_once else len(inventory.packs) + len(inventory.idx_without_pack) + LOOK_AFTER_PACKS
         # Loose objects that a run has left, since they are damaged, shall not start another one.
-        loose = settings.auto_loose if inventory.loose_count < settings.auto_loose else inventory.loose_count * 2
-        sampled = -(-loose * len(SAMPLED_FOLDERS) // 256) if settings.auto_loose else UNBOUNDED
+        left = settings.auto_loose - inventory.loose_count
+        room = left if left > 0 else settings.auto_loose
+        more = -(-room * len(SAMPLED_FOLDERS) // 256)
+        sampled = _count_sampled(self._objdir) + max(1, more) if settings.auto_loose else UNBOUNDED
         due = _next_due(inventory, settings.expire_grace)
         path = os.path.join(self._objdir.gpa_dir, "next")
         line = f"{packs} {sampled}\n".encode()
