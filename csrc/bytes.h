@@ -55,22 +55,37 @@ static inline uint32_t fanout_begin(const unsigned char *fanout, unsigned first)
 	return first ? be32_at(fanout, first - 1) : 0;
 }
 
-/* Look `oid` up in a sorted table whose entries are `stride` bytes apart; the fanout says where to begin. */
+#define GUESSES 4
+
+/*
+ * Look `oid` up in a sorted table whose entries are `stride` bytes apart; the fanout says where to begin. Ids are spread
+ * evenly, so a few guesses come near, and halving does the rest, however the ids lie: each look at a far entry waits for
+ * memory, and this takes half of the looks that halving alone takes.
+ */
 static inline int oid_find(uint32_t *pos, const unsigned char *fanout, const unsigned char *oids, size_t stride,
 			   uint32_t hash_size, const unsigned char *oid)
 {
 	uint32_t low = fanout_begin(fanout, oid[0]), high = fanout_end(fanout, oid[0]);
-	while (low < high) {
+	uint64_t key = be32(oid + 1), low_key = 0, high_key = (uint64_t)1 << 32;
+	for (int guesses = GUESSES; low < high;) {
 		uint32_t middle = low + (high - low) / 2;
-		int c = memcmp(oids + (size_t)middle * stride, oid, hash_size);
+		if (guesses && key >= low_key && key < high_key) {
+			middle = low + (uint32_t)((high - low) * (key - low_key) / (high_key - low_key));
+			guesses--;
+		}
+		const unsigned char *here = oids + (size_t)middle * stride;
+		int c = memcmp(here, oid, hash_size);
 		if (!c) {
 			*pos = middle;
 			return GPA_OK;
 		}
-		if (c < 0)
+		if (c < 0) {
 			low = middle + 1;
-		else
+			low_key = be32(here + 1);
+		} else {
 			high = middle;
+			high_key = (uint64_t)be32(here + 1) + 1;
+		}
 	}
 	return GPA_ENOTFOUND;
 }
@@ -117,6 +132,7 @@ static inline int fail_at(gpa_error *err, int status, int64_t offset, const char
 	err->source = -1;
 	err->sys_errno = 0;
 	err->git_dies = 0;
+	err->file[0] = 0;
 	va_start(args, format);
 	vsnprintf(err->text, sizeof(err->text), format, args);
 	va_end(args);

@@ -115,13 +115,14 @@ static int check_whole(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, g
 
 static int check_delta(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, gpa_error *err)
 {
-	gpa_buffer content;
-	int type, status = pack_unpack(&type, &content, pack, m->sources[c->source].idx, c->offset, m->z, err);
+	made_object *made;
+	chain_source source = {.pack = pack, .idx = m->sources[c->source].idx};
+	int status = chain_read(&made, &source, c->offset, m->z, err);
 	if (status)
 		return status;
-	hasher_begin_object(h, type, content.len);
-	hasher_update(h, content.ptr, content.len);
-	gpa_buffer_free(&content);
+	hasher_begin_object(h, made->type, made->bytes.len);
+	hasher_update(h, made->bytes.ptr, made->bytes.len);
+	made_object_drop(made);
 	return end_id(h, m, c, err);
 }
 
@@ -246,23 +247,22 @@ static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 {
 	gpa_merge *m = w->m;
 	const source *s = &m->sources[c->source];
-	gpa_buffer content = {0};
-	gpa_bytes pack;
+	made_object *made = NULL;
+	chain_source from = {.idx = s->idx};
 	unsigned char header[ENTRY_HEADER_MAX];
-	int type, status = gpa_map_open(&pack, s->dir_fd, s->path, err);
+	int status = gpa_map_open(&from.pack, s->dir_fd, s->path, err);
 	if (status)
 		return status;
-	status = pack.len == s->size ? pack_unpack(&type, &content, pack, s->idx, c->offset, m->z, err) :
-				       corrupt(err, "pack changed its size");
-	gpa_map_close(&pack);
-	gpa_bytes bytes = {content.ptr, content.len};
+	status = from.pack.len == s->size ? chain_read(&made, &from, c->offset, m->z, err) :
+					    corrupt(err, "pack changed its size");
+	gpa_map_close(&from.pack);
 	if (!status)
-		status = check_content(m, c, type, bytes, err);
+		status = check_content(m, c, made->type, made->bytes, err);
 	if (!status)
-		status = output_write(&w->out, header, entry_header_write(header, type, content.len), err);
+		status = output_write(&w->out, header, entry_header_write(header, made->type, made->bytes.len), err);
 	if (!status && !(status = deflate_begin(m->d, err)))
-		status = deflate_piece(m->d, &w->out, bytes, 1, err);
-	gpa_buffer_free(&content);
+		status = deflate_piece(m->d, &w->out, made->bytes, 1, err);
+	made_object_drop(made);
 	return status;
 }
 

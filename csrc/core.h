@@ -65,6 +65,19 @@ typedef void (*inflate_sink)(void *context, const unsigned char *piece, size_t l
 int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context,
 		   const gpa_progress *progress, gpa_error *err);
 
+/* Inflate as the caller asks for it: fewer than `room` bytes come only at the end. Constant memory. */
+typedef struct inflate_stream inflate_stream;
+int inflate_stream_new(inflate_stream **out, gpa_bytes in, gpa_error *err);
+int inflate_stream_read(inflate_stream *s, unsigned char *out, size_t room, size_t *got, gpa_error *err);
+/* Whether the stream's own end was read, and how many bytes of `in` were not needed. */
+int inflate_stream_ended(const inflate_stream *s, size_t *left);
+void inflate_stream_free(inflate_stream *s);
+/* The first bytes that a stream inflates to: `room` of them, or as many as there are. */
+int inflate_start(unsigned char *out, size_t room, size_t *got, gpa_bytes in, gpa_error *err);
+#define PEEK 24
+/* A quick look at the literal bytes a stream begins with, at most PEEK; 0 where that would take more than a look. */
+size_t inflate_peek(unsigned char *out, gpa_bytes in);
+
 typedef struct deflater deflater;
 int deflater_new(deflater **out, int level, gpa_error *err);
 void deflater_free(deflater *d);
@@ -76,11 +89,36 @@ int deflate_whole(deflater *d, unsigned char *out, size_t *len, gpa_bytes in, gp
 int deflate_begin(deflater *d, gpa_error *err);
 int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *err);
 
-/* ---- map.c: sources that are read piece by piece ---- */
+/* ---- map.c: files read piece by piece, and files held whole ---- */
 
 int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);
 /* Not through a symbolic link: what is unlinked afterwards must be what was read. */
 int file_open_itself(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);
+/* What tells whether a file or directory is the same as before. All 0 when there is none. */
+typedef struct file_stamp {
+	uint64_t device;
+	uint64_t inode;
+	uint64_t size;
+	int64_t mtime_ns;
+	int64_t ctime_ns;
+} file_stamp;
+
+static inline int same_stamp(const file_stamp *a, const file_stamp *b)
+{
+	return a->inode == b->inode && a->ctime_ns == b->ctime_ns && a->mtime_ns == b->mtime_ns && a->size == b->size &&
+	       a->device == b->device;
+}
+
+void stamp_path(file_stamp *out, const char *path);
+
+/* A file's content: mapped, or read where a map would cost more than the copy. */
+typedef struct held_file {
+	gpa_bytes bytes;
+	int is_copy;
+} held_file;
+/* Files of up to `copy_most` bytes are copied. `stamp` may be NULL. */
+int file_hold(held_file *out, file_stamp *stamp, const char *path, size_t copy_most, gpa_error *err);
+void file_release(held_file *file);
 int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error *err);
 
 /* ---- pack.c ---- */
@@ -94,11 +132,54 @@ size_t entry_distance_write(unsigned char *out, uint64_t distance);
 const char *type_name(int type);
 /* The header of an entry of which only the first bytes are at hand. `offset` is its place in the pack. */
 int entry_parse_bytes(gpa_entry *out, gpa_bytes head, uint64_t offset, uint32_t hash_size, gpa_error *err);
-/* Unpack with the caller's inflater. */
-int pack_unpack(int *type, gpa_buffer *out, gpa_bytes pack, const gpa_idx *idx, uint64_t offset, inflater *z,
-		gpa_error *err);
+/* GPA_ECORRUPT when an entry claims more than its zlib stream can hold; `stream` is what follows its header. */
+int entry_stream(gpa_bytes *stream, gpa_bytes pack, const gpa_entry *entry, uint64_t offset, uint32_t hash_size,
+		 gpa_error *err);
+
+/* ---- chain.c: an object made from its chain of deltas ---- */
+
+/* An object's content, held by any number of owners in any threads; it never changes. */
+typedef struct made_object {
+	uint32_t owners;
+	int32_t type;
+	gpa_bytes bytes;	/* somewhere in `room` */
+	/* cache.c's alone: what it is kept for, and its neighbours */
+	uint64_t pack_id;
+	uint64_t offset;
+	struct made_object *next_in_row;
+	struct made_object *newer, *older;
+	unsigned char room[];
+} made_object;
+
+/* One owner, content unset: NULL when there is no memory. */
+made_object *made_object_new(uint64_t size);
+made_object *made_object_share(made_object *object);
+void made_object_drop(made_object *object);
+
+struct base_cache;
+
+/* A pack to read from. `cache` may be NULL; `pack_id` tells packs of one cache apart. */
+typedef struct chain_source {
+	gpa_bytes pack;
+	const gpa_idx *idx;
+	struct base_cache *cache;
+	uint64_t pack_id;
+} chain_source;
+
+/*
+ * The object stored at `offset`, its delta chain resolved inside this pack without recursion. Memory: the object, one
+ * base and one delta program, beside what the cache keeps. GPA_ECORRUPT also for a cyclic chain.
+ */
+int chain_read(made_object **out, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err);
+/* Type and size alone: entry headers, and the first bytes of one delta program. */
+int chain_info(int *type, uint64_t *size, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err);
 
 /* ---- loose.c ---- */
+
+/* The whole object of a loose file, checked to end where the file does. */
+int loose_read(made_object **out, gpa_bytes file, inflater *z, gpa_error *err);
+/* What its inflated start says; *header is how many inflated bytes that takes. */
+int loose_header(int *type, uint64_t *size, size_t *header, gpa_bytes file, gpa_error *err);
 
 #define LOOSE_HEADER_MAX 32	/* git's own bound */
 /* Parse the inflated start of a loose object; *header is its length with the NUL. */

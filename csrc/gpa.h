@@ -49,6 +49,7 @@ typedef struct gpa_error {
 	int32_t source;		/* which of several given sources, or -1 */
 	int32_t sys_errno;	/* with GPA_ESYS */
 	int32_t git_dies;	/* git itself refuses every command while this file is there */
+	char file[288];		/* set by the reader: the file's path below the object directory `source`; else empty */
 } gpa_error;
 
 /* Counts how far a long call has come, and asks it to end: another thread reads `done` and sets `stop` meanwhile. */
@@ -143,24 +144,28 @@ int gpa_pack_parse(uint32_t *object_count, gpa_bytes pack, int algo, gpa_error *
 int gpa_pack_match(gpa_bytes pack, const gpa_idx *idx, gpa_error *err);
 int gpa_entry_parse(gpa_entry *out, gpa_bytes pack, uint64_t offset, int algo, gpa_error *err);
 
-/* A buffer that C made and Python releases. */
+/* A buffer that C made and the caller releases. */
 typedef struct gpa_buffer {
 	unsigned char *ptr;
 	size_t len;
 } gpa_buffer;
 void gpa_buffer_free(gpa_buffer *buffer);
 
-/*
- * The whole object stored at `offset`, its delta chain resolved inside this pack without recursion. Memory: the object,
- * one base and one delta program. GPA_ECORRUPT also for a cyclic chain.
- */
-int gpa_pack_unpack(int *type, gpa_buffer *out, gpa_bytes pack, const gpa_idx *idx, uint64_t offset, gpa_error *err);
+/* An object's content, lent to the caller until gpa_object_free(); it never changes. */
+typedef struct gpa_object {
+	int32_t type;
+	const unsigned char *ptr;
+	size_t len;
+	void *owner;
+} gpa_object;
+void gpa_object_free(gpa_object *object);
+void gpa_objects_free(gpa_object *objects, uint32_t count);
 
 /* ---- loose.c ---- */
 
 /* `file` is a loose object file's content. gpa_loose_read() also checks that it inflates to exactly its size. */
 int gpa_loose_header(int *type, uint64_t *size, gpa_bytes file, gpa_error *err);
-int gpa_loose_read(int *type, gpa_buffer *out, gpa_bytes file, gpa_error *err);
+int gpa_loose_read(gpa_object *out, gpa_bytes file, gpa_error *err);
 
 typedef struct gpa_loose_head {
 	int32_t type;			/* GPA_COMMIT ... GPA_TAG; 0: no regular file, or no header that can be read */
@@ -344,6 +349,78 @@ int gpa_page_finish(gpa_page *page, int idx_fd, unsigned char *trailer, gpa_erro
  */
 int gpa_pack_check(gpa_report *report, gpa_bytes pack, const gpa_idx *idx, unsigned threads, gpa_progress *progress,
 		   gpa_error *err);
+
+/* ---- reader.c: any object, wherever it is ---- */
+
+/*
+ * Reads the objects of one or more object directories: combined index, the packs it does not name, loose objects. Any
+ * number of threads may call in at once with the same reader; gpa_reader_share() and gpa_reader_free() count owners.
+ *
+ * Maintenance may run beside it: whatever moved is looked for again, so a miss (GPA_ENOTFOUND) means that the object was
+ * nowhere at some moment of the call. A copy that is damaged is passed over for another one; GPA_ECORRUPT, when there
+ * is none, names the file in err->source (which directory) and err->file. No descriptor is kept open.
+ */
+typedef struct gpa_reader gpa_reader;
+
+typedef struct gpa_reader_options {
+	int algo;
+	int verify;			/* hash each object that is read, and refuse (or find elsewhere) what has not its id */
+	uint64_t cache_bytes;		/* delta bases kept */
+	uint64_t map_bytes;		/* of mapped packs, resident at a time */
+	uint32_t map_count;		/* files mapped at a time; those being read from may exceed it */
+} gpa_reader_options;
+
+typedef struct gpa_reader_stats {
+	uint64_t scan_count;		/* how often a pack directory was listed */
+	uint64_t open_count;		/* how often a pack was mapped */
+	uint64_t map_count;
+	uint64_t map_bytes;
+	uint64_t cache_bytes;
+	uint64_t cache_hits;
+	uint64_t cache_misses;
+} gpa_reader_stats;
+
+/* `dirs`: absolute paths, the repository's own objects/ first, then its alternates. One that is not there is empty. */
+int gpa_reader_open(gpa_reader **out, const char *const *dirs, uint32_t dir_count, const gpa_reader_options *options,
+		    gpa_error *err);
+gpa_reader *gpa_reader_share(gpa_reader *reader);
+void gpa_reader_free(gpa_reader *reader);
+/* Look at the directories now, as each call does by itself when it misses something. */
+int gpa_reader_refresh(gpa_reader *reader, gpa_error *err);
+void gpa_reader_count(gpa_reader_stats *out, gpa_reader *reader);
+/* Between the two no other thread is inside, so that fork() leaves a reader that works in the child too. */
+void gpa_reader_before_fork(gpa_reader *reader);
+void gpa_reader_after_fork(gpa_reader *reader);
+
+/* GPA_OK when it is there, in a pack that fits its idx or in a loose file; what is inside is not looked at. */
+int gpa_reader_has(gpa_reader *reader, const unsigned char *oid, gpa_error *err);
+int gpa_reader_info(int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid, gpa_error *err);
+int gpa_reader_read(gpa_object *out, gpa_reader *reader, const unsigned char *oid, gpa_error *err);
+
+/*
+ * Read `count` objects, given as their oids one after the other, with `threads` threads and in the order in which they
+ * are stored. statuses[i] says how out[i] went; where it is not GPA_OK, nothing is to be freed. *failed is the place of
+ * the first failure that is not a miss, or count; `err` is about it. GPA_OK also when some failed.
+ */
+int gpa_reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *reader,
+			 const unsigned char *oids, uint32_t count, unsigned threads, gpa_error *err);
+
+/*
+ * The ids that begin with the first `digits` hex digits of `prefix`, ascending, each once. `oids` has room for `room` of
+ * them; *count may be larger: then so many there are, or at least one more than `room`.
+ */
+int gpa_reader_expand(unsigned char *oids, uint32_t *count, uint32_t room, gpa_reader *reader,
+		      const unsigned char *prefix, unsigned digits, gpa_error *err);
+/* All ids, ascending, each once. Memory: 32 bytes an object while it works, and the ids. */
+int gpa_reader_list(gpa_buffer *oids, gpa_reader *reader, gpa_error *err);
+
+/* An object read piece by piece; one thread at a time. What is not stored as a delta takes constant memory. */
+typedef struct gpa_stream gpa_stream;
+int gpa_stream_open(gpa_stream **out, int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid,
+		    gpa_error *err);
+/* Fewer than `room` bytes come only at the end. With `verify` the last piece is kept back when the id is wrong. */
+int gpa_stream_read(size_t *got, gpa_stream *stream, unsigned char *out, size_t room, gpa_error *err);
+void gpa_stream_free(gpa_stream *stream);
 
 #pragma GCC visibility pop
 

@@ -10,6 +10,7 @@
 #include "core.h"
 
 #define PIECE (128 * 1024)
+#define START 4096	/* compressed bytes that the first few of a stream are found in */
 
 struct inflater {
 #ifdef GPA_LIBDEFLATE
@@ -110,37 +111,139 @@ int inflate_within(inflater *z, unsigned char *out, size_t room, size_t *made, s
 #endif
 }
 
+struct inflate_stream {
+	z_stream z;
+	gpa_bytes left;		/* what zlib has not been given yet */
+	int ended;
+};
+
+int inflate_stream_new(inflate_stream **out, gpa_bytes in, gpa_error *err)
+{
+	inflate_stream *made = calloc(1, sizeof(*made));
+	if (!made || inflateInit(&made->z) != Z_OK) {
+		free(made);
+		return out_of_memory(err);
+	}
+	made->left = in;
+	*out = made;
+	return GPA_OK;
+}
+
+int inflate_stream_read(inflate_stream *s, unsigned char *out, size_t room, size_t *got, gpa_error *err)
+{
+	*got = 0;
+	while (!s->ended && *got < room) {
+		uInt give = (uInt)(s->left.len < PIECE ? s->left.len : PIECE);
+		uInt take = (uInt)(room - *got < PIECE ? room - *got : PIECE);
+		s->z.next_in = (unsigned char *)s->left.ptr;
+		s->z.avail_in = give;
+		s->z.next_out = out + *got;
+		s->z.avail_out = take;
+		int status = inflate(&s->z, Z_NO_FLUSH);
+		s->left.ptr += give - s->z.avail_in;
+		s->left.len -= give - s->z.avail_in;
+		*got += take - s->z.avail_out;
+		s->ended = status == Z_STREAM_END;
+		if (status != Z_OK && !s->ended)
+			return corrupt(err, "zlib stream is damaged or cut short");
+	}
+	return GPA_OK;
+}
+
+int inflate_stream_ended(const inflate_stream *s, size_t *left)
+{
+	*left = s->left.len;
+	return s->ended;
+}
+
+void inflate_stream_free(inflate_stream *s)
+{
+	if (!s)
+		return;
+	inflateEnd(&s->z);
+	free(s);
+}
+
+int inflate_start(unsigned char *out, size_t room, size_t *got, gpa_bytes in, gpa_error *err)
+{
+	inflate_stream *s;
+	int status = inflate_stream_new(&s, (gpa_bytes){in.ptr, in.len < START ? in.len : START}, err);
+	if (status)
+		return status;
+	status = inflate_stream_read(s, out, room, got, err);
+	inflate_stream_free(s);
+	/* a short stream is for the caller to judge */
+	return status == GPA_ECORRUPT && (*got || !in.len) ? GPA_OK : status;
+}
+
+/* RFC 1951, 3.2.6: the fixed code, for literals alone. `bits` has nine of the stream's, the first one highest. */
+static unsigned fixed_literal(unsigned char *out, unsigned bits)
+{
+	if (bits >> 1 >= 0x30 && bits >> 1 <= 0xbf) {
+		*out = (unsigned char)((bits >> 1) - 0x30);
+		return 8;
+	}
+	if (bits >= 0x190) {
+		*out = (unsigned char)(bits - 0x190 + 144);
+		return 9;
+	}
+	return 0;
+}
+
+static unsigned next_nine(gpa_bytes in, size_t at)
+{
+	unsigned word = in.ptr[at / 8] | (unsigned)in.ptr[at / 8 + 1] << 8, bits = 0;
+	word >>= at % 8;
+	for (unsigned i = 0; i < 9; i++, word >>= 1)
+		bits = bits << 1 | (word & 1);
+	return bits;
+}
+
+/* Small streams mostly are one block that is stored or has the fixed code; then the first bytes need no tables. */
+size_t inflate_peek(unsigned char *out, gpa_bytes in)
+{
+	size_t got = 0, at = 16 + 3, least = PEEK * 2;
+	unsigned used;
+	if (in.len < least || (in.ptr[0] & 15) != 8 || in.ptr[1] & 0x20)
+		return 0;
+	unsigned block = in.ptr[2] >> 1 & 3;
+	if (block == 0) {
+		size_t len = in.ptr[3] | (size_t)in.ptr[4] << 8;
+		len = len < PEEK ? len : PEEK;
+		memcpy(out, in.ptr + 7, len);
+		return len;
+	}
+	for (; block == 1 && got < PEEK; got++, at += used)
+		if (!(used = fixed_literal(&out[got], next_nine(in, at))))
+			break;
+	return got;
+}
+
 int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context,
 		   const gpa_progress *progress, gpa_error *err)
 {
-	z_stream z = {0};
-	uint64_t made = 0;
-	size_t left = in.len;
-	int status = Z_OK;
+	inflate_stream *s;
 	unsigned char *piece = malloc(PIECE);
-	if (!piece || inflateInit(&z) != Z_OK) {
+	int status = piece ? inflate_stream_new(&s, in, err) : out_of_memory(err), ended = 0;
+	if (status) {
 		free(piece);
-		return out_of_memory(err);
+		return status;
 	}
-	z.next_in = (unsigned char *)in.ptr;
-	while (status == Z_OK && made <= size && !is_stopped(progress)) {
-		uInt give = (uInt)(left < PIECE ? left : PIECE);
-		z.avail_in = give;
-		z.next_out = piece;
-		z.avail_out = PIECE;
-		status = inflate(&z, Z_NO_FLUSH);
-		left -= give - z.avail_in;
-		size_t got = PIECE - z.avail_out;
+	uint64_t made = 0;
+	size_t got, left = in.len;
+	while (!status && !ended && made <= size && !is_stopped(progress)) {
+		status = inflate_stream_read(s, piece, PIECE, &got, err);
 		made += got;
 		if (got && sink)
 			sink(context, piece, got);
+		ended = inflate_stream_ended(s, &left);
 	}
-	inflateEnd(&z);
+	inflate_stream_free(s);
 	free(piece);
 	*used = in.len - left;
-	if (status == Z_OK && is_stopped(progress))
+	if (!status && !ended && is_stopped(progress))
 		return stopped(err);
-	if (status != Z_STREAM_END || made != size)
+	if (status || !ended || made != size)
 		return corrupt(err, "zlib stream does not inflate to %llu bytes", (unsigned long long)size);
 	return GPA_OK;
 }

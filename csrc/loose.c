@@ -46,7 +46,7 @@ static int read_start(int *type, uint64_t *size, size_t *header, z_stream *z, gp
 	return loose_parse_header(type, size, header, (gpa_bytes){start, sizeof(start) - z->avail_out}, err);
 }
 
-static int read_header(int *type, uint64_t *size, size_t *header, gpa_bytes file, gpa_error *err)
+int loose_header(int *type, uint64_t *size, size_t *header, gpa_bytes file, gpa_error *err)
 {
 	z_stream z = {0};
 	if (inflateInit(&z) != Z_OK)
@@ -59,7 +59,7 @@ static int read_header(int *type, uint64_t *size, size_t *header, gpa_bytes file
 int gpa_loose_header(int *type, uint64_t *size, gpa_bytes file, gpa_error *err)
 {
 	size_t header;
-	return read_header(type, size, &header, file, err);
+	return loose_header(type, size, &header, file, err);
 }
 
 static int read_head(gpa_loose_head *out, z_stream *z, int dir_fd, const char *path)
@@ -95,41 +95,43 @@ int gpa_loose_heads(gpa_loose_head *out, uint32_t count, int dir_fd, const char 
 	return status;
 }
 
-struct tail {
-	unsigned char *out;	/* where the content goes */
-	size_t skip;		/* header bytes still to pass over */
-};
-
-static void keep_tail(void *context, const unsigned char *piece, size_t len)
-{
-	struct tail *tail = context;
-	size_t skip = tail->skip < len ? tail->skip : len;
-	memcpy(tail->out, piece + skip, len - skip);
-	tail->out += len - skip;
-	tail->skip -= skip;
-}
-
-int gpa_loose_read(int *type, gpa_buffer *out, gpa_bytes file, gpa_error *err)
+int loose_read(made_object **out, gpa_bytes file, inflater *z, gpa_error *err)
 {
 	uint64_t size;
 	size_t header, used;
-	out->ptr = NULL;
-	int status = read_header(type, &size, &header, file, err);
+	int type, status = loose_header(&type, &size, &header, file, err);
 	if (status)
 		return status;
 	if (size / 1040 > file.len)
 		return corrupt_at(err, 0, "loose object claims %llu bytes, more than its file can hold",
 				  (unsigned long long)size);
-	/* room for a piece more: inflate_pieces() hands over what it has before it sees that it is too much */
-	out->ptr = malloc(size + LOOSE_HEADER_MAX + 128 * 1024);
-	if (!out->ptr)
+	made_object *made = made_object_new(header + size);
+	if (!made)
 		return out_of_memory(err);
-	out->len = size;
-	struct tail tail = {out->ptr, header};
-	status = inflate_pieces(size + header, &used, file, keep_tail, &tail, NULL, err);
-	if (!status && used != file.len)
+	made->type = type;
+	made->bytes = (gpa_bytes){made->room + header, size};
+	status = inflate_whole(z, made->room, header + size, &used, file, err);
+	if (status == GPA_ECORRUPT)
+		corrupt_at(err, 0, "zlib stream does not inflate to %llu bytes", (unsigned long long)(header + size));
+	else if (!status && used != file.len)
 		status = corrupt_at(err, used, "garbage after the loose object");
 	if (status)
-		gpa_buffer_free(out);
+		made_object_drop(made);
+	else
+		*out = made;
+	return status;
+}
+
+int gpa_loose_read(gpa_object *out, gpa_bytes file, gpa_error *err)
+{
+	inflater *z;
+	made_object *made;
+	int status = inflater_new(&z, err);
+	if (status)
+		return status;
+	status = loose_read(&made, file, z, err);
+	inflater_free(z);
+	if (!status)
+		*out = (gpa_object){made->type, made->bytes.ptr, made->bytes.len, made};
 	return status;
 }

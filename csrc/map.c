@@ -1,6 +1,6 @@
 /*
- * Opening files read-only, as a map or by descriptor: the only C file that knows file names. Regular files only, so that
- * a FIFO or a device in the object directory neither blocks nor is read.
+ * Opening files read-only, as a map, a copy or by descriptor; with objdir.c the only C file that knows file names.
+ * Regular files only, so that a FIFO or a device in the object directory neither blocks nor is read.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -11,37 +11,43 @@
 
 #define IDX_HEAD (8 + 256 * 4)	/* of an idx, v1 or v2: all that tells how many objects it holds */
 
-static int open_regular(int *fd, uint64_t *size, int dir_fd, const char *path, int flags, gpa_error *err)
+static int open_regular(int *fd, struct stat *st, int dir_fd, const char *path, int flags, gpa_error *err)
 {
-	struct stat st;
 	/* O_NONBLOCK: opening a FIFO must not wait for a writer. */
 	int opened = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
 	if (opened < 0 && errno == ELOOP && (flags & O_NOFOLLOW))
 		return corrupt(err, "not a regular file");
 	if (opened < 0)
 		return system_failed(err, "cannot open");
-	if (fstat(opened, &st)) {
+	if (fstat(opened, st)) {
 		int status = system_failed(err, "cannot stat");
 		close(opened);
 		return status;
 	}
-	if (!S_ISREG(st.st_mode)) {
+	if (!S_ISREG(st->st_mode)) {
 		close(opened);
 		return corrupt(err, "not a regular file");
 	}
 	*fd = opened;
-	*size = (uint64_t)st.st_size;
 	return GPA_OK;
 }
 
 int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err)
 {
-	return open_regular(fd, size, dir_fd, path, 0, err);
+	struct stat st;
+	int status = open_regular(fd, &st, dir_fd, path, 0, err);
+	if (!status)
+		*size = (uint64_t)st.st_size;
+	return status;
 }
 
 int file_open_itself(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err)
 {
-	return open_regular(fd, size, dir_fd, path, O_NOFOLLOW, err);
+	struct stat st;
+	int status = open_regular(fd, &st, dir_fd, path, O_NOFOLLOW, err);
+	if (!status)
+		*size = (uint64_t)st.st_size;
+	return status;
 }
 
 int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error *err)
@@ -61,6 +67,20 @@ int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error
 	return GPA_OK;
 }
 
+static int map_file(gpa_bytes *out, int fd, uint64_t size, gpa_error *err)
+{
+	out->ptr = NULL;
+	out->len = 0;
+	if (!size)	/* an empty map is not allowed; the parsers say what an empty file lacks */
+		return GPA_OK;
+	void *at = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (at == MAP_FAILED)
+		return system_failed(err, "cannot map");
+	out->ptr = at;
+	out->len = size;
+	return GPA_OK;
+}
+
 int gpa_map_open(gpa_bytes *out, int dir_fd, const char *path, gpa_error *err)
 {
 	int fd;
@@ -68,17 +88,7 @@ int gpa_map_open(gpa_bytes *out, int dir_fd, const char *path, gpa_error *err)
 	int status = file_open(&fd, &size, dir_fd, path, err);
 	if (status)
 		return status;
-	out->ptr = NULL;
-	out->len = 0;
-	if (size) {		/* an empty map is not allowed; the parsers say what an empty file lacks */
-		void *at = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-		if (at == MAP_FAILED) {
-			status = system_failed(err, "cannot map");
-		} else {
-			out->ptr = at;
-			out->len = size;
-		}
-	}
+	status = map_file(out, fd, size, err);
 	close(fd);
 	return status;
 }
@@ -89,6 +99,64 @@ void gpa_map_close(gpa_bytes *map)
 		munmap((void *)map->ptr, map->len);
 	map->ptr = NULL;
 	map->len = 0;
+}
+
+static int64_t nanoseconds(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void stamp_of(file_stamp *out, const struct stat *st)
+{
+	*out = (file_stamp){st->st_dev, st->st_ino, (uint64_t)st->st_size, nanoseconds(st->st_mtim),
+			    nanoseconds(st->st_ctim)};
+}
+
+void stamp_path(file_stamp *out, const char *path)
+{
+	struct stat st;
+	if (stat(path, &st))
+		memset(out, 0, sizeof(*out));
+	else
+		stamp_of(out, &st);
+}
+
+static int copy_file(held_file *out, int fd, size_t size, gpa_error *err)
+{
+	unsigned char *copy = malloc(size ? size : 1);
+	if (!copy)
+		return out_of_memory(err);
+	int status = file_read(fd, copy, size, 0, err);
+	if (status) {
+		free(copy);
+		return status;
+	}
+	*out = (held_file){{copy, size}, 1};
+	return GPA_OK;
+}
+
+int file_hold(held_file *out, file_stamp *stamp, const char *path, size_t copy_most, gpa_error *err)
+{
+	struct stat st;
+	int fd, status = open_regular(&fd, &st, AT_FDCWD, path, 0, err);
+	if (status)
+		return status;
+	if (stamp)
+		stamp_of(stamp, &st);
+	out->is_copy = 0;
+	status = (uint64_t)st.st_size <= copy_most ? copy_file(out, fd, (size_t)st.st_size, err) :
+						     map_file(&out->bytes, fd, (uint64_t)st.st_size, err);
+	close(fd);
+	return status;
+}
+
+void file_release(held_file *file)
+{
+	if (file->is_copy)
+		free((void *)file->bytes.ptr);
+	else
+		gpa_map_close(&file->bytes);
+	*file = (held_file){0};
 }
 
 int gpa_idx_open_many(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)

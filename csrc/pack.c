@@ -1,7 +1,4 @@
-/*
- * Packs, version 2 and 3 (docs/formats/page.md): headers, entries, and one object with its chain of deltas. A chain is
- * followed with a stack of offsets, never by recursion; a cyclic one is longer than the pack has objects.
- */
+/* Packs, version 2 and 3 (docs/formats/page.md): headers and entries. chain.c makes objects of them. */
 #include "core.h"
 
 #define SIGNATURE 0x5041434bu
@@ -134,122 +131,14 @@ void gpa_buffer_free(gpa_buffer *buffer)
 	buffer->len = 0;
 }
 
-/* Inflate the entry's own content. A stream never inflates by more than 1032 to 1, so a size beyond that is a lie. */
-static int unpack_entry(gpa_buffer *out, gpa_bytes pack, const gpa_entry *entry, uint64_t offset, uint32_t hash_size,
-			inflater *z, gpa_error *err)
+int entry_stream(gpa_bytes *stream, gpa_bytes pack, const gpa_entry *entry, uint64_t offset, uint32_t hash_size,
+		 gpa_error *err)
 {
 	uint64_t start = offset + entry->header_size;
-	gpa_bytes stream = {pack.ptr + start, pack.len - hash_size - start};
-	size_t used;
-	if (entry->size / 1040 > stream.len)
+	*stream = (gpa_bytes){pack.ptr + start, pack.len - hash_size - start};
+	/* a stream never inflates by more than 1032 to 1 */
+	if (entry->size / 1040 > stream->len)
 		return corrupt_at(err, offset, "entry claims %llu bytes, more than its file can hold",
 				  (unsigned long long)entry->size);
-	out->len = entry->size;
-	out->ptr = malloc(entry->size ? entry->size : 1);
-	if (!out->ptr)
-		return out_of_memory(err);
-	int status = inflate_whole(z, out->ptr, out->len, &used, stream, err);
-	if (status) {
-		err->offset = (int64_t)offset;
-		gpa_buffer_free(out);
-	}
-	return status;
-}
-
-static int base_offset_of(uint64_t *base, const gpa_idx *idx, const gpa_entry *entry, uint64_t offset, gpa_error *err)
-{
-	uint32_t pos;
-	if (entry->type == GPA_OFS_DELTA) {
-		*base = entry->base_offset;
-		return GPA_OK;
-	}
-	if (gpa_idx_find(&pos, idx, entry->base_oid))
-		return corrupt_at(err, offset, "delta base is not in this pack");
-	return gpa_idx_offset(base, idx, pos, err);
-}
-
-/* Turn `object` into the target of the delta entry at `offset`. */
-static int apply_entry(gpa_buffer *object, gpa_bytes pack, uint64_t offset, const gpa_idx *idx, inflater *z,
-		       gpa_error *err)
-{
-	gpa_entry entry;
-	gpa_buffer delta = {0}, target = {0};
-	uint64_t source_size, target_size;
-	int status = gpa_entry_parse(&entry, pack, offset, idx->algo, err);
-	if (!status)
-		status = unpack_entry(&delta, pack, &entry, offset, idx->hash_size, z, err);
-	if (!status)
-		status = gpa_delta_sizes(&source_size, &target_size, (gpa_bytes){delta.ptr, delta.len}, err);
-	/* one copy operation of at most 7 bytes makes at most 16 MiB */
-	if (!status && target_size / 0xffffff > delta.len)
-		status = corrupt_at(err, offset, "delta claims a target of %llu bytes", (unsigned long long)target_size);
-	if (!status) {
-		target.len = target_size;
-		target.ptr = malloc(target_size ? target_size : 1);
-		status = !target.ptr ? out_of_memory(err) :
-			 gpa_delta_apply(target.ptr, target.len, (gpa_bytes){object->ptr, object->len},
-					 (gpa_bytes){delta.ptr, delta.len}, err);
-	}
-	gpa_buffer_free(&delta);
-	if (status) {
-		if (status == GPA_ECORRUPT && err->offset == GPA_NO_OFFSET)
-			err->offset = (int64_t)offset;
-		gpa_buffer_free(&target);
-		return status;
-	}
-	gpa_buffer_free(object);
-	*object = target;
 	return GPA_OK;
-}
-
-int pack_unpack(int *type, gpa_buffer *out, gpa_bytes pack, const gpa_idx *idx, uint64_t offset, inflater *z,
-		gpa_error *err)
-{
-	uint64_t near[64], *chain = near, length = 0, room = 64;
-	gpa_entry entry;
-	int status;
-	out->ptr = NULL;
-	while (!(status = gpa_entry_parse(&entry, pack, offset, idx->algo, err)) && entry.type > GPA_TAG) {
-		if (length >= idx->object_count) {
-			status = corrupt_at(err, offset, "delta chain is a cycle");
-			break;
-		}
-		if (length == room) {
-			uint64_t *longer = malloc(2 * room * sizeof(*longer));
-			if (!longer) {
-				status = out_of_memory(err);
-				break;
-			}
-			memcpy(longer, chain, room * sizeof(*longer));
-			if (chain != near)
-				free(chain);
-			chain = longer;
-			room *= 2;
-		}
-		chain[length++] = offset;
-		if ((status = base_offset_of(&offset, idx, &entry, offset, err)))
-			break;
-	}
-	if (!status)
-		status = unpack_entry(out, pack, &entry, offset, idx->hash_size, z, err);
-	if (!status)
-		*type = entry.type;
-	while (!status && length)
-		status = apply_entry(out, pack, chain[--length], idx, z, err);
-	if (status)
-		gpa_buffer_free(out);
-	if (chain != near)
-		free(chain);
-	return status;
-}
-
-int gpa_pack_unpack(int *type, gpa_buffer *out, gpa_bytes pack, const gpa_idx *idx, uint64_t offset, gpa_error *err)
-{
-	inflater *z;
-	int status = inflater_new(&z, err);
-	if (status)
-		return status;
-	status = pack_unpack(type, out, pack, idx, offset, z, err);
-	inflater_free(z);
-	return status;
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .errors import GpaError as GpaError
     from .hooks import install as install
     from .hooks import uninstall as uninstall
+    from .store import PageStore as PageStore
 
 _HOMES = {
     "expire": "commands",
@@ -28,9 +29,22 @@ _HOMES = {
     "verify": "commands",
     "write": "commands",
     "GpaError": "errors",
+    "PageStore": "store",
 }
 
-__all__ = ["GpaError", "__version__", "expire", "install", "repack", "status", "survey", "uninstall", "verify", "write"]
+__all__ = [
+    "GpaError",
+    "PageStore",
+    "__version__",
+    "expire",
+    "install",
+    "repack",
+    "status",
+    "survey",
+    "uninstall",
+    "verify",
+    "write",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 GpaError
 |- Corrupt          a file breaks its own format (path, byte offset)
 |- ObjectMissing    also a KeyError
+|- AmbiguousPrefix  several objects begin so (candidates)
 |- Locked           another writer holds it (path, holder if known)
 |- StalePlan        the index or the packs changed after planning
 |- Unsupported      a version, hash or feature we do not read
@@ -44,6 +45,15 @@ class ObjectMissing(GpaError, KeyError):
     """No object of that id is here."""
 
     __str__ = Exception.__str__  # KeyError's would quote the message
+
+
+class AmbiguousPrefix(GpaError):
+    """Several objects have ids that begin so: `candidates` are the first of them, raw, ascending."""
+
+    def __init__(self, prefix: str, candidates: tuple[bytes, ...]) -> None:
+        super().__init__(f"short object ID {prefix} is ambiguous")
+        self.prefix = prefix
+        self.candidates = candidates
 
 
 class Locked(GpaError):

@@ -36,7 +36,7 @@ static int add(const unsigned char *oid, int check, gpa_error *err)
 	return status;
 }
 
-static void make_id(unsigned char *oid, int type, const gpa_buffer *content)
+static void make_id(unsigned char *oid, int type, const gpa_object *content)
 {
 	gpa_error err;
 	hasher h;
@@ -51,26 +51,26 @@ static void make_id(unsigned char *oid, int type, const gpa_buffer *content)
 static void run(gpa_bytes file)
 {
 	gpa_error err;
-	gpa_buffer out;
+	gpa_object out;
 	unsigned char oid[GPA_OID_MAX] = {0};
 	char hex[2 * GPA_OID_MAX + 1], says[128];
 	uint64_t claimed = 0;
-	int type = 0, read_type = 0;
+	int type = 0;
 	int header = gpa_loose_header(&type, &claimed, file, &err);
-	int damaged = gpa_loose_read(&read_type, &out, file, &err);
+	int damaged = gpa_loose_read(&out, file, &err);
 	write_file(file);
 	if (!add(oid, 0, &err) || !add(oid, 1, &err))
 		abort();
 	if (damaged)
 		return;
-	if (header || type != read_type || claimed != out.len)
+	if (header || type != out.type || claimed != out.len)
 		abort();
 	make_id(oid, type, &out);
 	oid_to_hex(hex, oid, 20);
 	snprintf(says, sizeof(says), "content has the id %s", hex);
 	if (strcmp(says, err.text) || add(oid, 0, &err) || add(oid, 1, &err))
 		abort();
-	gpa_buffer_free(&out);
+	gpa_object_free(&out);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

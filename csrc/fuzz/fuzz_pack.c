@@ -90,19 +90,19 @@ static void read_all(gpa_bytes pack, const gpa_idx *idx, inflater *z)
 {
 	gpa_error err;
 	gpa_report report = {0};
-	gpa_buffer content;
-	int type;
+	made_object *made;
+	chain_source source = {.pack = pack, .idx = idx};
 	if (gpa_pack_check(&report, pack, idx, 1, NULL, &err) && err.text[0] == 0)
 		abort();
 	for (uint32_t i = 0; i < idx->object_count; i++) {
 		uint64_t offset;
 		if (gpa_idx_offset(&offset, idx, i, &err))
 			abort();
-		int status = pack_unpack(&type, &content, pack, idx, offset, z, &err);
+		int status = chain_read(&made, &source, offset, z, &err);
 		if (status && !report.count)
 			abort();
 		if (!status)
-			gpa_buffer_free(&content);
+			made_object_drop(made);
 	}
 	gpa_report_free(&report);
 }
@@ -111,16 +111,16 @@ static void read_all(gpa_bytes pack, const gpa_idx *idx, inflater *z)
 static void read_anywhere(gpa_bytes pack, const gpa_idx *idx, inflater *z)
 {
 	gpa_error err;
-	gpa_buffer content;
+	made_object *made;
 	gpa_entry parsed;
-	int type;
+	chain_source source = {.pack = pack, .idx = idx};
 	for (uint64_t at = 0; at < pack.len + 2; at++) {
 		if (gpa_entry_parse(&parsed, pack, at, idx->algo, &err))
 			continue;
 		if (at + parsed.header_size > pack.len - hash_size)
 			abort();
-		if (at % 16 == 12 && parsed.size < 1 << 16 && !pack_unpack(&type, &content, pack, idx, at, z, &err))
-			gpa_buffer_free(&content);
+		if (at % 16 == 12 && parsed.size < 1 << 16 && !chain_read(&made, &source, at, z, &err))
+			made_object_drop(made);
 	}
 }
 

@@ -20,7 +20,7 @@ ARROWS: dict[str, str] = {
     "cli": "commands fleet timers maintenance model errors config git __init__ hooks words",
     "fleet": "commands errors model",
     "hooks": "commands git config errors fs model",
-    "__init__": "commands hooks errors",
+    "__init__": "commands hooks store errors",
     "commands": "overview timers maintenance rounds survey plan apply verify model state fs git errors config",
     "overview": "maintenance rounds surroundings survey plan model state git errors",
     "timers": "model git errors",

@@ -1,0 +1,249 @@
+"""csrc/reader.c, wrapped: any object of some object directories, from any thread, and after a fork too.
+
+A C reader lives as long as a call is inside it or a stream is open: closing only lets go of it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from ..errors import ObjectMissing
+from ._gpa import ffi, lib
+from .files import ALGORITHMS, CStrings, hash_size
+from .status import check, new_error
+
+TYPES = {lib.GPA_COMMIT: "commit", lib.GPA_TREE: "tree", lib.GPA_BLOB: "blob", lib.GPA_TAG: "tag"}
+
+_OK = lib.GPA_OK
+_MISSING = lib.GPA_ENOTFOUND
+_buffer = ffi.buffer
+_cast = ffi.cast
+_c_has = lib.gpa_reader_has
+_c_info = lib.gpa_reader_info
+_c_read = lib.gpa_reader_read
+_c_free = lib.gpa_object_free
+
+
+RUN = 256
+_OBJECT = struct.Struct("@iPNP")  # gpa_object: reading its fields one by one would cost more than copying its bytes
+assert _OBJECT.size == ffi.sizeof("gpa_object")
+
+
+class _Room:
+    """What one call writes its answer to; kept for the next one, since making it costs as much as a small read."""
+
+    def __init__(self) -> None:
+        self.object = ffi.new("gpa_object *")
+        self.type = ffi.new("int *")
+        self.size = ffi.new("uint64_t *")
+        self.err = new_error()
+
+
+class ReaderStats(NamedTuple):
+    """Counters since the reader was opened, and what is held now."""
+
+    scan_count: int
+    open_count: int
+    map_count: int
+    map_bytes: int
+    cache_bytes: int
+    cache_hits: int
+    cache_misses: int
+
+
+class Reader:
+    """Objects by raw id. Any number of threads may call; results are the caller's own.
+
+    A miss is ObjectMissing; Corrupt names a damaged file when no other copy of the object is there.
+    """
+
+    def __init__(
+        self,
+        dirs: Sequence[str],
+        object_format: str,
+        *,
+        verify: bool,
+        cache_bytes: int,
+        map_bytes: int,
+        map_count: int,
+    ) -> None:
+        """`dirs`: the object directory, then its alternates. SystemFailed when one cannot be listed."""
+        self.dirs = tuple(dirs)
+        self.hash_size = hash_size(object_format)
+        options = ffi.new("gpa_reader_options *")
+        options.algo = ALGORITHMS[object_format]
+        options.verify = verify
+        options.cache_bytes, options.map_bytes, options.map_count = cache_bytes, map_bytes, map_count
+        names = CStrings(self.dirs)
+        out, err = ffi.new("gpa_reader **"), new_error()
+        status = lib.gpa_reader_open(out, names.array, len(self.dirs), options, err)
+        self._check(status, err)
+        # Freed when nobody refers to it any more: a call in another thread does, so close() cannot pull it away.
+        self._pointer = ffi.gc(out[0], lib.gpa_reader_free)
+        self._rooms = [_Room()]
+        with _FORKING:
+            _READERS.add(self)
+
+    def has(self, oid: bytes) -> bool:
+        room = self._rooms.pop() if self._rooms else _Room()
+        status = _c_has(self._pointer, oid, room.err)
+        if status != _OK and status != _MISSING:
+            self._check(status, room.err, oid)
+        self._rooms.append(room)
+        return bool(status == _OK)
+
+    def info(self, oid: bytes) -> tuple[str, int]:
+        """Type and size."""
+        room = self._room()
+        status = _c_info(room.type, room.size, self._pointer, oid, room.err)
+        if status != _OK:
+            self._check(status, room.err, oid)
+        answer = TYPES[room.type[0]], room.size[0]
+        self._rooms.append(room)
+        return answer
+
+    def read(self, oid: bytes) -> tuple[str, bytes]:
+        """Type and content."""
+        room = self._room()
+        made = room.object
+        status = _c_read(made, self._pointer, oid, room.err)
+        if status != _OK:
+            self._check(status, room.err, oid)
+        answer = TYPES[made.type], _buffer(made.ptr, made.len)[:]
+        _c_free(made)
+        self._rooms.append(room)
+        return answer
+
+    def read_many(self, oids: Sequence[bytes], threads: int) -> list[tuple[str, bytes]]:
+        """Type and content of each, in the order asked for; read in the order in which they are stored."""
+        count = len(oids)
+        made = ffi.new("gpa_object[]", max(1, count))
+        statuses = ffi.new("int32_t[]", max(1, count))
+        failed, err = ffi.new("uint32_t *"), new_error()
+        status = lib.gpa_reader_read_many(made, statuses, failed, self._pointer, b"".join(oids), count, threads, err)
+        self._check(status, err)
+        try:
+            for place, code in enumerate(ffi.unpack(statuses, count)):
+                if code != _OK:
+                    worst = failed[0] if failed[0] < count else place
+                    self._check(statuses[worst], err, oids[worst])
+            return self._take_all(made, count)
+        finally:
+            lib.gpa_objects_free(made, count)
+
+    @staticmethod
+    def _take_all(made: Any, count: int) -> list[tuple[str, bytes]]:
+        """Copy the objects, and release them a few at a time, so that never all of them are held twice."""
+        answers: list[tuple[str, bytes]] = []
+        for begin in range(0, count, RUN):
+            here = min(RUN, count - begin)
+            rows = _OBJECT.iter_unpack(_buffer(made + begin, here * _OBJECT.size))
+            answers += [(TYPES[kind], _buffer(_cast("char *", at), size)[:]) for kind, at, size, _owner in rows]
+            lib.gpa_objects_free(made + begin, here)
+        return answers
+
+    def expand(self, prefix: bytes, digits: int, most: int) -> tuple[list[bytes], bool]:
+        """The first `most` ids that begin with `digits` hex digits of `prefix`, and whether there are more."""
+        oids, count = ffi.new("unsigned char[]", most * self.hash_size), ffi.new("uint32_t *")
+        err = new_error()
+        self._check(lib.gpa_reader_expand(oids, count, most, self._pointer, prefix, digits, err), err)
+        found = _cut(bytes(_buffer(oids, min(most, count[0]) * self.hash_size)), self.hash_size)
+        return found, count[0] > most
+
+    def list(self) -> bytes:
+        """All ids, one after the other, ascending."""
+        out, err = ffi.new("gpa_buffer *"), new_error()
+        self._check(lib.gpa_reader_list(out, self._pointer, err), err)
+        try:
+            return bytes(_buffer(out.ptr, out.len))
+        finally:
+            lib.gpa_buffer_free(out)
+
+    def stream(self, oid: bytes) -> StreamHandle:
+        out, err = ffi.new("gpa_stream **"), new_error()
+        kind, size = ffi.new("int *"), ffi.new("uint64_t *")
+        self._check(lib.gpa_stream_open(out, kind, size, self._pointer, oid, err), err, oid)
+        return StreamHandle(self, out[0], TYPES[kind[0]], int(size[0]))
+
+    def refresh(self) -> None:
+        """Look at the directories now."""
+        err = new_error()
+        self._check(lib.gpa_reader_refresh(self._pointer, err), err)
+
+    def stats(self) -> ReaderStats:
+        out = ffi.new("gpa_reader_stats *")
+        lib.gpa_reader_count(out, self._pointer)
+        return ReaderStats(*(int(getattr(out, name)) for name in ReaderStats._fields))
+
+    def close(self) -> None:
+        """Let go of the C reader; calls that are inside end well."""
+        self._pointer = None
+
+    def _room(self) -> _Room:
+        try:
+            return self._rooms.pop()
+        except IndexError:
+            return _Room()
+
+    def _check(self, status: int, err: Any, oid: bytes = b"") -> None:
+        """Raise what `status` stands for, about the file that `err` names."""
+        if status == _OK:
+            return
+        if status == _MISSING:
+            raise ObjectMissing(f"no object {oid.hex()} in '{self.dirs[0]}'")
+        source, file = max(err.source, 0), os.fsdecode(ffi.string(err.file))
+        check(status, err, os.path.join(self.dirs[source], file) if file else self.dirs[source])
+
+
+class StreamHandle:
+    """An object read piece by piece, by one thread at a time."""
+
+    def __init__(self, reader: Reader, pointer: Any, kind: str, size: int) -> None:
+        self._reader = reader
+        self._pointer = ffi.gc(pointer, lib.gpa_stream_free)
+        self.type = kind
+        self.size = size
+
+    def readinto(self, out: Any) -> int:
+        """Fill `out`, a writable buffer; fewer bytes come only at the end."""
+        got, err = ffi.new("size_t *"), new_error()
+        room = ffi.from_buffer("unsigned char[]", out, require_writable=True)
+        status = lib.gpa_stream_read(got, self._pointer, room, len(room), err)
+        self._reader._check(status, err)
+        return int(got[0])
+
+    def close(self) -> None:
+        self._pointer = None
+
+
+def _cut(ids: bytes, size: int) -> list[bytes]:
+    return [ids[at : at + size] for at in range(0, len(ids), size)]
+
+
+# A fork copies locks as they are. So none is held by another thread at that moment, and readers work in the child too.
+_READERS: WeakSet[Reader] = WeakSet()
+_FORKING = threading.Lock()
+_held: list[Any] = []
+
+
+def _before_fork() -> None:
+    _FORKING.acquire()
+    for reader in list(_READERS):
+        pointer = reader._pointer
+        if pointer is not None:
+            lib.gpa_reader_before_fork(pointer)
+            _held.append(pointer)
+
+
+def _after_fork() -> None:
+    while _held:
+        lib.gpa_reader_after_fork(_held.pop())
+    _FORKING.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -1,0 +1,262 @@
+"""PageStore: every object of a repository, read from any thread, while maintenance runs beside it.
+
+Opened once and kept: it sees new packs by itself, and never gives an error because something moved. Ids go in as raw
+bytes (20 or 32) or as hex text, and come out raw.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from ._core.reader import Reader, ReaderStats, StreamHandle
+from .errors import AmbiguousPrefix, Corrupt, GitFailed, GpaError, ObjectMissing
+from .git import alternates_of, find_object_dir, run_git
+
+CACHE_BYTES = 96 << 20  # git's core.deltaBaseCacheLimit
+MAP_BYTES = 256 << 20
+MAP_COUNT = 8192  # an eighth of Linux's bound for a process
+PREFIX_LEAST = 4  # hex digits, as in git
+CANDIDATES = 64
+ALTERNATES_DEPTH = 5  # as in git
+
+_new_tuple = tuple.__new__
+
+
+class ObjectInfo(NamedTuple):
+    """`type` is "commit", "tree", "blob" or "tag"; `size` is in bytes."""
+
+    type: str
+    size: int
+
+
+class ObjectStream(io.RawIOBase):
+    """An object's content as a file, for one thread at a time. What is not stored as a delta takes constant memory."""
+
+    def __init__(self, handle: StreamHandle) -> None:
+        self._handle = handle
+        self._at = 0
+        self.type = handle.type
+        self.size = handle.size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, out: Any) -> int:
+        """Fill `out`; fewer bytes come only at the end. Corrupt when the object turns out to be damaged."""
+        if self.closed:
+            raise ValueError("read of closed stream")
+        got = self._handle.readinto(out)
+        self._at += got
+        return got
+
+    def readall(self) -> bytes:
+        rest = bytearray(self.size - self._at)
+        self.readinto(rest)
+        return bytes(rest)
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        if not self.closed:
+            self._handle.close()
+        super().close()
+
+
+class PageStore:
+    """The objects of one object directory and of its alternates.
+
+    Any number of threads may use a store at once, and a process forked from this one may go on with it. A miss is
+    ObjectMissing. A damaged copy is passed over when there is another one; else Corrupt names the file. Nothing keeps
+    a descriptor open.
+    """
+
+    def __init__(
+        self,
+        objects_dir: str | os.PathLike[str],
+        *,
+        object_format: str | None = None,
+        verify: bool = False,
+        cache_bytes: int = CACHE_BYTES,
+        map_bytes: int = MAP_BYTES,
+        map_count: int = MAP_COUNT,
+    ) -> None:
+        """As open()."""
+        self.path = os.path.realpath(os.fspath(objects_dir))
+        if not os.path.isdir(self.path):
+            raise GpaError(f"object directory '{self.path}' does not exist")
+        self.object_format = object_format or _object_format(self.path)
+        self._options: dict[str, Any] = {
+            "verify": verify,
+            "cache_bytes": cache_bytes,
+            "map_bytes": map_bytes,
+            "map_count": map_count,
+        }
+        self._reader: Reader | None = self._open_reader()
+        self._oid_size = self._reader.hash_size
+
+    @classmethod
+    def open(cls, objects_dir: str | os.PathLike[str], **options: Any) -> PageStore:
+        """The store of an object directory, as `.git/objects`.
+
+        `verify` hashes each object that is read. Memory: `cache_bytes` of delta bases, and about `map_bytes` of packs,
+        of which `map_count` files are mapped at a time. `object_format` is found out where it is not given.
+        """
+        return cls(objects_dir, **options)
+
+    @classmethod
+    def for_repository(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> PageStore:
+        """The store of the repository at `path` (default: the current directory), worktrees included."""
+        found = find_object_dir(None if path is None else os.fspath(path))
+        return cls(found.objects, object_format=found.object_format, **options)
+
+    # -- Single objects
+
+    def __contains__(self, oid: bytes | str) -> bool:
+        """Whether the object is here, as far as can be told without reading it. False for one with no sound copy."""
+        try:
+            return self._open().has(self._raw(oid))
+        except Corrupt:
+            return False
+
+    def info(self, oid: bytes | str) -> ObjectInfo:
+        """Type and size, from headers alone."""
+        return _new_tuple(ObjectInfo, self._open().info(self._raw(oid)))
+
+    def read(self, oid: bytes | str) -> tuple[str, bytes]:
+        """Type and content."""
+        return self._open().read(self._raw(oid))
+
+    def stream(self, oid: bytes | str) -> ObjectStream:
+        """The object as a readable file with `type` and `size`: close it, or use it in a `with`."""
+        return ObjectStream(self._open().stream(self._raw(oid)))
+
+    # -- Many objects
+
+    def read_many(self, oids: Iterable[bytes | str], *, threads: int | None = None) -> list[tuple[str, bytes]]:
+        """Type and content of each, in the order asked for. `threads` is one for each processor by default.
+
+        Faster than reading one by one: they are read in the order in which they are stored. ObjectMissing when one is
+        not here.
+        """
+        wanted = [self._raw(oid) for oid in oids]
+        return self._open().read_many(wanted, threads or len(os.sched_getaffinity(0)))
+
+    def expand_prefix(self, prefix: str) -> bytes:
+        """The one id that begins with these hex digits, at least four.
+
+        ObjectMissing when there is none; AmbiguousPrefix, with the first candidates, when there are several.
+        """
+        digits = len(prefix)
+        if not PREFIX_LEAST <= digits <= 2 * self._oid_size:
+            raise ValueError(f"an abbreviated id has {PREFIX_LEAST} to {2 * self._oid_size} digits, not {digits}")
+        raw = bytes.fromhex(prefix.ljust(2 * self._oid_size, "0"))
+        if len(raw) != self._oid_size:
+            raise ValueError(f"'{prefix}' is not hexadecimal")
+        found, _more = self._open().expand(raw, digits, CANDIDATES)
+        if not found:
+            raise ObjectMissing(f"no object {prefix} in '{self.path}'")
+        if len(found) > 1:
+            raise AmbiguousPrefix(prefix, tuple(found))
+        return found[0]
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All ids that are here now, ascending, each once."""
+        ids, size = self._open().list(), self._oid_size
+        return (ids[at : at + size] for at in range(0, len(ids), size))
+
+    def __len__(self) -> int:
+        """How many objects there are; they are counted anew each time."""
+        return len(self._open().list()) // self._oid_size
+
+    # -- The store itself
+
+    def refresh(self) -> None:
+        """Look at the directories now, and at the list of alternates, which is not looked at otherwise."""
+        reader = self._open()
+        if reader.dirs == tuple(_directories(self.path)):
+            reader.refresh()
+        else:
+            self._reader = self._open_reader()
+
+    def stats(self) -> ReaderStats:
+        """Counters, for tests and for tuning."""
+        return self._open().stats()
+
+    def close(self) -> None:
+        """Calls in other threads, and streams, end well; after that the maps and the cache are gone."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    def __enter__(self) -> PageStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), self.path, {"object_format": self.object_format, **self._options})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
+
+    def _open(self) -> Reader:
+        reader = self._reader
+        if reader is None:
+            raise ValueError("the store is closed")
+        return reader
+
+    def _open_reader(self) -> Reader:
+        return Reader(_directories(self.path), self.object_format, **self._options)
+
+    def _raw(self, oid: bytes | str) -> bytes:
+        if isinstance(oid, str):
+            oid = bytes.fromhex(oid)
+        if len(oid) != self._oid_size:
+            raise ValueError(f"an id of {self.object_format} has {self._oid_size} bytes, not {len(oid)}")
+        return oid
+
+
+def _reopen(cls: type[PageStore], path: str, options: dict[str, Any]) -> PageStore:
+    return cls(path, **options)
+
+
+def _directories(objects: str) -> list[str]:
+    """The object directory and its alternates, each once, in the order in which git asks them."""
+    found, level = [objects], [objects]
+    for _ in range(ALTERNATES_DEPTH):
+        level = [path for one in level for path in alternates_of(one)]
+        found += level
+    return list(dict.fromkeys(found))
+
+
+def _object_format(objects: str) -> str:
+    """By the names of what is there; an empty directory is git's to judge."""
+    for hex_size, object_format in ((40, "sha1"), (64, "sha256")):
+        if any(len(name) == hex_size for name in _hex_names(objects)):
+            return object_format
+    try:
+        return run_git(["rev-parse", "--show-object-format"], cwd=objects).strip()
+    except GitFailed:
+        return "sha1"
+
+
+def _hex_names(objects: str) -> Iterator[str]:
+    """The hex part of a few names: of packs, else of loose objects."""
+    for folder in ("pack", *(f"{first:02x}" for first in range(256))):
+        try:
+            names = os.listdir(os.path.join(objects, folder))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if folder == "pack":
+            found = [name[5:-4] for name in names if name.startswith("pack-") and name.endswith(".idx")]
+        else:
+            found = [folder + name for name in names if "_" not in name]
+        if found:
+            yield from found
+            return
