@@ -1,6 +1,6 @@
 """python -m tests.bench run <question> [--size=S|M|L] [--repo=<path> --packs=<n>] [--pairs=<n>]
 
-Questions: merge, index, push, status, loose. Without a repository of yours, workloads are made from a seed.
+Questions: merge, index, push, status, loose, read. Without a repository of yours, workloads are made from a seed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
 from oracle import isolated_environment
 
 from gpa_maint import __version__
-from tests.bench import index, loose, merge, push, status, workloads
+from tests.bench import index, loose, merge, push, read, status, workloads
 
 QUESTIONS = {
     "merge": merge.bench,
@@ -26,6 +26,7 @@ QUESTIONS = {
     "push": push.bench,
     "status": status.bench,
     "loose": loose.bench,
+    "read": read.bench,
 }
 
 

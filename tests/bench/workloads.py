@@ -49,6 +49,28 @@ def committed(target: Path, objects: int) -> Path:
     return target
 
 
+def chains(target: Path, count: int) -> Path:
+    """A bare repository with one pack: `count` blobs of 20 kB, on each a chain of 49 deltas that change three lines."""
+    target.mkdir(parents=True)
+    _git(target, "init", "--quiet", "--bare")
+    rng = random.Random("chains")
+    words = ["".join(rng.choices("eaoinstrhldcumpfgwybvk", k=rng.randint(2, 10))) for _ in range(1500)]
+
+    def line() -> bytes:
+        return " ".join(rng.choices(words, k=10)).encode() + b"\n"
+
+    script = bytearray()
+    for _ in range(count):
+        lines = [line() for _ in range(300)]
+        for _ in range(50):
+            for place in rng.choices(range(300), k=3):
+                lines[place] = line()
+            content = b"".join(lines)
+            script += b"blob\ndata %d\n%b\n" % (len(content), content)
+    _git(target, "-c", "fastimport.unpackLimit=0", "fast-import", "--quiet", "--depth=50", stdin=bytes(script))
+    return target
+
+
 def split(repo: Path, target: Path, parts: int) -> Path:
     """A bare repository with the same objects as `repo`, in `parts` packs of about as many objects each."""
     target.mkdir(parents=True)
