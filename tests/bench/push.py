@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gpa_maint import install, write
 from tests.bench import workloads
+from tests.bench.measure import Cost, run
 
 PACKS = 1000
 PUSHES_PER_PAIR = 40
@@ -30,11 +31,15 @@ def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
     count = pairs * PUSHES_PER_PAIR
     client, commits = _commits(server, work.with_name("push-client"), 4 * count + 2)
     print(f"\npush: one commit into {len(list(server.glob('objects/pack/*.pack')))} packs, medians of {count} pushes")
-    print(f"  {'':26} {'no hook':>9} {'hooks':>9} {'more':>9}   ms")
+    print(f"  {'':26} {'':8} {'no hook':>9} {'hooks':>9} {'more':>9}")
     for name, background in (("nothing due", _nothing), ("while a run is at work", _at_work)):
         with background(server):
-            without, hooked = _in_turn(client, server, commits, count)
-        print(f"  {name:26} {without:9.2f} {hooked:9.2f} {hooked - without:+9.2f}")
+            costs = _in_turn(client, server, commits, count)
+        for what in ("wall", "cpu"):
+            without, hooked = (
+                statistics.median(getattr(cost, what) for cost in costs[with_hooks]) for with_hooks in costs
+            )
+            print(f"  {name:26} {what:>4} ms  {without:9.2f} {hooked:9.2f} {hooked - without:+9.2f}")
 
 
 def _commits(server: Path, target: Path, count: int) -> tuple[Path, Iterator[str]]:
@@ -51,15 +56,15 @@ def _commits(server: Path, target: Path, count: int) -> tuple[Path, Iterator[str
     return target, iter(oids)
 
 
-def _in_turn(client: Path, server: Path, commits: Iterator[str], count: int) -> tuple[float, float]:
-    """Milliseconds of a push without hooks and with them, medians."""
-    costs: dict[bool, list[float]] = {False: [], True: []}
+def _in_turn(client: Path, server: Path, commits: Iterator[str], count: int) -> dict[bool, list[Cost]]:
+    """What pushes cost without hooks and with them, all of their processes together."""
+    costs: dict[bool, list[Cost]] = {False: [], True: []}
     _push(client, server, next(commits))  # what is read for the first time is read before
     for _ in range(count):
         for hooked in (False, True):
             with _switched(server, hooked):
                 costs[hooked].append(_push(client, server, next(commits)))
-    return statistics.median(costs[False]), statistics.median(costs[True])
+    return costs
 
 
 @contextmanager
@@ -82,10 +87,8 @@ def _nothing_due(server: Path) -> None:
     os.utime(note, (time.time() + 3600,) * 2)
 
 
-def _push(client: Path, server: Path, oid: str) -> float:
-    started = time.perf_counter()
-    subprocess.run(["git", "push", "-q", server, f"{oid}:refs/heads/bench"], cwd=client, check=True)
-    return (time.perf_counter() - started) * 1e3
+def _push(client: Path, server: Path, oid: str) -> Cost:
+    return run([["git", "push", "-q", os.fspath(server), f"{oid}:refs/heads/bench"]], client)
 
 
 @contextmanager
