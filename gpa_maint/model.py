@@ -435,7 +435,10 @@ class StatusStep(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Bytes pushed, and written by all runs since the second `since`; `amplification` is the second by the first."""
+    """What was pushed since `since`, a second, and what all runs wrote and freed; all sizes are bytes.
+
+    `amplification`: bytes written for each byte pushed, None while nothing was pushed.
+    """
 
     since: int
     runs: int

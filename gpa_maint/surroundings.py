@@ -53,8 +53,8 @@ def look_at_surroundings(
         counting_since=counting_since,
         at_work=fs.run_at_work(objdir) or (f"git gc, {gc}" if gc else ""),
         locks=tuple(
-            LockFile(path, since, ours=ours, dead=path.endswith("/gc.pid") and not gc)
-            for path, since, ours in fs.locks_there(objdir)
+            LockFile(lock, since, ours=ours, dead=lock.endswith("/gc.pid") and not gc)
+            for lock, since, ours in fs.locks_there(objdir)
         ),
         dead_keeps=tuple(_dead_keeps(objdir.pack_dir)),
         stray_idx=tuple(_stray_idx(objdir, inventory, now)),
