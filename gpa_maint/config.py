@@ -86,7 +86,8 @@ def parse_time(text: str) -> int:
 
 
 def parse_bool(text: str) -> bool:
-    return text.lower() in ("", "true", "yes", "on", "1")
+    """As git reads it; an empty value is false. (A key without a value is "true" where it is read.)"""
+    return text.lower() in ("true", "yes", "on", "1")
 
 
 def _parse(kind: str, text: str) -> int:

@@ -55,8 +55,8 @@ def test_never_is_later_than_any_time_to_come() -> None:
 
 
 def test_a_bool_is_what_git_takes_for_true() -> None:
-    assert all(map(parse_bool, ("true", "Yes", "on", "1", "")))
-    assert not any(map(parse_bool, ("false", "no", "off", "0")))
+    assert all(map(parse_bool, ("true", "Yes", "on", "1")))
+    assert not any(map(parse_bool, ("false", "no", "off", "0", "")))
 
 
 def test_without_settings_the_defaults_of_the_table_hold() -> None:
