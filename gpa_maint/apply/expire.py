@@ -7,6 +7,7 @@ plan.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Container
 from contextlib import ExitStack
@@ -150,7 +151,8 @@ def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None
     """Unlink the proved pages; the index without them must be published. Gives their names and the bytes freed.
 
     I9: a page that somebody "wrote into" again since (git then only touches the file) hands its newer mtime on to the
-    packs that hold its objects, or `git gc` could prune what was just written.
+    packs that hold its objects, or `git gc` could prune what was just written. Where these belong to somebody else, who
+    alone may do that, it stays.
     """
     deleted: list[str] = []
     freed = 0
@@ -168,6 +170,10 @@ def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None
                 if mtimes.get(taker, 0) < stat.st_mtime_ns:
                     mtimes[taker] = fs.raise_mtime(objdir.pack_path(taker), stat.st_mtime_ns)
         except FileNotFoundError:  # somebody else's repack took it, or the proof with it
+            continue
+        except SystemFailed as error:
+            if error.errno != errno.EPERM:
+                raise
             continue
         fs.unlink_pack(objdir, name, there)
         deleted.append(name)

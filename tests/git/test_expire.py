@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -581,6 +582,22 @@ def test_a_page_touched_while_it_is_being_expired_hands_its_time_on(
     monkeypatch.setattr(fs, "before_step", step)
     commands.expire(str(merged.server), grace_seconds=0)
     assert ahead <= mtime_ns(merged.server, page_of(merged))
+
+
+def test_a_page_stays_when_its_time_cannot_be_handed_on(merged: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I9. In a shared repository another user may own the page that holds its objects now."""
+    ahead = time.time_ns() + 500 * 10**9
+    touched = merged.packs[2]
+    os.utime(pack_dir(merged.server) / f"{touched}.pack", ns=(ahead, ahead))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", refuse)
+        commands.expire(str(merged.server), grace_seconds=0)
+    assert {touched} == left(merged)
+    fsck(merged.server)
 
 
 # -- What runs leave behind
