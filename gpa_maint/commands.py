@@ -14,6 +14,7 @@ from .apply.repack import Report
 from .apply.stop import Stop
 from .apply.write import record_superseded
 from .git import ObjectDir, find_object_dir, run_git
+from .inventory import read_index, take_inventory
 from .model import (
     ExpirePlan,
     ExpireResult,
@@ -33,7 +34,6 @@ from .model import (
 from .plan.repack import plan_repack
 from .rounds import EmptyPreferredPack
 from .state import Move
-from .survey import read_index, take_inventory
 
 
 def survey(path: str | None = None, *, object_dir: str | None = None) -> Inventory:
@@ -290,7 +290,7 @@ def verify(
 
     `threads` (0: one a core) share the deep check.
     """
-    from .verify import verify_objects
+    from .checking import verify_objects
 
     return verify_objects(find_object_dir(path, object_dir=object_dir), deep=deep, threads=threads, report=report)
 

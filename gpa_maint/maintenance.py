@@ -18,6 +18,7 @@ from .apply.write import record_superseded
 from .config import Settings
 from .errors import GpaError, Stopped
 from .git import ObjectDir, run_git
+from .inventory import look_around, loose_objects, take_inventory
 from .model import (
     Inventory,
     LeftOut,
@@ -35,7 +36,6 @@ from .plan.expire import plan_expire
 from .plan.repack import plan_batch, why_not_small
 from .plan.run import needs_index, plan_run
 from .state import Totals, last_run_path, read_totals, write_totals
-from .survey import look_around, loose_objects, take_inventory
 from .words import count_of, human_size
 
 ROUNDS = 64

@@ -7,13 +7,13 @@ from collections.abc import Collection
 from . import rounds
 from .errors import Corrupt, GpaError, Unsupported
 from .git import ObjectDir
+from .inventory import look_around, take_inventory
 from .maintenance import look, rules_from
 from .model import Cost, Explanation, Inventory, Status, StatusWarning
 from .plan.explain import plan_explain
 from .plan.status import make_status
 from .state import Totals, read_last_run, read_totals
 from .surroundings import look_at_surroundings
-from .survey import look_around, take_inventory
 
 
 def take_status(objdir: ObjectDir, path: str | None) -> Status:

@@ -16,6 +16,7 @@ from .apply.stop import Progress
 from .apply.write import UnsoundIndex, publish_index, record_superseded
 from .errors import GpaError, Locked, StalePlan
 from .git import ObjectDir
+from .inventory import index_is_sound, refuse_unreadable, take_inventory
 from .model import (
     ExpirePlan,
     ExpireResult,
@@ -30,7 +31,6 @@ from .model import (
 from .plan.expire import plan_expire
 from .plan.write import plan_write
 from .state import read_state, write_state
-from .survey import index_is_sound, refuse_unreadable, take_inventory
 
 ATTEMPTS = 8
 """How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""

@@ -16,8 +16,8 @@ from gpa_maint import fs
 from gpa_maint.apply.loose import pack_loose
 from gpa_maint.apply.pages import Progress
 from gpa_maint.git import find_object_dir
+from gpa_maint.inventory import loose_objects
 from gpa_maint.model import LoosePlan, LooseResult
-from gpa_maint.survey import loose_objects
 
 MIB = 1 << 20
 

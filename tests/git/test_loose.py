@@ -33,7 +33,7 @@ from gpa_maint import fs
 from gpa_maint.apply.pages import Progress
 from gpa_maint.errors import Corrupt, Locked, Stopped
 from gpa_maint.git import find_object_dir
-from gpa_maint.survey import count_loose, loose_objects
+from gpa_maint.inventory import count_loose, loose_objects
 
 HOUR_NS = 3600 * 10**9
 

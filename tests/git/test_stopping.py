@@ -24,8 +24,8 @@ from gpa_maint.apply.write import publish_index
 from gpa_maint.commands import plan_repack_of
 from gpa_maint.errors import Stopped
 from gpa_maint.git import find_object_dir
+from gpa_maint.inventory import take_inventory
 from gpa_maint.plan.write import plan_write
-from gpa_maint.survey import take_inventory
 
 MIB = 1 << 20
 

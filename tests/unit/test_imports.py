@@ -1,6 +1,6 @@
 """The rooms and the arrows between them (docs/architecture.md), read from the source and drawn with `pytest -s`.
 
-cli, hooks -> commands -> survey, plan, apply -> model;  survey, apply, journal -> fs, _core
+cli, hooks -> commands -> inventory, plan, apply -> model;  inventory, apply, journal -> fs, _core
 integrations -> store -> _core
 """
 
@@ -21,14 +21,14 @@ ARROWS: dict[str, str] = {
     "fleet": "commands errors model",
     "hooks": "commands git config errors fs model",
     "__init__": "commands hooks store errors",
-    "commands": "overview timers maintenance rounds survey plan apply verify model state fs git errors config",
-    "overview": "maintenance rounds surroundings survey plan model state git errors",
+    "commands": "overview timers maintenance rounds inventory plan apply checking model state fs git errors config",
+    "overview": "maintenance rounds surroundings inventory plan model state git errors",
     "timers": "model git errors",
-    "maintenance": "rounds survey plan apply model state fs git errors config words",
-    "rounds": "survey plan apply model state fs git errors",
+    "maintenance": "rounds inventory plan apply model state fs git errors config words",
+    "rounds": "inventory plan apply model state fs git errors",
     "apply": "model state fs _core git errors",
-    "verify": "survey model _core git errors",
-    "survey": "model state fs _core git errors",
+    "checking": "inventory model _core git errors",
+    "inventory": "model state fs _core git errors",
     "surroundings": "model fs git config",
     "journal": "model fs _core git errors",
     "state": "model fs git errors",
@@ -159,12 +159,12 @@ def test_only_the_core_sees_the_extension_module() -> None:
     assert seen == {module for module in seen if module.startswith("_core.")} != set()
 
 
-def test_plans_need_nothing_but_the_model() -> None:
+def test_plans_need_nothing_but_values_and_words() -> None:
     for module, path in sources():
         if room(module) != "plan":
             continue
         tree = ast.parse(path.read_text())
-        assert {"model", "plan"} >= {room(used) for used, _ in imports_of(module, tree)}
+        assert {"model", "plan", "words"} >= {room(used) for used, _ in imports_of(module, tree)}
         outside = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
         assert {"__future__", "collections.abc", "typing"} >= outside
         assert not any(isinstance(node, ast.Import) for node in ast.walk(tree))
@@ -210,3 +210,9 @@ def test_an_arrow_turned_round_is_shown() -> None:
     picture = drawing({"model": {"fs": "gpa_maint/model.py:7"}, "cli": {"commands": "gpa_maint/cli/write.py:3"}})
     assert "model <== fs    turned round at gpa_maint/model.py:7" in picture
     assert "cli --> commands" in picture
+
+
+def test_public_names_stay_what_they_are_once_modules_are_loaded() -> None:
+    """A module of the same name would take a function's place in the package as soon as anything imports it."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert set() == modules & set(gpa_maint.__all__)

@@ -13,8 +13,8 @@ from ._core.files import IdxFiles, Midx, check_pack, match_pack, open_midx, veri
 from ._core.progress import Progress
 from .errors import Corrupt, GpaError, Unsupported
 from .git import ObjectDir
+from .inventory import take_inventory
 from .model import Inventory, VerifyResult
-from .survey import take_inventory
 
 Report = Callable[[str, int, int], None]
 POLL_SECONDS = 0.1
