@@ -9,6 +9,7 @@ TYPE_CHECKING = False  # the typing module itself would cost more than all the r
 
 if TYPE_CHECKING:
     from .commands import expire as expire
+    from .commands import maintain as maintain
     from .commands import repack as repack
     from .commands import status as status
     from .commands import survey as survey
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "expire": "commands",
     "install": "hooks",
+    "maintain": "commands",
     "repack": "commands",
     "status": "commands",
     "survey": "commands",
@@ -38,6 +40,7 @@ __all__ = [
     "__version__",
     "expire",
     "install",
+    "maintain",
     "repack",
     "status",
     "survey",

@@ -1,4 +1,4 @@
-"""A maintenance run: each step in turn, decided again when its turn comes, until nothing is due.
+"""A maintenance run: the first step that is due, then decided again, until nothing is due.
 
 Keeps I10 (whoever starts it never waits for it, and it fails alone) and I12 (a run that did nothing says why). What it
 did goes to gpa/last-run.json and gpa/log; gpa/next tells the hooks when to start the next one.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from . import fs, rounds
 from .apply.loose import pack_loose
@@ -34,12 +34,12 @@ from .model import (
 )
 from .plan.expire import plan_expire
 from .plan.repack import plan_batch, why_not_small
-from .plan.run import needs_index, plan_run
+from .plan.run import left_out, needs_index, plan_run
 from .state import Totals, last_run_path, read_totals, write_totals
 from .words import count_of, human_size
 
-ROUNDS = 64
-"""How often one step is done in a run at most: merging a backlog takes several batches."""
+ROUNDS = 256
+"""How many steps a run does at most: merging a backlog takes several batches."""
 
 TELLING = ("loose", "repack", "expire")
 """The steps whose reasons say why a run did nothing; the others are due now and then only."""
@@ -92,8 +92,8 @@ def look(objdir: ObjectDir) -> Inventory:
     return look_around(objdir, take_inventory(objdir), now=rounds.now())
 
 
-def _decide(objdir: ObjectDir, inventory: Inventory) -> RunPlan:
-    return plan_run(inventory, rules=rules_from(objdir.settings), now=rounds.now())
+def _decide(objdir: ObjectDir, inventory: Inventory, idle: Collection[str] = ()) -> RunPlan:
+    return plan_run(inventory, rules=rules_from(objdir.settings), now=rounds.now(), idle=idle)
 
 
 def rules_from(settings: Settings) -> RunRules:
@@ -139,20 +139,20 @@ class _Run:
         self._totals = Totals(since=rounds.now())
 
     def do_all(self) -> None:
-        """Each step as often as it is due and gets anything done."""
+        """Do the first step that is due and decide again, until none is due that gets anything done."""
         inventory = look(self._objdir)
         self._totals = _count_pushed(self._objdir, inventory)
         self._write_next(inventory)
-        for step in _decide(self._objdir, inventory).steps:
-            for _ in range(ROUNDS):
-                if self._stop.why:
-                    return
-                now = _decide(self._objdir, look(self._objdir)).step(step.verb)
-                if not now.due:
-                    self._reasons += [now.reason] if step.verb in TELLING else []
-                    break
-                if not self._do(now):
-                    break
+        plan = _decide(self._objdir, inventory)
+        idle: set[str] = set()
+        for _ in range(ROUNDS):
+            if self._stop.why or not plan.due:
+                break
+            step = plan.due[0]
+            if not self._do(step):
+                idle.add(step.verb)
+            plan = _decide(self._objdir, look(self._objdir), idle)
+        self._reasons += [plan.step(verb).reason for verb in TELLING if verb not in idle]
 
     def _do(self, step: RunStep) -> bool:
         """Do one step; False when that changed nothing, so that doing it again would not either."""
@@ -192,7 +192,7 @@ class _Run:
         return StepResult("loose", f"{text}, {human_size(written)}", 0.0, pack_bytes=written)
 
     def _index(self, step: RunStep) -> StepResult | None:
-        done = rounds.write_index(self._objdir, self._space, stop=self._stop.progress)
+        done = rounds.write_index(self._objdir, self._space, unnamed=self._unnamed(), stop=self._stop.progress)
         self._warnings += done.warnings
         if not done.written:
             return None
@@ -205,7 +205,8 @@ class _Run:
             self._objdir,
             self._space,
             lambda inventory: self._batch(step, inventory, rules),
-            indexed=lambda inventory, plan: needs_index(inventory, [pack.name for pack in plan.batch], rules),
+            indexed=lambda inventory, plan: needs_index(inventory, [pack.name for pack in plan.batch]),
+            unnamed=self._unnamed(),
             report=self._report,
             stop=self._stop.progress,
         )
@@ -234,7 +235,7 @@ class _Run:
         )
 
     def _expire(self, step: RunStep) -> StepResult | None:
-        done = rounds.expire(self._objdir, self._space, None, self._report)
+        done = rounds.expire(self._objdir, self._space, None, self._report, unnamed=self._unnamed())
         self._warnings += [f"not deleting '{kept.pack}': {kept.reason}" for kept in done.kept_back]
         if not done.deleted:
             self._reasons.append(done.reason)
@@ -242,6 +243,10 @@ class _Run:
         text = f"deleted {count_of(len(done.deleted), 'superseded page')}, {human_size(done.freed_bytes)}"
         index_bytes = done.midx.size if done.midx else 0
         return StepResult("expire", text, 0.0, index_bytes=index_bytes, freed_bytes=done.freed_bytes)
+
+    def _unnamed(self) -> frozenset[str]:
+        """Packs that an index which this run writes does not name."""
+        return left_out(take_inventory(self._objdir), rules_from(self._objdir.settings))
 
     def _tidy(self, step: RunStep) -> StepResult | None:
         found = look(self._objdir).git_leftovers

@@ -70,6 +70,7 @@ def write_index(
     preferred: str | None = None,
     only: Collection[str] | None = None,
     without: Collection[str] = (),
+    unnamed: Collection[str] = (),
     pages: Collection[str] = (),
     merged: Collection[str] = (),
     force: bool = False,
@@ -79,17 +80,19 @@ def write_index(
 ) -> WriteResult:
     """Look, plan and publish an index until nothing changes meanwhile.
 
-    `checked`: see publish_index(). `seen` is what this run knows already: publishing finds out whether it still holds.
+    `unnamed` packs stay outside the index if they are outside now. `checked`: see publish_index(). `seen` is what this
+    run knows already: publishing finds out whether it still holds.
     """
     ignore_old = False
     notes: tuple[str, ...] = ()
     for may_repeat in _again(ATTEMPTS):
         inventory, seen = seen or take_inventory(objdir, counts=preferred is not None), None
+        named = inventory.midx.pack_names if inventory.midx else ()
         plan = plan_write(
             inventory,
             preferred=preferred,
             only=only,
-            without=without,
+            without={*without, *set(unnamed).difference(named)},
             pages=pages,
             merged=merged,
             ignore_old=ignore_old,
@@ -145,10 +148,11 @@ def merge(
     choose: Callable[[Inventory], RepackPlan],
     *,
     indexed: Callable[[Inventory, RepackPlan], bool],
+    unnamed: Collection[str] = (),
     report: Report | None = None,
     stop: Progress | None = None,
 ) -> RepackResult:
-    """Merge the packs that `choose` names, and write the index when `indexed` says so.
+    """Merge the packs that `choose` names, and write the index when `indexed` says so, over all but `unnamed` packs.
 
     Without a new index the sources must be outside the old one: they are then superseded by the pages as they are.
     """
@@ -167,24 +171,29 @@ def merge(
                 raise
     # What has to stay for a damaged object is told from the rest by the index alone.
     if indexed(inventory, plan) or result.left_out:
-        return _index_pages(objdir, space, result, inventory)
+        return _index_pages(objdir, space, result, inventory, unnamed)
     pages = {page.name for page in result.pages}
     record_superseded(objdir, space, now=now(), merged=set(result.merged) - pages)
     return result
 
 
-def _index_pages(objdir: ObjectDir, space: fs.Workspace, result: RepackResult, inventory: Inventory) -> RepackResult:
+def _index_pages(
+    objdir: ObjectDir, space: fs.Workspace, result: RepackResult, inventory: Inventory, unnamed: Collection[str]
+) -> RepackResult:
     if not result.pages:
         return result._replace(
             merged=(), reason=result.reason or "merging these packs would only give the same packs again"
         )
     pages = {page.name for page in result.pages}
+    unnamed = set(unnamed).difference(pages, result.merged)
     seen: Inventory | None = _with_pages(inventory, result.pages)
     # The pages are there: rather wait for another writer of the index than leave them out of it.
     deadline = time.monotonic() + INDEX_LOCK_SECONDS
     while True:
         try:
-            index = write_index(objdir, space, pages=pages, merged=result.merged, force=True, seen=seen)
+            index = write_index(
+                objdir, space, unnamed=unnamed, pages=pages, merged=result.merged, force=True, seen=seen
+            )
             return result._replace(midx=index)
         except Locked:
             seen = None
@@ -212,9 +221,17 @@ def plan_expire_now(objdir: ObjectDir, inventory: Inventory, grace_seconds: int 
 
 
 def expire(
-    objdir: ObjectDir, space: fs.Workspace, grace_seconds: int | None, report: Report | None = None
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    grace_seconds: int | None,
+    report: Report | None = None,
+    *,
+    unnamed: Collection[str] = (),
 ) -> ExpireResult:
-    """Delete superseded pages whose grace is over, once they are proved to be superseded."""
+    """Delete superseded pages whose grace is over, once they are proved to be superseded.
+
+    An index that has to be written for it names all others but those `unnamed`.
+    """
     for may_repeat in _again(ATTEMPTS):
         inventory = take_inventory(objdir, counts=False)
         plan = plan_expire_now(objdir, inventory, grace_seconds)
@@ -222,7 +239,7 @@ def expire(
             record_superseded(objdir, space, now=now())
             return _expired(plan, (), 0)
         try:
-            return _expire_doomed(objdir, space, plan, inventory, report)
+            return _expire_doomed(objdir, space, plan, inventory, report, unnamed)
         except StalePlan:
             if not may_repeat:
                 raise
@@ -230,7 +247,12 @@ def expire(
 
 
 def _expire_doomed(
-    objdir: ObjectDir, space: fs.Workspace, plan: ExpirePlan, inventory: Inventory, report: Report | None
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    plan: ExpirePlan,
+    inventory: Inventory,
+    report: Report | None,
+    unnamed: Collection[str],
 ) -> ExpireResult:
     with fs.git_locks(objdir, space, now()):
         proved = prove_doomed(objdir, plan, report)
@@ -241,13 +263,21 @@ def _expire_doomed(
         write_state(objdir, space, state._replace(doomed=state.doomed | set(proved.doomed)))
         index = None
         if any(pack.is_indexed for pack in plan.doomed if pack.name in proved.takers):
-            index = write_index(objdir, space, without=proved.doomed, force=True, checked=plan.based_on, seen=inventory)
+            index = write_index(
+                objdir,
+                space,
+                without=proved.doomed,
+                unnamed=unnamed,
+                force=True,
+                checked=plan.based_on,
+                seen=inventory,
+            )
             if not index.written:  # only empty packs were there
                 fs.remove_index(objdir)
         deleted, freed = delete_packs(objdir, proved, report)
         if names_any(objdir, deleted):
             # A git process that had listed them before they went has indexed them meanwhile (I5).
-            index = write_index(objdir, space, force=True)
+            index = write_index(objdir, space, unnamed=unnamed, force=True)
         record_superseded(objdir, space, now=now(), needed=_still_needed(proved))
     return _expired(plan, deleted, freed, kept_back=proved.kept_back, midx=index)
 

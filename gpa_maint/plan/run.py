@@ -1,19 +1,23 @@
 """Decide what a maintenance run does: which steps are due, and which packs are merged.
 
-What is written must stay small beside what is pushed. Three rules see to it:
+What is written must stay small beside what is pushed. Three rules see to it, and docs/maintenance.md shows how far:
 
-- Few or small packs are left alone. When there are too many, the smallest are merged first, so that a pack is merged
-  again only with about as much as it holds itself.
-- An index costs bytes for every object of the repository. While it is not cheap beside what was pushed since, packs
-  outside it are merged with one another, which needs no new index.
+- Few or small packs are left alone. When there are too many, those are merged whose pack grows most by it.
+- An index costs bytes for every object of the repository. Where it is not cheap beside what was pushed since, packs
+  outside it are merged with one another, which needs no new index, and it leaves out what will be merged again soon.
 - Full pages are folded 64 at a time, so an object is written once for each power of 64.
+
+A run does the first step that is due and decides again, until none is. Every merge leaves fewer small packs or fewer
+full pages, and every index fewer packs outside it; so there is an end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from ..model import Inventory, PackInfo, RunPlan, RunRules, RunStep
+from ..words import count_of
 from .expire import plan_expire
 from .repack import why_not_small
 
@@ -23,25 +27,101 @@ FOLD = 64
 BATCH_PAGES = 64
 """A batch ends with the pack that brings it to as many objects as this many pages hold: a bound for memory and disk."""
 
-INDEX_SHARE = 2
-"""The index is cheap when it is at most one part in this many of the bytes outside it."""
+INDEX_SHARE = 4
+"""The index is cheap when it is at most one part in this many of the bytes outside it. `simulate` chose it: with 2, one
+object a push is written more than 3 times over; with 8, a third more packs are outside."""
+
+FEW = 16
+"""So many small packs are worth merging to do without an index: those that come between two looks of the hook."""
+
+SLACK = 8
+"""Live packs stay this far below gpa.maxPages and gpa.autoPages together, for those that come before the next look."""
 
 
-def plan_run(inventory: Inventory, *, rules: RunRules, now: int) -> RunPlan:
-    """Every step in the order in which it is done, due or not, with the reason."""
-    merge = _plan_merge(inventory, rules)
-    fold = _plan_fold(inventory, rules)
-    return RunPlan(
-        steps=(
-            _plan_loose(inventory, rules),
-            _plan_index(inventory, rules, merge, fold),
-            merge,
-            fold,
-            _plan_expire(inventory, rules, now),
-            _plan_tidy(inventory),
-            _plan_refs(inventory, rules),
-        )
+class _Live(NamedTuple):
+    """The packs that are not superseded: small ones, full ones by level, and all those that the index does not name."""
+
+    small: list[PackInfo]
+    full: dict[int, list[PackInfo]]
+    outside: list[PackInfo]
+
+
+class _Need(NamedTuple):
+    """Why the index is to be written, whatever is merged; empty when it is not.
+
+    `crowded`: too many packs are outside it, but merging them with one another may do instead. `level`: of the packs
+    outside, it would name those from this level on: 0 all, 1 full pages, 2 folded ones.
+    """
+
+    reason: str
+    crowded: bool
+    level: int
+
+
+def plan_run(inventory: Inventory, *, rules: RunRules, now: int, idle: Collection[str] = ()) -> RunPlan:
+    """Every step in the order in which it is done, due or not, with the reason.
+
+    The `idle` steps have been tried in this run and changed nothing: they are not due again.
+    """
+    live = _live(inventory, rules)
+    need = _index_need(inventory, live, rules)
+    repack = _unless_idle(_plan_repack(live, need, rules), idle)
+    fold = _unless_idle(_plan_fold(live, need, rules), idle)
+    steps = (
+        _plan_loose(inventory, rules),
+        _plan_index(inventory, live, need, merging=repack.due or fold.due),
+        repack,
+        fold,
+        _plan_expire(inventory, rules, now),
+        _plan_tidy(inventory),
+        _plan_refs(inventory, rules),
     )
+    return RunPlan(steps=tuple(_unless_idle(step, idle) for step in steps))
+
+
+def _unless_idle(step: RunStep, idle: Collection[str]) -> RunStep:
+    return step._replace(due=False) if step.verb in idle else step
+
+
+def _live(inventory: Inventory, rules: RunRules) -> _Live:
+    live = _Live([], {}, [])
+    for pack in inventory.packs:
+        if not pack.object_count or pack.is_superseded:
+            continue
+        if not pack.is_indexed:
+            live.outside.append(pack)
+        reason = why_not_small(pack, rules.page_objects, rules.page_bytes)
+        if not reason:
+            live.small.append(pack)
+        elif not pack.is_protected:
+            live.full.setdefault(level_of(pack, rules), []).append(pack)
+    return live
+
+
+def level_of(pack: PackInfo, rules: RunRules) -> int:
+    """How often its objects have been folded at most: 1 for a full page, 2 for one made of 64 of them."""
+    objects = pack.object_count or 0
+    level, reach = 1, FOLD
+    while objects >= rules.page_objects * reach or pack.size > rules.page_bytes // 2 * reach:
+        level, reach = level + 1, reach * FOLD
+    return level
+
+
+def _free(packs: Iterable[PackInfo]) -> list[PackInfo]:
+    """Those that may be merged without a new index: no index names them, nor one that somebody may have in hand."""
+    return [pack for pack in packs if not (pack.is_indexed or pack.returned)]
+
+
+def _bytes(packs: Iterable[PackInfo]) -> int:
+    return sum(pack.size for pack in packs)
+
+
+def _oldest_first(packs: Iterable[PackInfo]) -> list[PackInfo]:
+    return sorted(packs, key=lambda pack: (pack.mtime, pack.name))
+
+
+def _names(packs: Iterable[PackInfo]) -> tuple[str, ...]:
+    return tuple(pack.name for pack in packs)
 
 
 # ---- loose objects ----
@@ -52,9 +132,11 @@ def _plan_loose(inventory: Inventory, rules: RunRules) -> RunStep:
     if rules.precious_objects:
         return RunStep("loose", False, "precious-objects repository")
     if not rules.auto_loose:
-        return RunStep("loose", False, f"{count} loose objects, and gpa.autoLoose is 0")
+        return RunStep("loose", False, f"{count_of(count, 'loose object')}, and gpa.autoLoose is 0")
     due = count >= rules.auto_loose
-    return RunStep("loose", due, f"{count} loose objects, {_compare(due)} gpa.autoLoose ({rules.auto_loose})")
+    return RunStep(
+        "loose", due, f"{count_of(count, 'loose object')}, {_compare(due)} gpa.autoLoose ({rules.auto_loose})"
+    )
 
 
 def _compare(reached: bool) -> str:
@@ -67,53 +149,60 @@ def _compare(reached: bool) -> str:
 def index_bytes(inventory: Inventory) -> int:
     """About the size of an index over all packs there are."""
     hash_size = 20 if inventory.object_format == "sha1" else 32
-    known = inventory.midx.object_count if inventory.midx else 0
-    new = sum(pack.object_count or 0 for pack in _outside(inventory))
+    objects = inventory.midx.object_count if inventory.midx else 0
+    objects += sum(pack.object_count or 0 for pack in inventory.packs if not (pack.is_indexed or pack.is_superseded))
     names = sum(len(pack.name) + 5 for pack in inventory.packs)
-    return 1024 + 12 * 5 + names + (known + new) * (hash_size + 8)
+    return 1024 + 12 * 5 + names + objects * (hash_size + 8)
 
 
-def _outside(inventory: Inventory) -> list[PackInfo]:
-    """Packs that are read by their own idx."""
-    return [pack for pack in inventory.packs if not pack.is_indexed and not pack.is_superseded and pack.object_count]
+def _index_need(inventory: Inventory, live: _Live, rules: RunRules) -> _Need:
+    if inventory.vanished and any(pack.object_count != 0 and not _is_merged_outside(pack) for pack in inventory.packs):
+        return _Need(f"{count_of(len(inventory.vanished), 'pack')} that it names went away", False, 0)
+    if inventory.midx is None and live.outside and len(inventory.packs) >= 2:
+        return _Need("there is none", False, 0)
+    cost = index_bytes(inventory)
+    small, outside = _bytes(_free(live.small)), _bytes(live.outside)
+    for level, size in enumerate((small, outside - small)):
+        if cost * INDEX_SHARE <= size:
+            return _Need(f"{cost} bytes, beside {outside} that are not in it", False, level)
+    if len(live.outside) <= rules.auto_unindexed:
+        return _Need("", False, 2)
+    # What will be merged soon is left out, unless hardly anything else is there to be named.
+    soon = len(_free(live.small)) + len(_free(live.full.get(1, ())))
+    reason = f"{len(live.outside)} packs are not in it, more than gpa.autoUnindexed ({rules.auto_unindexed})"
+    return _Need(reason, True, 2 if soon * 5 <= rules.auto_unindexed * 4 else 0)
 
 
-def _index_need(inventory: Inventory, rules: RunRules) -> str:
-    """Why the index is to be written, whatever is merged; empty when it is not."""
-    outside = _outside(inventory)
-    if inventory.vanished:
-        return f"{len(inventory.vanished)} packs that it names are gone"
-    if not outside or len(inventory.packs) < 2:
-        return ""
-    if inventory.midx is None:
-        return "there is none"
-    if len(outside) > rules.auto_unindexed:
-        return f"{len(outside)} packs are not in it, more than gpa.autoUnindexed ({rules.auto_unindexed})"
-    if _index_is_cheap(inventory):
-        return f"{index_bytes(inventory)} bytes, beside {sum(pack.size for pack in outside)} that are not in it"
-    return ""
-
-
-def _index_is_cheap(inventory: Inventory) -> bool:
-    return index_bytes(inventory) * INDEX_SHARE <= sum(pack.size for pack in _outside(inventory))
-
-
-def _plan_index(inventory: Inventory, rules: RunRules, merge: RunStep, fold: RunStep) -> RunStep:
-    need = _index_need(inventory, rules)
-    if need and (merge.due or fold.due):
-        return RunStep("index", False, f"{need}: written after merging")
-    if need:
-        return RunStep("index", True, need)
-    outside = len(_outside(inventory))
-    if not outside:
+def _plan_index(inventory: Inventory, live: _Live, need: _Need, *, merging: bool) -> RunStep:
+    if need.reason and merging:
+        return RunStep("index", False, f"{need.reason}: decided again after merging")
+    if need.reason:
+        return RunStep("index", True, need.reason)
+    if not live.outside:
         return RunStep("index", False, "no pack is outside it" if inventory.midx else "there is nothing to index")
-    return RunStep("index", False, f"{outside} packs outside it are few, and few bytes beside it")
+    return RunStep("index", False, f"{count_of(len(live.outside), 'pack')} outside it: few, and few bytes beside it")
 
 
-def needs_index(inventory: Inventory, packs: Iterable[str], rules: RunRules) -> bool:
-    """Does merging these packs ask for a new index? Not when all are outside it, and it is not due by itself."""
-    merged = frozenset(packs)
-    return bool(_index_need(inventory, rules)) or any(p.is_indexed for p in inventory.packs if p.name in merged)
+def needs_index(inventory: Inventory, packs: Iterable[str]) -> bool:
+    """Does merging these packs ask for a new index? Not when none of them is named by an index that may be in use."""
+    names = frozenset(packs)
+    return any(pack.is_indexed or pack.returned for pack in inventory.packs if pack.name in names)
+
+
+def left_out(inventory: Inventory, rules: RunRules) -> frozenset[str]:
+    """Packs outside the index that one written now does not name, whatever step writes it.
+
+    Those merged already only wait for expire: once named, they would cost another index when they go. Where the index
+    is dear, so would small packs and pages that will soon be folded. Readers find them all by their own idx.
+    """
+    live = _live(inventory, rules)
+    level = _index_need(inventory, live, rules).level
+    soon = [*(live.small if level >= 1 else ()), *(live.full.get(1, ()) if level >= 2 else ())]
+    return frozenset(_names([*filter(_is_merged_outside, inventory.packs), *_free(soon)]))
+
+
+def _is_merged_outside(pack: PackInfo) -> bool:
+    return not pack.is_indexed and pack.is_superseded
 
 
 # ---- merging small packs ----
@@ -121,35 +210,38 @@ def needs_index(inventory: Inventory, packs: Iterable[str], rules: RunRules) -> 
 
 def mergeable(inventory: Inventory, rules: RunRules) -> tuple[list[PackInfo], list[PackInfo]]:
     """The small packs, and those of them that may be merged now."""
-    small = [pack for pack in inventory.packs if not why_not_small(pack, rules.page_objects, rules.page_bytes)]
-    # What an index in somebody's hands may name is merged only under a new one.
-    outside = [pack for pack in small if not pack.is_indexed and not pack.returned]
-    # Where the index is dear, packs it names are merged only when it is written anyway.
-    renewed = bool(_index_need(inventory, rules))
-    return small, small if renewed or len(small) - len(outside) > rules.auto_pages // 2 else outside
+    live = _live(inventory, rules)
+    return live.small, _pool(live, _index_need(inventory, live, rules), rules)
 
 
-def _plan_merge(inventory: Inventory, rules: RunRules) -> RunStep:
-    small, pool = mergeable(inventory, rules)
-    renewed = bool(_index_need(inventory, rules))
+def _pool(live: _Live, need: _Need, rules: RunRules) -> list[PackInfo]:
+    """The small packs outside the index; all of them when it is about to name small packs, or names too many."""
+    free = _free(live.small)
+    renewed = bool(need.reason) and not need.crowded and need.level == 0
+    return live.small if renewed or len(live.small) - len(free) > rules.auto_pages // 2 else free
+
+
+def _plan_repack(live: _Live, need: _Need, rules: RunRules) -> RunStep:
+    small, pool = live.small, _pool(live, need, rules)
     objects = sum(pack.live_count for pack in pool)
-    found = f"{len(small)} small packs, {len(pool)} of them to be merged now hold {objects} objects"
+    found = f"{count_of(len(small), 'small pack')}, {len(pool)} of them to be merged now with {objects} objects"
     if len(pool) >= 2 and objects >= rules.page_objects:
         batch = _oldest(pool, rules.page_objects * BATCH_PAGES)
         return RunStep("repack", True, f"{found}: at least gpa.pageObjects ({rules.page_objects})", batch)
-    if len(small) > rules.auto_pages:
-        batch = _smallest(pool if len(pool) >= 2 else small)
+    if len(small) >= 2 and len(small) > rules.auto_pages:
+        batch = _most_grown(pool if len(pool) >= 2 else small)
         return RunStep("repack", True, f"{found}: more than gpa.autoPages ({rules.auto_pages})", batch)
-    if renewed and not _index_is_cheap(inventory) and len(small) >= 2:
-        return RunStep("repack", True, f"{found}: the index is written anyway", _names(small))
-    return RunStep("repack", False, f"{len(small)} small packs hold {sum(pack.live_count for pack in small)} objects")
+    if need.crowded and len(_free(small)) >= FEW:
+        return RunStep("repack", True, f"{found}: rather than an index, since {need.reason}", _most_grown(_free(small)))
+    held = count_of(sum(pack.live_count for pack in small), "object")
+    return RunStep("repack", False, f"{count_of(len(small), 'small pack')} with {held}")
 
 
 def _oldest(packs: list[PackInfo], object_limit: int) -> tuple[str, ...]:
     """The oldest packs, until they hold `object_limit` objects."""
     batch: list[PackInfo] = []
     objects = 0
-    for pack in sorted(packs, key=lambda pack: (pack.mtime, pack.name)):
+    for pack in _oldest_first(packs):
         if objects >= object_limit and len(batch) >= 2:
             break
         batch.append(pack)
@@ -157,50 +249,56 @@ def _oldest(packs: list[PackInfo], object_limit: int) -> tuple[str, ...]:
     return _names(batch)
 
 
-def _smallest(packs: list[PackInfo]) -> tuple[str, ...]:
-    """The smallest packs, as long as the next one holds no more bytes than those before it together."""
-    batch: list[PackInfo] = []
-    total = 0
-    for pack in sorted(packs, key=lambda pack: (pack.expected_size, pack.name)):
-        if len(batch) >= 2 and pack.expected_size > total:
-            break
-        batch.append(pack)
+def _most_grown(packs: list[PackInfo]) -> tuple[str, ...]:
+    """So many of the smallest packs that their largest is as small a part of the whole as can be: at least two.
+
+    What an object is written for is that its pack grows. Equal packs are thus merged all at once, and what came of that
+    waits until there are as many of its size.
+    """
+    ordered = sorted(packs, key=lambda pack: (pack.expected_size, pack.name))
+    best, growth, total = 2, 0.0, 0
+    for count, pack in enumerate(ordered, start=1):
         total += pack.expected_size
-    return _names(batch)
-
-
-def _names(packs: Iterable[PackInfo]) -> tuple[str, ...]:
-    return tuple(pack.name for pack in packs)
+        if count >= 2 and total >= growth * pack.expected_size:
+            best, growth = count, total / max(1, pack.expected_size)
+    return _names(ordered[:best])
 
 
 # ---- folding full pages ----
 
 
-def level_of(pack: PackInfo, rules: RunRules) -> int:
-    """How often its objects have been folded at most: 1 for a full page, 2 for one made of 64 of them."""
-    objects = pack.object_count or 0
-    level, reach = 1, FOLD
-    while objects >= rules.page_objects * reach or pack.size > rules.page_bytes // 2 * reach:
-        level, reach = level + 1, reach * FOLD
-    return level
-
-
-def _plan_fold(inventory: Inventory, rules: RunRules) -> RunStep:
-    full = [
-        pack
-        for pack in inventory.packs
-        if why_not_small(pack, rules.page_objects, rules.page_bytes).startswith(("full", "large"))
-    ]
-    if len(full) <= rules.max_pages:
-        return RunStep("fold", False, f"{len(full)} full pages are not more than gpa.maxPages ({rules.max_pages})")
-    levels: dict[int, list[PackInfo]] = {}
-    for pack in sorted(full, key=lambda pack: (pack.mtime, pack.name)):
-        levels.setdefault(level_of(pack, rules), []).append(pack)
-    for level, packs in sorted(levels.items()):
+def _plan_fold(live: _Live, need: _Need, rules: RunRules) -> RunStep:
+    levels = [packs for _, packs in sorted(live.full.items())]
+    count = sum(map(len, levels))
+    few = f"{count_of(count, 'full page')}, not more than gpa.maxPages ({rules.max_pages})"
+    is_over = count > rules.max_pages or _is_near_limits(count, len(live.small), rules)
+    if not is_over and not need.crowded:
+        return RunStep("fold", False, few)
+    # Where pages outside the index are enough, folding needs no new one.
+    choices = [_free(packs) for packs in levels] + (levels if is_over else [])
+    for packs in choices:
         if len(packs) >= FOLD:
-            reason = f"{len(full)} full pages, more than gpa.maxPages ({rules.max_pages}): {FOLD} of level {level}"
-            return RunStep("fold", True, reason, _names(packs[:FOLD]))
-    return RunStep("fold", False, f"{len(full)} full pages, but fewer than {FOLD} of one size")
+            reason = _why_fold(count, live, need, rules)
+            return RunStep(
+                "fold", True, f"{reason}: the oldest {FOLD} of one size", _names(_oldest_first(packs)[:FOLD])
+            )
+    return RunStep(
+        "fold", False, f"{count_of(count, 'full page')}, but fewer than {FOLD} of one size" if is_over else few
+    )
+
+
+def _is_near_limits(full: int, small: int, rules: RunRules) -> bool:
+    """Full pages within SLACK of gpa.maxPages, and with the small packs within SLACK of both limits together."""
+    return full > rules.max_pages - SLACK and full + small > rules.max_pages + rules.auto_pages - SLACK
+
+
+def _why_fold(count: int, live: _Live, need: _Need, rules: RunRules) -> str:
+    limit = f"gpa.maxPages ({rules.max_pages})"
+    if count > rules.max_pages:
+        return f"{count} full pages, more than {limit}"
+    if need.crowded:
+        return f"{count} full pages: rather than an index, since {need.reason}"
+    return f"{count} full pages and {len(live.small)} small packs, near {limit} and gpa.autoPages ({rules.auto_pages})"
 
 
 # ---- what is to go ----
@@ -212,15 +310,15 @@ def _plan_expire(inventory: Inventory, rules: RunRules, now: int) -> RunStep:
         return RunStep("expire", False, plan.reason)
     if rules.precious_objects:
         return RunStep("expire", False, "precious-objects repository")
-    return RunStep("expire", True, f"{len(plan.doomed)} superseded pages are past their grace")
+    return RunStep("expire", True, f"{count_of(len(plan.doomed), 'superseded page')} past the grace")
 
 
 def _plan_tidy(inventory: Inventory) -> RunStep:
     count = len(inventory.git_leftovers)
-    return RunStep("tidy", bool(count), f"{count} temporary files of killed git processes")
+    return RunStep("tidy", bool(count), f"{count_of(count, 'temporary file')} of killed git processes")
 
 
 def _plan_refs(inventory: Inventory, rules: RunRules) -> RunStep:
     count = inventory.loose_refs
     due = bool(rules.auto_refs) and count >= rules.auto_refs
-    return RunStep("refs", due, f"{count} loose refs, {_compare(due)} gpa.autoRefs ({rules.auto_refs})")
+    return RunStep("refs", due, f"{count_of(count, 'loose ref')}, {_compare(due)} gpa.autoRefs ({rules.auto_refs})")

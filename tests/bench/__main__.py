@@ -1,4 +1,5 @@
 """python -m tests.bench run <question> [--size=S|M|L] [--repo=<path> --packs=<n>] [--pairs=<n>]
+   python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
 
 Questions: merge, index, push, status, loose, read. Without a repository of yours, workloads are made from a seed.
 """
@@ -18,7 +19,7 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
 from oracle import isolated_environment
 
 from gpa_maint import __version__
-from tests.bench import index, loose, merge, push, read, status, workloads
+from tests.bench import index, loose, merge, push, read, simulate, status, workloads
 
 QUESTIONS = {
     "merge": merge.bench,
@@ -32,13 +33,18 @@ QUESTIONS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("run", nargs="?", choices=["run"], default="run")
+    parser.add_argument("verb", nargs="?", choices=["run", "simulate"], default="run")
     parser.add_argument("question", nargs="?", choices=sorted(QUESTIONS), help="default: all")
     parser.add_argument("--size", choices=sorted(workloads.SIZES), default="S")
     parser.add_argument("--repo", type=Path, help="a repository of yours, split into --packs packs")
     parser.add_argument("--packs", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pushes", type=int, help="simulate so many at most")
+    parser.add_argument("--chart", type=Path, help="where simulate draws its curves (needs matplotlib)")
     args = parser.parse_args()
+    if args.verb == "simulate":
+        simulate.bench(args.chart, args.pushes)
+        return
     git = subprocess.run(["git", "version"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"git-gpa {__version__}, {git}, Python {platform.python_version()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="gpa-bench-") as scratch:

@@ -207,7 +207,7 @@ def test_the_last_run_and_what_all_have_cost_are_told(server: Path) -> None:
     found = status(server)
     assert found.last_run == read_last_run(find_object_dir(str(server)))
     assert found.last_run is not None
-    assert ["repack"] == [step.verb for step in found.last_run.steps]
+    assert ["repack", "index"] == [step.verb for step in found.last_run.steps]
     assert found.cost is not None
     assert (1, 3) == (found.cost.runs, found.cost.pushed_packs)
     pages = sum(kind.size for kind in found.kinds if kind.name == "small")

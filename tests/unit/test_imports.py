@@ -37,7 +37,7 @@ ARROWS: dict[str, str] = {
     "config": "errors",
     "integrations": "store errors",
     "store": "journal _core git errors",
-    "plan": "model",
+    "plan": "model words",
     "_core": "errors",
     "model": "",
     "errors": "",

@@ -338,7 +338,7 @@ def test_a_small_pack_is_merged_or_waits_for_the_next_batch() -> None:
 
 def test_full_pages_are_left_or_folded() -> None:
     few = explained(pack("pack-a", object_count=100), pack("pack-b", object_count=101))
-    assert ("leave", f"full page; 2 full pages are not more than gpa.maxPages ({FOLD})") == few["pack-a"]
+    assert ("leave", f"full page; 2 full pages, not more than gpa.maxPages ({FOLD})") == few["pack-a"]
     assert few["pack-b"][1].startswith("large pack of 101 objects; ")
     many = explained(*(pack(f"pack-{number:02}", object_count=100, mtime=number) for number in range(FOLD + 2)))
     assert {"fold": FOLD, "leave": 2} == Counter(action for action, _ in many.values())
