@@ -43,10 +43,11 @@ static size_t make_idx(unsigned char *out, const gpa_midx *midx)
 
 static void verify_and_prove(const gpa_midx *midx)
 {
-	static unsigned char file[2048], winners[PACKS_MAX];
+	static unsigned char file[2048], winners[PACKS_MAX], used[1];
 	static const gpa_idx *idx[PACKS_MAX];
 	gpa_error err;
 	gpa_idx made;
+	const gpa_idx *outside = &made;
 	gpa_report report = {0};
 	if (midx->pack_count > PACKS_MAX || gpa_idx_parse(&made, (gpa_bytes){file, make_idx(file, midx)}, midx->algo, &err))
 		return;
@@ -55,7 +56,8 @@ static void verify_and_prove(const gpa_midx *midx)
 	if (gpa_midx_verify(&report, midx, idx, NULL, &err) > 0)
 		abort();
 	gpa_report_free(&report);
-	gpa_midx_prove(winners, midx, &made, idx, &err);
+	gpa_midx_prove(winners, used, midx, &made, idx, &outside, 0, &err);
+	gpa_midx_prove(winners, used, midx, &made, idx, &outside, 1, &err);
 }
 
 static void write_again(const gpa_midx *midx)
