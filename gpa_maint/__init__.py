@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .commands import expire as expire
     from .commands import maintain as maintain
     from .commands import repack as repack
+    from .commands import repair as repair
     from .commands import status as status
     from .commands import survey as survey
     from .commands import verify as verify
@@ -25,6 +26,7 @@ _HOMES = {
     "install": "hooks",
     "maintain": "commands",
     "repack": "commands",
+    "repair": "commands",
     "status": "commands",
     "survey": "commands",
     "uninstall": "hooks",
@@ -42,6 +44,7 @@ __all__ = [
     "install",
     "maintain",
     "repack",
+    "repair",
     "status",
     "survey",
     "uninstall",

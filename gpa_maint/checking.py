@@ -76,7 +76,7 @@ def _verify_packs(objdir: ObjectDir, threads: int, report: Report | None) -> tup
     title = "Verifying objects"
     for pack in inventory.packs:
         try:
-            call = partial(_check_one, objdir, pack.name, threads, progress)
+            call = partial(check_one, objdir, pack.name, threads, progress)
             findings += _counted(call, title, progress, total, report)
         except FileNotFoundError:
             continue  # deleted by somebody's maintenance since the listing
@@ -87,9 +87,10 @@ def _verify_packs(objdir: ObjectDir, threads: int, report: Report | None) -> tup
     return findings, len(inventory.packs), total
 
 
-def _check_one(objdir: ObjectDir, name: str, threads: int, progress: Progress) -> list[str]:
+def check_one(objdir: ObjectDir, name: str, threads: int, progress: Progress | None = None) -> list[str]:
+    """Everything wrong with a pack whose idx parses. FileNotFoundError when one of them is gone."""
     with IdxFiles(objdir.pack_dir, [name], objdir.object_format) as files:
-        lines = check_pack(objdir.pack_path(name), files[name], threads, progress)
+        lines = check_pack(objdir.pack_path(name), files[name], threads, progress or Progress())
     return [f"'{name}.pack': {line}" for line in lines]
 
 

@@ -24,6 +24,8 @@ from .model import (
     PackInfo,
     RepackPlan,
     RepackResult,
+    RepairPlan,
+    RepairResult,
     RunPlan,
     RunResult,
     Schedule,
@@ -295,6 +297,29 @@ def verify(
     return verify_objects(find_object_dir(path, object_dir=object_dir), deep=deep, threads=threads, report=report)
 
 
+# ---- repair ----
+
+
+def repair(
+    path: str | None = None, *, object_dir: str | None = None, threads: int = 0, report: Report | None = None
+) -> RepairResult:
+    """Read every byte, and mend what is damaged: idx files and the index are made anew; of a damaged pack or loose
+    object what can be read from any copy is saved, and the file set aside in gpa/damaged. `lost` says what is gone.
+
+    Locked while another run, `git gc` or `git maintenance` is at work.
+    """
+    from . import mending
+
+    return mending.repair(find_object_dir(path, object_dir=object_dir), threads=threads, report=report)
+
+
+def plan_repair_of(objdir: ObjectDir, *, threads: int = 0, report: Report | None = None) -> RepairPlan:
+    """What repair() would do now."""
+    from . import mending
+
+    return mending.plan_repair_of(objdir, threads=threads, report=report)
+
+
 __all__ = [
     "EmptyPreferredPack",
     "Stop",
@@ -304,7 +329,9 @@ __all__ = [
     "plan_expire_of",
     "plan_maintenance_of",
     "plan_repack_of",
+    "plan_repair_of",
     "repack",
+    "repair",
     "schedule",
     "status",
     "survey",

@@ -22,6 +22,9 @@ TMP_PREFIX = "tmp_gpa_"
 LOG_BYTES = 256 * 1024
 INDEX_LOCK = "multi-pack-index.lock"
 
+MOST_ASIDE = 1000
+"""How many files of one name are set aside, each under a number of its own."""
+
 before_step: Callable[[str, str], None] | None = None
 """For tests: called with the operation's name and the path before each one."""
 
@@ -51,6 +54,16 @@ def _failed(operation: str, path: str, error: OSError) -> SystemFailed:
 def fsync_file(fd: int, path: str) -> None:
     with _named("fsync", path):
         os.fsync(fd)
+
+
+def fsync_path(path: str) -> None:
+    """fsync of a file that somebody else has written."""
+    with _named("fsync", path):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def fsync_dir(path: str) -> None:
@@ -466,6 +479,44 @@ def unlink_pack(objdir: ObjectDir, name: str, there: Container[str]) -> None:
     for suffix in (".rev", ".bitmap"):
         if name + suffix in there:
             unlink(objdir.pack_path(name, suffix))
+
+
+PROTECTING = (".keep", ".promisor", ".mtimes")
+
+
+def protection(there: Container[str], name: str) -> str:
+    """Why this pack must stay, by the files that are beside it now; empty when nothing protects it."""
+    for suffix in PROTECTING:
+        if name + suffix in there:
+            return f"protected by its {suffix} file"
+    return ""
+
+
+def set_aside(objdir: ObjectDir, names: Iterable[str]) -> str:
+    """Move files (named from the object directory on) to gpa/damaged/, where git does not look; gives that folder.
+
+    An .idx goes first, so that nobody sees a pack without its .pack. What is there already under that name stays, and
+    the file gets a number. A folder of objects/ is taken where gpa/ is on another file system.
+    """
+    folder = os.path.join(objdir.gpa_dir, "damaged")
+    make_dir(objdir.gpa_dir, objdir.settings.shared)
+    if os.stat(objdir.gpa_dir).st_dev != os.stat(objdir.pack_dir).st_dev:
+        folder = os.path.join(objdir.objects, "damaged")
+    make_dir(folder, objdir.settings.shared)
+    for name in sorted(names, key=lambda name: (not name.endswith(".idx"), name)):
+        source = os.path.join(objdir.objects, name)
+        target = base = os.path.join(folder, name.removeprefix("pack/").replace("/", ""))
+        for number in range(1, MOST_ASIDE):
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                move_name(source, target)
+                unlink(source)
+                break
+            if not os.path.lexists(source):
+                break
+            target = f"{base}.{number}"
+    fsync_dir(folder)
+    fsync_dir(objdir.pack_dir)
+    return folder
 
 
 def raise_mtime(path: str, floor_ns: int) -> int:

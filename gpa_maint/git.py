@@ -40,19 +40,36 @@ class ObjectDir:
         return f"{self.pack_dir}/{name}{suffix}"
 
 
-def run_git(args: list[str], *, cwd: str | None = None, stdin: str | None = None) -> str:
-    """git's standard output. GitFailed when it exits with anything but 0, or is not there at all."""
+def run_git(
+    args: list[str],
+    *,
+    cwd: str | None = None,
+    stdin: str | int | None = None,
+    alone: bool = False,
+    objects: str | None = None,
+) -> str:
+    """git's standard output. GitFailed when it exits with anything but 0, or is not there at all.
+
+    `stdin`: text, or a descriptor. `alone`: outside any repository. `objects`: the object directory to work on.
+    """
     # Not subprocess: importing it costs more than the two short calls that every command makes. Files in memory
     # instead of pipes, so that nothing can wait for anything.
     argv = ["git", *(() if cwd is None else ("-C", cwd)), *args]
     with ExitStack() as stack:
         fds = [_memory_file(stack) for _ in range(3)]
-        if stdin is not None:
+        if isinstance(stdin, int):
+            fds[0] = stdin
+        elif stdin is not None:
             os.write(fds[0], os.fsencode(stdin))
             os.lseek(fds[0], 0, os.SEEK_SET)
+        environment = _environment(named=cwd is not None)
+        if alone:
+            environment = {**environment, "GIT_DIR": os.devnull}
+        if objects is not None:
+            environment = {**environment, "GIT_OBJECT_DIRECTORY": objects}
         try:
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
-            pid = os.posix_spawnp("git", argv, _environment(named=cwd is not None), file_actions=actions)
+            pid = os.posix_spawnp("git", argv, environment, file_actions=actions)
         except FileNotFoundError:
             raise GitFailed(argv, 127, "fatal: git is not installed, or not in PATH") from None
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

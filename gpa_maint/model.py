@@ -222,6 +222,71 @@ class Explanation(NamedTuple):
     steps: tuple[Step, ...]
 
 
+# ---- repair ----
+
+
+class PackHealth(NamedTuple):
+    """A pack or what is left of one: which files are there, its age, what is wrong with it ("" when nothing is)."""
+
+    name: str
+    has_pack: bool
+    has_idx: bool
+    fault: str
+    seconds: int
+    protection: str = ""
+    doomed: bool = False
+
+
+class LooseFault(NamedTuple):
+    """A damaged loose object (hex id)."""
+
+    oid: str
+    reason: str
+
+
+class Diagnosis(NamedTuple):
+    """What is damaged in an object directory, and the packs that are sound."""
+
+    packs: tuple[PackHealth, ...]
+    loose: tuple[LooseFault, ...] = ()
+    index_fault: str = ""
+
+
+class RepairStep(NamedTuple):
+    """`action` about a pack, a loose object (hex id) or the combined index is mend, set aside, index or leave."""
+
+    action: str
+    name: str
+    reason: str
+
+
+class RepairPlan(NamedTuple):
+    steps: tuple[RepairStep, ...]
+
+
+class LostObject(NamedTuple):
+    """An object (hex id) of which no copy can be read, and the pack or loose object it was in."""
+
+    oid: str
+    name: str
+
+
+class RepairResult(NamedTuple):
+    """What a repair did, a line for each step; `left` are the faults it did not touch, and why.
+
+    `saved_count` objects were only in damaged files and are elsewhere now; `aside` is the folder with the files that
+    were set aside, "" when there are none. `unknown`: damaged packs whose contents nothing tells any more.
+    """
+
+    done: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    saved_count: int = 0
+    lost: tuple[LostObject, ...] = ()
+    unknown: tuple[str, ...] = ()
+    aside: str = ""
+    reason: str = ""
+
+
 # ---- results ----
 
 

@@ -74,16 +74,17 @@ def write_index(
     pages: Collection[str] = (),
     merged: Collection[str] = (),
     force: bool = False,
+    afresh: bool = False,
     checked: str | None = None,
     seen: Inventory | None = None,
     stop: Progress | None = None,
 ) -> WriteResult:
-    """Look, plan and publish an index until nothing changes meanwhile.
+    """Look, plan and publish an index until nothing changes meanwhile; `afresh` from the idx files alone.
 
     `unnamed` packs stay outside the index if they are outside now. `checked`: see publish_index(). `seen` is what this
     run knows already: publishing finds out whether it still holds.
     """
-    ignore_old = False
+    ignore_old = afresh
     notes: tuple[str, ...] = ()
     for may_repeat in _again(ATTEMPTS):
         inventory, seen = seen or take_inventory(objdir, counts=preferred is not None), None

@@ -206,6 +206,32 @@ def open_midx(path: str, object_format: str) -> Midx | None:
         return None
 
 
+def idx_oids(idx: Any, path: str) -> tuple[str, ...]:
+    """All ids of a pack, in hex, ascending. Corrupt unless the idx, which is the file `path`, is sound."""
+    check_idx(idx, path)
+    size = int(idx.hash_size)
+    raw = bytes(ffi.buffer(lib.gpa_idx_oid(idx, 0), size * int(idx.object_count))) if idx.object_count else b""
+    return tuple(raw[at : at + size].hex() for at in range(0, len(raw), size))
+
+
+def idx_has(idx: Any, oid: str) -> bool:
+    """Does this idx name the object (hex id)?"""
+    return bool(lib.gpa_idx_find(ffi.new("uint32_t *"), idx, bytes.fromhex(oid)) == lib.GPA_OK)
+
+
+def midx_oids(midx: Midx, name: str) -> tuple[str, ...]:
+    """Ids (hex) of the objects that the combined index says are in the pack `name`, which it must name."""
+    number = midx.pack_names().index(name)
+    pack, offset, err = ffi.new("uint32_t *"), ffi.new("uint64_t *"), new_error()
+    found = []
+    for place in range(midx.object_count):
+        check(lib.gpa_midx_entry(pack, offset, midx.pointer, place, err), err, midx.path)
+        if pack[0] == number:
+            oid = lib.gpa_midx_oid(midx.pointer, place)
+            found.append(bytes(ffi.buffer(oid, midx.pointer.hash_size)).hex())
+    return tuple(found)
+
+
 def check_idx(idx: Any, path: str) -> None:
     """Corrupt unless the idx, which is the file `path`, has the checksum it ends with, and its ids ascend."""
     err = new_error()

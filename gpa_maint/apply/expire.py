@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -21,7 +21,6 @@ from ..model import ExpirePlan, Step
 from ..state import read_state
 
 Report = Callable[[str, int, int], None]
-PROTECTING = (".keep", ".promisor", ".mtimes")
 
 
 class Proved(NamedTuple):
@@ -66,7 +65,7 @@ def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_bac
     names = []
     there = set(os.listdir(objdir.pack_dir))
     for pack in plan.doomed:
-        reason = protection(there, pack.name)
+        reason = fs.protection(there, pack.name)
         if reason:
             kept_back.append(Step(pack=pack.name, action="leave", reason=reason))
         else:
@@ -85,14 +84,6 @@ def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_bac
         except (Corrupt, SystemFailed, Unsupported) as error:
             kept_back.append(Step(pack=name, action="leave", reason=str(error)))
     return opened
-
-
-def protection(there: Container[str], name: str) -> str:
-    """Why this pack must stay, by the files that are beside it now; empty when nothing protects it."""
-    for suffix in PROTECTING:
-        if name + suffix in there:
-            return f"protected by its {suffix} file"
-    return ""
 
 
 class _Prover:
@@ -162,7 +153,7 @@ def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None
         if report:
             report("Deleting superseded pages", number, len(proved.doomed))
         # receive-pack makes the .keep before anything else of a pack it brings again; this is the last look at it
-        if protection(there, name) or os.path.lexists(objdir.pack_path(name, ".keep")):
+        if fs.protection(there, name) or os.path.lexists(objdir.pack_path(name, ".keep")):
             continue
         try:
             stat = os.stat(objdir.pack_path(name))

@@ -49,7 +49,7 @@ def write_pages(
             merge = _open_merge(objdir, stack, idx_files, plan, names, stop)
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {error}") from error
-        stats, pages, left_out = _write_all(space, merge, midx, set(names), report, stop)
+        stats, pages, left_out = write_all(space, merge, midx, set(names), report, stop)
         named = set(midx.pack_names()) if midx else set()
         stuck = {left.pack for left in left_out}
         if stuck and len(set(names) - stuck) < 2:
@@ -59,7 +59,7 @@ def write_pages(
         if {page.name for page in pages} & named:
             # Winners must not move to a pack that the index names already (I6), so it has to become another one.
             drop_pages(pages)
-            stats, pages, left_out = _write_all(space, merge, midx, set(names), report, stop, reverse=True)
+            stats, pages, left_out = write_all(space, merge, midx, set(names), report, stop, reverse=True)
     # Those that would again be a pack the index names are not named: their objects stay where they are.
     published = publish_pages(objdir, pages, newest_ns=_newest_mtime(objdir, names), without=named)
     return RepackResult(
@@ -98,7 +98,7 @@ def _open_merge(
     return merge
 
 
-def _write_all(
+def write_all(
     space: fs.Workspace,
     merge: Merge,
     midx: Midx | None,

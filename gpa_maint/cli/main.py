@@ -21,6 +21,7 @@ VERBS = {
     "explain": "say for each pack what a run would do with it, and why",
     "schedule": "print units for systemd, or a line for cron",
     "verify": "check the combined index, and with --deep every object",
+    "repair": "mend what is damaged, and save what can be read",
     "install": "let pushes and commits start maintenance in the background",
     "uninstall": "remove what install added, and bring back what was there",
 }

@@ -246,6 +246,42 @@ def test_killed_in_the_second_run_too_a_third_one_finishes(ready: dict[str, Path
         assert_finishes(repo, verb, digest)
 
 
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A repository in which an idx, a pack's trailer and the index are damaged, but no object is; and its digest."""
+    root = tmp_path_factory.mktemp("damaged")
+    repo = pushed_history(root, SPEC).server
+    git(repo, "multi-pack-index", "write")
+    digest = content_digest(repo)
+    by_size = sorted(pack_dir(repo).glob("*.pack"), key=lambda path: path.stat().st_size)
+    for path in (by_size[-1], by_size[-2].with_suffix(".idx"), pack_dir(repo) / "multi-pack-index"):
+        path.chmod(0o644)
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    return repo, digest
+
+
+@pytest.mark.parametrize("lost", ["nothing", "all", "new"])
+def test_killed_before_any_step_a_second_repair_loses_nothing(
+    damaged: tuple[Path, str], tmp_path: Path, lost: str
+) -> None:
+    """I3. Damaged files are set aside when all that could be read is durable elsewhere."""
+    original, digest = damaged
+    cuts = 0
+    for number in count(1):
+        repo = copy_of(original, tmp_path / "repo")
+        end = killed_at(number, repo, lambda repo: commands.repair(str(repo)), tmp_path, lost)
+        cuts += end == KILLED
+        if end != NOTHING_LOST:
+            assert () == commands.repair(str(repo)).lost
+            assert_whole(repo, digest)
+            assert set() == leftovers(repo)
+        if end == DONE:
+            break
+        assert number < MOST_STEPS
+    assert cuts > (8 if lost == "nothing" else 0)
+
+
 # -- Errors in place of crashes
 
 

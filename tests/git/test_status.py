@@ -303,6 +303,7 @@ def lock_of_a_killed_run(repo: Path) -> None:
     (repo / "gpa" / "tmp").mkdir()
     (repo / "gpa" / "tmp" / "1-1.midx").touch()
     (pack_dir(repo) / "multi-pack-index.lock").hardlink_to(repo / "gpa" / "tmp" / "1-1.midx")
+    make_older(pack_dir(repo) / "multi-pack-index.lock", 3 * 3600)
 
 
 def keep_of_a_killed_push(repo: Path) -> None:

@@ -38,8 +38,11 @@ def gpa_any(repo: Path, *args: str | Path, input: str | None = None) -> Complete
     return git(repo, "gpa", *args, input=input, check=False)
 
 
-def gpa_json(repo: Path, *args: str | Path) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(gpa(repo, *args, "--json").stdout)
+def gpa_json(repo: Path, *args: str | Path, status: int = 0) -> dict[str, Any]:
+    """What it answers with --json, when it ends with that exit status."""
+    done = gpa_any(repo, *args, "--json")
+    assert status == done.returncode, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 

@@ -1,0 +1,112 @@
+"""Look at everything an object directory holds, and say what is damaged. Changes nothing.
+
+Every byte of every pack and loose object is read: what is not told of here can be relied on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from . import fs
+from ._core.files import IdxFiles, check_idx, directory
+from ._core.page import BadLoose, PageWriter
+from .checking import check_one, verify_objects
+from .errors import Corrupt, GpaError, Unsupported
+from .git import ObjectDir
+from .inventory import loose_objects, take_inventory
+from .model import Diagnosis, LooseFault, PackHealth
+from .state import read_state
+
+Report = Callable[[str, int, int], None]
+TITLE = "Examining packs"
+
+
+def diagnose(objdir: ObjectDir, *, now: int, threads: int = 0, report: Report | None = None) -> Diagnosis:
+    """The health of each pack, the loose objects that are damaged, and the first fault of the combined index."""
+    there = set(os.listdir(objdir.pack_dir)) if os.path.isdir(objdir.pack_dir) else set()
+    names = sorted({name.rpartition(".")[0] for name in there if name.endswith((".pack", ".idx"))})
+    packs = []
+    for number, name in enumerate(names):
+        if report:
+            report(TITLE, number, len(names))
+        with suppress(FileNotFoundError):  # deleted by somebody's maintenance since the listing
+            packs.append(_health(objdir, name, there, now, threads or os.cpu_count() or 1))
+    if report:
+        report(TITLE, len(names), len(names))
+    return Diagnosis(packs=tuple(packs), loose=_loose_faults(objdir), index_fault=index_fault(objdir))
+
+
+def _health(objdir: ObjectDir, name: str, there: set[str], now: int, threads: int) -> PackHealth:
+    has_pack, has_idx = (name + suffix in there for suffix in (".pack", ".idx"))
+    path = objdir.pack_path(name, ".pack" if has_pack else ".idx")
+    fault = "there is no idx" if not has_idx else "there is no pack"
+    if has_pack and has_idx:
+        fault = pack_fault(objdir, name, threads)
+    return PackHealth(
+        name=name,
+        has_pack=has_pack,
+        has_idx=has_idx,
+        fault=fault,
+        seconds=max(0, now - int(os.lstat(path).st_mtime)),
+        protection=fs.protection(there, name),
+        doomed=name in read_state(objdir).doomed,
+    )
+
+
+def pack_fault(objdir: ObjectDir, name: str, threads: int) -> str:
+    """What is wrong with a pack or its idx, "" when nothing is. FileNotFoundError when one of them is gone."""
+    try:
+        with IdxFiles(objdir.pack_dir, [name], objdir.object_format) as files:
+            check_idx(files[name], objdir.pack_path(name, ".idx"))
+        findings = check_one(objdir, name, threads)
+    except FileNotFoundError:
+        raise
+    except (GpaError, OSError) as error:
+        return str(error)
+    more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return f"{findings[0]}{more}" if findings else ""
+
+
+def index_fault(objdir: ObjectDir) -> str:
+    """The first thing that is wrong with the combined index itself, "" when nothing is, or there is none."""
+    try:
+        findings = verify_objects(objdir).findings
+        gone = [f"pack '{name}' is gone" for name in take_inventory(objdir, counts=False).vanished]
+    except (Corrupt, Unsupported) as error:
+        return str(error)
+    # That a pack which is there cannot be loaded is that pack's fault.
+    own = [line for line in findings if not line.startswith("failed to load pack")]
+    return next(iter([*own, *gone]), "")
+
+
+def _loose_faults(objdir: ObjectDir) -> tuple[LooseFault, ...]:
+    with _loose_checker(objdir) as fault_of:
+        faults = ((one.oid, fault_of(one.oid)) for one in loose_objects(objdir))
+        return tuple(LooseFault(oid, fault) for oid, fault in faults if fault)
+
+
+def loose_fault(objdir: ObjectDir, oid: str) -> str | None:
+    """What is wrong with a loose object (hex id), "" when nothing is, None when there is none."""
+    with _loose_checker(objdir) as fault_of:
+        return fault_of(oid)
+
+
+@contextmanager
+def _loose_checker(objdir: ObjectDir) -> Iterator[Callable[[str], str | None]]:
+    with directory(objdir.objects) as fd, open(os.devnull, "wb") as nowhere:
+        page = PageWriter(
+            nowhere.fileno(), os.devnull, objdir.objects, fd, objdir.object_format, object_count=1, level=0
+        )
+        with page:
+            yield partial(_fault_of_loose, page)
+
+
+def _fault_of_loose(page: PageWriter, oid: str) -> str | None:
+    try:
+        page.check_loose(oid)
+    except BadLoose as error:
+        return None if isinstance(error.cause, FileNotFoundError) else str(error.cause)
+    return ""
