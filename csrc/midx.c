@@ -112,6 +112,9 @@ static int check_name(const char *name, size_t len, gpa_error *err)
 {
 	if (len < 5 || memcmp(name + len - 4, ".idx", 4))
 		return corrupt(err, "pack name '%.80s' does not end in '.idx'", name);
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)name[i] < ' ' || name[i] == 0x7f)
+			return corrupt(err, "a pack name holds a control character");
 	if (memchr(name, '/', len) || memchr(name, '\\', len))
 		return corrupt(err, "pack name '%.80s' is a path", name);
 	return GPA_OK;

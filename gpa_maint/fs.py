@@ -15,6 +15,7 @@ import fcntl
 import os
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
+from . import untrusted
 from .errors import Corrupt, Locked, StalePlan, SystemFailed
 from .git import ObjectDir
 
@@ -127,7 +128,12 @@ def rename(source: str, target: str) -> None:
 
 
 def make_dir(path: str, shared: str = "") -> None:
-    """Make a directory unless it is there, with core.sharedRepository's modes, set-group-id included."""
+    """Make a directory unless it is there, with core.sharedRepository's modes, set-group-id included.
+
+    SystemFailed (ELOOP) when it is a symbolic link: what we write shall not land outside the repository.
+    """
+    if os.path.islink(path):
+        raise _failed("write through the symbolic link", path, OSError(errno.ELOOP, ""))
     with contextlib.suppress(FileExistsError), _named("create", path):
         os.mkdir(path)
         mode = _shared_mode(0o777 & os.stat(path).st_mode, shared)
@@ -304,8 +310,7 @@ def run_at_work(objdir: ObjectDir) -> str:
     path = os.path.join(objdir.gpa_dir, "lock")
     try:
         inode = os.stat(path).st_ino
-        with open(path, encoding="utf-8", errors="replace") as file:
-            holder = file.read(200).strip()
+        holder = untrusted.read_bytes(path, 200).decode(errors="replace").strip()
         with open("/proc/locks", encoding="ascii", errors="replace") as file:
             held = any(_is_flock(line.split(), inode) for line in file)
     except OSError:
@@ -330,7 +335,7 @@ def _flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
     make_dir(objdir.gpa_dir, objdir.settings.shared)
     path = os.path.join(objdir.gpa_dir, name)
     with _named("open", path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = untrusted.open_regular(path, os.O_RDWR | os.O_CREAT)
     try:
         if shared_bits(objdir.settings.shared):
             with contextlib.suppress(PermissionError):  # another member of the group made it, with these modes
@@ -360,8 +365,7 @@ def gc_holder(objdir: ObjectDir, now: int) -> str | None:
     """Who runs `git gc`, by gc.pid as git itself reads it: younger than 12 hours, and alive or on another host."""
     path = os.path.join(objdir.common_dir, "gc.pid")
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            words = file.read(200).split()
+        words = untrusted.read_bytes(path, 200).decode(errors="replace").split()
         mtime = os.stat(path).st_mtime
     except FileNotFoundError:
         return None
@@ -640,7 +644,7 @@ def replace_file(
         if error.errno != errno.EXDEV:
             raise
         # temporary files are on another file system than gpa/: what is here may be lost without losing an object
-        with open(path, "wb") as file:
+        with open(untrusted.open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(content)
 
 
@@ -651,7 +655,7 @@ def append_log(objdir: ObjectDir, line: str) -> None:
     """
     path = os.path.join(objdir.gpa_dir, "log")
     with _named("write", path):
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = untrusted.open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(fd, f"{line}\n".encode("utf-8", "surrogateescape"))
             full = os.fstat(fd).st_size > LOG_BYTES

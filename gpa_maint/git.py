@@ -6,9 +6,10 @@ The only module that starts git processes. Every failure is a GitFailed with git
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 
+from . import untrusted
 from .config import Settings, settings_from
 from .errors import GitFailed, GpaError, Unsupported
 
@@ -100,11 +101,14 @@ LOCAL_VARIABLES = {
 }
 
 
+NO_NETWORK = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
+"""Maintenance fetches nothing: a partial clone's settings could name any program for it. For git < 2.44 the second."""
+
+
 def _environment(*, named: bool) -> Mapping[str, str]:
     """The environment, without what would lead git elsewhere when the caller names a repository."""
-    if not named:
-        return os.environ
-    return {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
+    left_out: Collection[str] = LOCAL_VARIABLES if named else ()
+    return {name: value for name, value in os.environ.items() if name not in left_out} | NO_NETWORK
 
 
 def _memory_file(stack: ExitStack) -> int:
@@ -193,8 +197,7 @@ def _alternate(wanted: str, objects: str, as_given: str) -> str:
 def alternates_of(objects: str) -> list[str]:
     """The object directories named in info/alternates, absolute; comments and empty lines passed over."""
     try:
-        with open(os.path.join(objects, "info", "alternates"), encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
+        lines = os.fsdecode(untrusted.read_bytes(os.path.join(objects, "info", "alternates"))).splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [os.path.realpath(os.path.join(objects, line)) for line in lines if line and not line.startswith("#")]

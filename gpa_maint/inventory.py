@@ -111,6 +111,9 @@ def refuse_unreadable(objdir: ObjectDir, inventory: Inventory) -> None:
                 pass
 
 
+CONTROLS = frozenset(map(chr, (*range(32), *range(127, 160))))
+"""A file with one of these in its name is left alone: no git makes one, and on a terminal it could do anything."""
+
 SUFFIXES = ("pack", "idx", "keep", "promisor", "mtimes")
 
 
@@ -120,6 +123,8 @@ def _list_packs(pack_dir: str) -> tuple[dict[str, set[str]], list[str], list[str
     order: list[str] = []
     others: list[str] = []
     for file_name in os.listdir(pack_dir) if os.path.isdir(pack_dir) else []:
+        if CONTROLS.intersection(file_name):
+            continue
         if file_name.startswith("multi-pack-index"):
             others.append(file_name)
             continue

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 
-from . import fs, rounds
+from . import fs, rounds, untrusted
 from .apply.loose import pack_loose
 from .apply.repack import Report
 from .apply.stop import Stop
@@ -36,7 +36,7 @@ from .plan.expire import plan_expire
 from .plan.repack import plan_batch, why_not_small
 from .plan.run import left_out, needs_index, plan_run
 from .state import Totals, last_run_path, read_totals, write_totals
-from .words import count_of, human_size
+from .words import count_of, human_size, printable
 
 ROUNDS = 256
 """How many steps a run does at most: merging a backlog takes several batches."""
@@ -68,8 +68,7 @@ def is_worth_while(objdir: ObjectDir) -> bool:
     """
     path = os.path.join(objdir.gpa_dir, "next")
     try:
-        with open(path, encoding="ascii") as file:
-            packs, loose = map(int, file.read().split())
+        packs, loose = map(int, untrusted.read_text(path, 100).split())
         is_over = os.stat(path).st_mtime <= rounds.now()
     except (OSError, ValueError):
         return True
@@ -362,4 +361,4 @@ def describe_run(result: RunResult) -> str:
 def log(objdir: ObjectDir, text: str) -> None:
     """Add a line to gpa/log, with the time and the process."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
-    fs.append_log(objdir, f"{stamp} [{os.getpid()}] {text}")
+    fs.append_log(objdir, f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))

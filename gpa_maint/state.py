@@ -12,12 +12,18 @@ import os
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from . import fs
+from . import fs, untrusted
 from .git import ObjectDir
 from .model import RunResult, run_result_from_json
 
 KEPT_SECONDS = 14 * 86400
 """How long a move and a dropped name are remembered: longer than a process holds on to an index it has loaded."""
+
+LATEST = 1 << 36
+"""No second that a file may name is later: the year 4147."""
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a file of ours may raise when it is damaged, or made by somebody who means no good."""
 
 KEPT_NAMES = 4096
 """How many dropped names are remembered at most: every run reads them."""
@@ -58,8 +64,7 @@ def read_state(objdir: ObjectDir) -> State:
     import json
 
     try:
-        with open(state_path(objdir), encoding="utf-8") as file:
-            body = json.load(file)
+        body = json.loads(untrusted.read_text(state_path(objdir)))
         return State(
             superseded=_times(body["superseded"]),
             merged=_times(body["merged"]),
@@ -67,12 +72,12 @@ def read_state(objdir: ObjectDir) -> State:
             doomed=frozenset(str(name) for name in body["doomed"]),
             dropped=_times(body["dropped"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
         return State(superseded={})
 
 
 def _times(body: dict[str, int]) -> dict[str, int]:
-    return {str(name): int(second) for name, second in body.items()}
+    return {str(name): int(second) for name, second in body.items() if 0 <= int(second) < LATEST}
 
 
 def _move(body: dict[str, Any]) -> Move:
@@ -121,11 +126,10 @@ def read_totals(objdir: ObjectDir) -> Totals | None:
     import json
 
     try:
-        with open(totals_path(objdir), encoding="utf-8") as file:
-            body = json.load(file)
+        body = json.loads(untrusted.read_text(totals_path(objdir)))
         known = tuple(str(name) for name in body.pop("known"))
         return Totals(known=known, **{field: int(body[field]) for field in Totals._fields if field != "known"})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
         return None
 
 
@@ -146,7 +150,6 @@ def last_run_path(objdir: ObjectDir) -> str:
 def read_last_run(objdir: ObjectDir) -> RunResult | None:
     """None when there was no run yet, or the file cannot be read."""
     try:
-        with open(last_run_path(objdir), encoding="utf-8") as file:
-            return run_result_from_json(file.read())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return run_result_from_json(untrusted.read_text(last_run_path(objdir)))
+    except UNREADABLE:
         return None

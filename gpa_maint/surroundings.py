@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 
-from . import fs
+from . import fs, untrusted
 from .config import NEVER, parse_time
 from .git import ObjectDir, git_version, read_all_values
 from .model import Inventory, LockFile, Surroundings
@@ -92,8 +92,8 @@ def _dead_keeps(pack_dir: str) -> Iterator[str]:
         stem, dot, suffix = name.rpartition(".")
         if not dot or suffix != "keep":
             continue
-        with contextlib.suppress(OSError), open(os.path.join(pack_dir, name), errors="replace") as file:
-            words = file.read(300).split()
+        with contextlib.suppress(OSError):
+            words = untrusted.read_bytes(os.path.join(pack_dir, name), 300).decode(errors="replace").split()
             if len(words) == 4 and words[0] in PUSHING and words[2] == "on" and fs.is_dead(words[1], words[3]):
                 yield stem
 
@@ -163,8 +163,8 @@ def _files_below(folder: str) -> Iterator[str]:
 def _first_entry(path: str, default: int) -> int:
     """The second of a reflog's first entry: `<old> <new> <name> <<mail>> <second> <zone>\\t<message>`."""
     try:
-        with open(path, "rb") as file:
-            words = file.read(REFLOG_BYTES).partition(b"\n")[0].partition(b"\t")[0].rpartition(b"> ")[2].split()
+        first = untrusted.read_bytes(path, REFLOG_BYTES).partition(b"\n")[0]
+        words = first.partition(b"\t")[0].rpartition(b"> ")[2].split()
     except OSError:
         return default
     return int(words[0]) if words and words[0].isdigit() else default

@@ -11,5 +11,13 @@ def human_size(count: int) -> str:
     return f"{count} bytes"
 
 
+CONTROLS = {code: f"\\{code:03o}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """With each control character as git quotes it, \\033: what a file says shall not steer a terminal."""
+    return text.translate(CONTROLS)
+
+
 def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import new_parser, when
+from gpa_maint.cli.ui import new_parser, printable, when
 from gpa_maint.model import Explanation, Step, to_json
 
 
@@ -15,7 +15,7 @@ def main(options: list[str]) -> int:
     if args.json:
         print(to_json(found))
     elif found.steps or not args.quiet:
-        print(describe(found))
+        print(printable(describe(found)))
     return 0
 
 

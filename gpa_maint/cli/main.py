@@ -120,9 +120,11 @@ def _complain(message: str, hint: str) -> None:
     sys.stdout.flush()
     if not message.startswith(("fatal:", "error:")):  # git's own words come with their prefix
         message = f"fatal: {message}"
-    print(message, file=sys.stderr)
+    from gpa_maint.words import printable
+
+    print(printable(message), file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {printable(hint)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

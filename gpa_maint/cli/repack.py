@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from gpa_maint import commands
 from gpa_maint.cli.ui import (
+    complain,
     count_of,
     count_option,
     human_size,
@@ -37,7 +37,7 @@ def main(options: list[str]) -> int:
     for line in result.midx.warnings if result.midx else ():
         warn(line)
     for left in result.left_out:
-        print(f"error: left out object {left.oid} of '{left.pack}.pack': {left.reason}", file=sys.stderr)
+        complain(f"left out object {left.oid} of '{left.pack}.pack': {left.reason}")
     if args.json:
         print(to_json(result))
     else:

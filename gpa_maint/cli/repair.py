@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, count_option, new_parser, progress, say
+from gpa_maint.cli.ui import complain, count_option, new_parser, printable, progress, say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RepairPlan, RepairResult, to_json
 
@@ -20,7 +20,7 @@ def main(options: list[str]) -> int:
             plan = commands.plan_repair_of(
                 find_object_dir(object_dir=args.object_dir), threads=args.threads, report=report
             )
-            print(to_json(plan) if args.json else describe_plan(plan))
+            print(to_json(plan) if args.json else printable(describe_plan(plan)))
             return 1 if plan.steps else 0
         result = commands.repair(object_dir=args.object_dir, threads=args.threads, report=report)
     if args.json:
@@ -28,7 +28,7 @@ def main(options: list[str]) -> int:
     else:
         kept = [f"damaged files are kept in '{result.aside}'"] if result.aside else []
         say(args, "\n".join([*result.done, *kept]) or f"nothing to do: {result.reason}")
-    complain(result)
+    tell_losses(result)
     return 1 if result.left or result.lost or result.unknown else 0
 
 
@@ -37,22 +37,17 @@ def describe_plan(plan: RepairPlan) -> str:
     return "\n".join(lines) or "no damage was found"
 
 
-def complain(result: RepairResult) -> None:
+def tell_losses(result: RepairResult) -> None:
     """What is damaged still, and what is lost, on stderr."""
     for line in result.left:
-        print(f"error: left {line}", file=sys.stderr)
+        complain(f"left {line}")
     for name in result.unknown:
-        print(
-            f"error: what '{name}' held is not known any more; it may have had objects that are lost", file=sys.stderr
-        )
+        complain(f"what '{name}' held is not known any more; it may have had objects that are lost")
     for one in result.lost:
-        print(f"error: lost {one.oid}, which was in '{one.name}'", file=sys.stderr)
+        complain(f"lost {one.oid}, which was in '{one.name}'")
     if result.lost:
-        print(
-            f"hint: {count_of(len(result.lost), 'object')} can be read from no copy; a clone or a backup may have",
-            file=sys.stderr,
-        )
-        print("hint: them: copy its packs into objects/pack, or run 'git fetch --refetch'", file=sys.stderr)
+        print("hint: of these no copy can be read; a clone or a backup may have them: copy its packs", file=sys.stderr)
+        print("hint: into objects/pack, or run 'git fetch --refetch'", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import sys
 
 from gpa_maint import commands, maintenance
 from gpa_maint.cli.background import describe_plan, stoppable
-from gpa_maint.cli.ui import count_option, new_parser, progress, say, time_option, warn
+from gpa_maint.cli.ui import complain, count_option, new_parser, progress, say, time_option, warn
 from gpa_maint.errors import Locked
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RunResult, to_json
@@ -45,7 +45,7 @@ def main(options: list[str]) -> int:
         if args.auto or args.detach:
             maintenance.log(objdir, f"nothing done: {error}")
             return 0
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         print(f"hint: {error.hint}", file=sys.stderr)
         return LOCKED_STATUS
     tell(args, result)
@@ -57,7 +57,7 @@ def tell(args: argparse.Namespace, result: RunResult) -> None:
     for line in result.warnings:
         warn(line)
     for left in result.left_out:
-        print(f"error: left out object {left.oid}: {left.reason}", file=sys.stderr)
+        complain(f"left out object {left.oid}: {left.reason}")
     if args.json:
         print(to_json(result))
         return

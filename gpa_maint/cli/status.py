@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, human_size, new_parser, when
+from gpa_maint.cli.ui import count_of, human_size, new_parser, printable, when
 from gpa_maint.model import Cost, RunResult, Status, to_json
 
 
@@ -20,7 +20,7 @@ def main(options: list[str]) -> int:
 
         print(describe_metrics(found), end="")
     elif not args.quiet:
-        print(describe(found))
+        print(printable(describe(found)))
     return 1 if args.exit_code and found.warnings else 0
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from gpa_maint.config import BadValue, parse_size, parse_time
-from gpa_maint.words import count_of, human_size
+from gpa_maint.words import count_of, human_size, printable
 
 USAGE_STATUS = 129
 
@@ -77,11 +77,15 @@ def when(second: int) -> str:
 def say(args: argparse.Namespace, line: str) -> None:
     """The answer of a command: one line on standard output."""
     if not args.quiet:
-        print(line)
+        print(printable(line))
 
 
 def warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr)
+    print(f"warning: {printable(line)}", file=sys.stderr)
+
+
+def complain(line: str) -> None:
+    print(f"error: {printable(line)}", file=sys.stderr)
 
 
 @contextmanager
@@ -114,10 +118,12 @@ def progress(args: argparse.Namespace) -> Iterator[Callable[[str, int, int], Non
 
 __all__ = [
     "BadValue",
+    "complain",
     "count_of",
     "count_option",
     "human_size",
     "new_parser",
+    "printable",
     "progress",
     "say",
     "size_option",

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, count_option, new_parser, progress, say
+from gpa_maint.cli.ui import count_of, count_option, new_parser, printable, progress, say
 from gpa_maint.model import to_json
 
 
@@ -15,7 +15,7 @@ def main(options: list[str]) -> int:
     with progress(args) as report:
         result = commands.verify(object_dir=args.object_dir, deep=args.deep, threads=args.threads, report=report)
     for line in result.findings:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     if args.json:
         print(to_json(result))
     elif not result.findings and args.deep:
