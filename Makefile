@@ -104,11 +104,17 @@ fuzz: $(FORMATS:%=build/fuzz/fuzz_%) ## run each fuzz target on csrc/fuzz/corpus
 bench: $(BUILT) ## time, bytes written and files opened, beside stock git
 	@$(RUN) -m tests.bench
 
-crash: $(BUILT) ## slow: stop at every step that makes a name appear or vanish
-	$(PYTEST) -m slow tests/crash $(ARGS)
+# How often real processes are killed, in each of four repositories.
+KILLS = 1000
+
+crash: $(BUILT) ## slow: stop at every step that makes a name appear or vanish, and count what was lost
+	GPA_TEST_KILLS=$(KILLS) $(PYTEST) -m "slow or not slow" --timeout=7200 tests/crash $(ARGS)
+
+# For how many seconds each of the stress tests goes on.
+SECONDS = 300
 
 stress: $(BUILT) ## slow: readers at work while pages are merged and expired
-	$(PYTEST) -m slow tests/threads $(ARGS)
+	GPA_TEST_SECONDS=$(SECONDS) $(PYTEST) -s -m "slow or not slow" --timeout=7200 tests/threads $(ARGS)
 
 # man's exit status says nothing about the page: what it prints on stderr does.
 man: ## check the manual page, where man is installed

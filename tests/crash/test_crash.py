@@ -22,6 +22,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from faults import count_fault
 from histories import HistorySpec, pushed_history, send_push
 from loose import loose_oids, pack_all_loose, write_loose
 from oracle import content_digest, fsck, git, midx_winners, pack_dir, verify_midx
@@ -32,6 +33,13 @@ from gpa_maint.errors import GpaError, Locked
 
 SPEC = HistorySpec(pushes=12, files=6, waiting=4)
 MOST_STEPS = 400
+RANDOM_KILLS = int(os.environ.get("GPA_TEST_KILLS", "120"))
+"""How often each of four repositories is hit by a random kill: `make crash` says 1000."""
+
+STRIDE = {} if "GPA_TEST_KILLS" in os.environ else {"run": 5}
+"""What consists of others that are stopped at each step is stopped at each fifth one, but for `make crash`."""
+
+POWER = {"nothing": "killed", "all": "power cut", "new": "power cut, new names lost"}
 DONE, FAILED, KILLED, NOTHING_LOST = 0, 1, 77, 78
 
 Verb = Callable[[Path], object]
@@ -40,7 +48,9 @@ VERBS: dict[str, Verb] = {
     "repack": lambda repo: commands.repack(str(repo), page_objects=40),
     "expire": lambda repo: commands.expire(str(repo), grace_seconds=0),
     "loose": lambda repo: pack_all_loose(repo, page_objects=5),
+    "run": lambda repo: commands.maintain(str(repo)),
 }
+RUN_SETTINGS = {"autoPages": "2", "pageObjects": "40", "autoLoose": "1", "autoRefs": "3", "expireGrace": "now"}
 
 
 # -- Repositories in which a verb has something to do
@@ -62,7 +72,13 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             commands.repack(str(repo), page_objects=40)
             for push in history.waiting[2:]:
                 send_push(history.client, repo, push)
-        if verb == "loose":
+        if verb == "run":
+            commands.repack(str(repo), page_objects=40)
+            for push in history.waiting[2:]:
+                send_push(history.client, repo, push)
+            for key, value in RUN_SETTINGS.items():
+                git(repo, "config", f"gpa.{key}", value)
+        if verb in ("loose", "run"):
             rng = random.Random(verb)
             for size in range(3000, 3013):
                 write_loose(repo / "objects", "blob", rng.randbytes(size))
@@ -203,7 +219,7 @@ def assert_finishes(repo: Path, verb: str, digest: str) -> None:
     assert set() == leftovers(repo)
     assert digest == content_digest(repo)
     verify_midx(repo)
-    if verb == "loose":
+    if verb in ("loose", "run"):
         assert set() == loose_oids(repo)
     if verb == "expire":
         winners = midx_winners(repo)
@@ -219,13 +235,14 @@ def test_killed_before_any_step_git_is_content_and_a_second_run_finishes(
 ) -> None:
     digest = content_digest(ready[verb])
     cuts = 0
-    for number in count(1):
+    for number in count(1, STRIDE.get(verb, 1)):
         repo = copy_of(ready[verb], tmp_path / "repo")
         end = killed_at(number, repo, VERBS[verb], tmp_path, lost)
         cuts += end == KILLED
         if end != NOTHING_LOST:
-            assert_whole(repo, digest)
-            assert_finishes(repo, verb, digest)
+            with count_fault(verb, POWER[lost], end == KILLED):
+                assert_whole(repo, digest)
+                assert_finishes(repo, verb, digest)
         if end == DONE:
             break
         assert number < MOST_STEPS
@@ -241,9 +258,10 @@ def test_killed_in_the_second_run_too_a_third_one_finishes(ready: dict[str, Path
         repo = copy_of(ready[verb], tmp_path / "repo")
         assert KILLED == killed_at(first, repo, VERBS[verb], tmp_path, "nothing")
         assert leftovers(repo)
-        killed_at(number, repo, VERBS[verb], tmp_path, "nothing")
-        assert_whole(repo, digest)
-        assert_finishes(repo, verb, digest)
+        end = killed_at(number, repo, VERBS[verb], tmp_path, "nothing")
+        with count_fault(verb, "killed twice", end == KILLED):
+            assert_whole(repo, digest)
+            assert_finishes(repo, verb, digest)
 
 
 @pytest.fixture(scope="module")
@@ -273,9 +291,10 @@ def test_killed_before_any_step_a_second_repair_loses_nothing(
         end = killed_at(number, repo, lambda repo: commands.repair(str(repo)), tmp_path, lost)
         cuts += end == KILLED
         if end != NOTHING_LOST:
-            assert () == commands.repair(str(repo)).lost
-            assert_whole(repo, digest)
-            assert set() == leftovers(repo)
+            with count_fault("repair", POWER[lost], end == KILLED):
+                assert () == commands.repair(str(repo)).lost
+                assert_whole(repo, digest)
+                assert set() == leftovers(repo)
         if end == DONE:
             break
         assert number < MOST_STEPS
@@ -300,8 +319,8 @@ def failing(number: int, error: int, *, once: bool) -> Callable[[str, str], None
 
 
 def command_words(verb: str, repo: Path) -> list[str]:
-    extra = {"repack": ["--page-objects=40"], "expire": ["--grace=now"], "write": []}[verb]
-    return [verb, *extra]
+    extra = {"repack": ["--page-objects=40"], "expire": ["--grace=now"]}
+    return [verb, *extra.get(verb, [])]
 
 
 def run_told(verb: str, repo: Path) -> int:
@@ -324,7 +343,7 @@ def test_an_error_in_any_step_is_told_and_a_second_run_finishes(
 ) -> None:
     digest = content_digest(ready[verb])
     told = 0
-    for number in count(1):
+    for number in count(1, STRIDE.get(verb, 1)):
         repo = copy_of(ready[verb], tmp_path / "repo")
 
         def work(repo: Path = repo, number: int = number) -> int:
@@ -338,8 +357,11 @@ def test_an_error_in_any_step_is_told_and_a_second_run_finishes(
             told += 1
             assert said.startswith("fatal: "), f"step {number}: {said}"
             assert os.strerror(error) in said
-        assert_whole(repo, digest)
-        assert_finishes(repo, verb, digest)
+        with count_fault(
+            verb, f"{errno.errorcode[error]} in {'one step' if once else 'all further steps'}", status > 0
+        ):
+            assert_whole(repo, digest)
+            assert_finishes(repo, verb, digest)
         if status == 0:
             break
         assert number < MOST_STEPS
@@ -388,6 +410,32 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(ready: dict[str, Path], t
         assert "Traceback" not in said
         assert os.strerror(errno.EFBIG) in said
         assert set() == leftovers(repo)
+        with count_fault(verb, "short write, then EFBIG", True):
+            assert_whole(repo, digest)
+            assert_finishes(repo, verb, digest)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_signals_that_interrupt_system_calls_change_nothing(ready: dict[str, Path], tmp_path: Path, verb: str) -> None:
+    """EINTR: a timer that fires each millisecond, whose handler does nothing and restarts no call."""
+    repo = copy_of(ready[verb], tmp_path / "repo")
+    digest = content_digest(repo)
+    fired = tmp_path / "fired"
+
+    def work() -> int:
+        ticks = count(1)
+        signal.signal(signal.SIGALRM, lambda *_: next(ticks))
+        signal.siginterrupt(signal.SIGALRM, True)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        VERBS[verb](repo)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        fired.write_text(str(next(ticks)))
+        return DONE
+
+    status, said = in_child(work)
+    assert DONE == status, said
+    assert int(fired.read_text()) > 3
+    with count_fault(verb, "EINTR, each millisecond", True):
         assert_whole(repo, digest)
         assert_finishes(repo, verb, digest)
 
@@ -444,11 +492,11 @@ def test_processes_killed_at_random_times_lose_nothing(ready: dict[str, Path], t
     history = pushed_history(tmp_path / "history", HistorySpec(pushes=30, files=20, waiting=60, seed=seed))
     repo, waiting = history.server, list(history.waiting)
     killed = 0
-    for _ in range(120):
+    for _ in range(RANDOM_KILLS):
         if waiting and rng.random() < 0.5:
             send_push(history.client, repo, waiting.pop(0))
         digest = content_digest(repo)
-        verb = rng.choice(["write", "repack", "expire"])
+        verb = rng.choice(["write", "repack", "expire", "run"])
         command = [sys.executable, "-m", "gpa_maint.cli.main", *command_words(verb, repo)]
         with subprocess.Popen(command, cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             try:
@@ -457,7 +505,8 @@ def test_processes_killed_at_random_times_lose_nothing(ready: dict[str, Path], t
             except subprocess.TimeoutExpired:
                 process.kill()
                 killed += 1
-        assert_whole(repo, digest)
+        with count_fault(verb, "a real process, killed at random", process.returncode != 0):
+            assert_whole(repo, digest)
     assert killed > 10
     for verb in ("write", "repack", "expire"):
         assert_finishes(repo, verb, content_digest(repo))

@@ -6,9 +6,12 @@ keep unreachable objects here, so nothing may ever go away.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -20,7 +23,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from oracle import all_objects, fsck, git, pack_dir, verify_midx
 
-from gpa_maint import commands
+from gpa_maint import commands, fs, rounds
 from gpa_maint.errors import GpaError
 from gpa_maint.plan import run as plan_run
 
@@ -53,6 +56,60 @@ def git_step(*words: str) -> Step:
     return lambda history: git(history.server, *words, check=False)
 
 
+def killed_run(number: int) -> Step:
+    """A run in a process that is killed before its `number`-th step that makes a name appear or vanish."""
+
+    def step(history: History) -> None:
+        pid = os.fork()
+        if pid == 0:
+            steps = iter(range(number, -1, -1))
+            fs.before_step = lambda *_: next(steps, None) == 0 and os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                commands.maintain(str(history.server))
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+
+    return step
+
+
+def commit(history: History) -> None:
+    """What a commit on the server leaves: loose objects."""
+    for number in range(3):
+        git(history.server, "hash-object", "-w", "--stdin", input=f"{number} of {len(all_objects(history.server))}")
+
+
+def damage_and_repair(suffix: str) -> Step:
+    """The checksum that a file ends with: of a pack, an idx or the index. Nothing is lost by it."""
+
+    def step(history: History) -> None:
+        paths = sorted(path for path in pack_dir(history.server).glob(f"*{suffix}") if not _is_kept(path))
+        if paths:
+            path = paths[len(paths) // 2]
+            path.chmod(0o644)
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            assert () == commands.repair(str(history.server)).lost
+
+    return step
+
+
+def _is_kept(path: Path) -> bool:
+    return path.with_suffix(".keep").exists()
+
+
+def clock_jumps(seconds: int) -> Step:
+    """From here on the clock says something else."""
+
+    def step(_: History) -> None:
+        CLOCK["ahead"] = seconds
+
+    return step
+
+
+CLOCK = {"ahead": 0}
+OURS = ("write", "repack", "expire", "run", "damage")
+
 STEPS: dict[str, Step] = {
     "push": push,
     "write": lambda history: commands.write(str(history.server)),
@@ -60,6 +117,12 @@ STEPS: dict[str, Step] = {
     "expire now": lambda history: commands.expire(str(history.server), grace_seconds=0),
     "expire later": lambda history: commands.expire(str(history.server), grace_seconds=3600),
     "run": lambda history: commands.maintain(str(history.server)),
+    "commit": commit,
+    "damage a pack": damage_and_repair(".pack"),
+    "damage an idx": damage_and_repair(".idx"),
+    "damage the index": damage_and_repair("multi-pack-index"),
+    "the clock jumps ahead": clock_jumps(30 * 86400),
+    "the clock falls back": clock_jumps(-30 * 86400),
     "git gc": git_step("gc", "--quiet", "--prune=never"),
     "git repack -a -d -k": git_step("repack", "-q", "-a", "-d", "-k"),
     "git multi-pack-index write": git_step("multi-pack-index", "write"),
@@ -83,7 +146,8 @@ repacks = st.builds(
     st.sampled_from([0, 500, 2000, 20000]),
     st.sampled_from([0, 1, 2, 5, 20, 60]),
 )
-others = st.sampled_from(sorted(STEPS.items()))
+kills = st.builds(lambda number: (f"killed run {number}", killed_run(number)), st.integers(1, 80))
+others = st.one_of(st.sampled_from(sorted(STEPS.items())), kills)
 sequences = st.lists(st.one_of(pushes, repacks, others, repacks, others), min_size=2, max_size=8)
 
 
@@ -117,8 +181,16 @@ def fresh(root: Path) -> History:
 
 
 def run(steps: list[tuple[str, Step]], root: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        CLOCK["ahead"] = 0
+        patch.setattr(rounds, "now", lambda: int(time.time()) + CLOCK["ahead"])
+        _run(steps, root)
+
+
+def _run(steps: list[tuple[str, Step]], root: Path) -> None:
     history = fresh(root)
     seen = all_objects(history.server)
+    littered = False
     for name, step in steps:
         note(name)
         try:
@@ -126,18 +198,20 @@ def run(steps: list[tuple[str, Step]], root: Path) -> None:
         except GpaError as error:
             raise AssertionError(f"after '{name}': {error}") from error
         now = all_objects(history.server)
-        if name == "push":
+        if name in ("push", "commit"):
             assert seen.items() <= now.items()
             seen = now
         assert seen == now, f"'{name}' changed what is there"
         assert_whole(history.server)
+        # What a killed run left is removed by the next one of ours.
+        littered = name.startswith("killed") or (littered and not name.startswith(OURS))
+        assert littered or [] == list((history.server / "gpa" / "tmp").glob("*"))
 
 
 def assert_whole(repo: Path) -> None:
     fsck(repo)
     if (pack_dir(repo) / "multi-pack-index").exists():
         verify_midx(repo)
-    assert [] == list((repo / "gpa" / "tmp").glob("*"))
 
 
 COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)

@@ -45,14 +45,14 @@ class Day:
 def live(server: Path, root: Path, *, pushes: int, clients: int = 4, gc_every: float = 20.0) -> Day:
     """Let the day go by: `pushes` in all, shared by the clients, and everybody else until they are through."""
     day = Day(server=server, pushes=pushes)
-    writers = [threading.Thread(target=_push_all, args=(day, root / f"client-{n}", n, clients)) for n in range(clients)]
+    writers = [threading.Thread(target=push_all, args=(day, root / f"client-{n}", n, clients)) for n in range(clients)]
     others = [
-        _again_and_again(day, "clone", lambda turn: _clone(day, root / f"clone-{turn}")),
-        _again_and_again(day, "fetch", lambda turn: _fetch(day, root / "fetcher")),
-        _again_and_again(day, "pygit2", lambda turn: _read_with_pygit2(day)),
-        _again_and_again(day, "dulwich", lambda turn: _read_with_dulwich(day)),
-        _again_and_again(day, "gc", lambda turn: _gc(day), pause=gc_every),
-        _again_and_again(day, "packs", lambda turn: _count_packs(day), pause=0.2),
+        again_and_again(day, "clone", lambda turn: _clone(day, root / f"clone-{turn}")),
+        again_and_again(day, "fetch", lambda turn: _fetch(day, root / "fetcher")),
+        again_and_again(day, "pygit2", lambda turn: _read_with_pygit2(day)),
+        again_and_again(day, "dulwich", lambda turn: _read_with_dulwich(day)),
+        again_and_again(day, "gc", lambda turn: _gc(day), pause=gc_every),
+        again_and_again(day, "packs", lambda turn: _count_packs(day), pause=0.2),
         threading.Thread(target=_hold_readers, args=(day,)),
     ]
     for thread in [*writers, *others]:
@@ -65,10 +65,12 @@ def live(server: Path, root: Path, *, pushes: int, clients: int = 4, gc_every: f
     return day
 
 
-def _push_all(day: Day, folder: Path, number: int, clients: int) -> None:
+def push_all(day: Day, folder: Path, number: int, clients: int) -> None:
     git(folder.parent, "clone", "--quiet", day.server, folder)
     branch, parent = f"refs/heads/client-{number}", git_line(folder, "rev-parse", "origin/main")
     for turn in range(number, day.pushes, clients):
+        if day.over.is_set():
+            return
         commit = _commit(folder, parent, f"{turn}\n" * (3 + turn % 40), turn)
         started = time.monotonic()
         done = git(folder, "push", "--quiet", "origin", f"{commit}:{branch}", check=False)
@@ -90,7 +92,7 @@ def _commit(folder: Path, parent: str, content: str, turn: int) -> str:
     return git_line(folder, "commit-tree", "-m", f"turn {turn}", "-p", parent, tree)
 
 
-def _again_and_again(day: Day, who: str, act: Act, *, pause: float = 0.05) -> threading.Thread:
+def again_and_again(day: Day, who: str, act: Act, *, pause: float = 0.05) -> threading.Thread:
     def work() -> None:
         turn = 0
         while not day.over.wait(pause):
@@ -222,4 +224,4 @@ def no_orphans(server: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-__all__ = ["Day", "live", "no_orphans", "packs", "packs_named"]
+__all__ = ["Day", "Readers", "again_and_again", "live", "no_orphans", "packs", "packs_named", "push_all"]
