@@ -1,7 +1,7 @@
-"""python -m tests.bench run <question> [--size=S|M|L] [--repo=<path> --packs=<n>] [--pairs=<n>]
+"""python -m tests.bench run <question> [--size=S|M|L|Y] [--repo=<path> --packs=<n>] [--pairs=<n>]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
 
-Questions: merge, index, push, status, loose, read. Without a repository of yours, workloads are made from a seed.
+Questions: merge, index, push, upkeep, status, loose, read. Without a repository of yours, workloads are made of a seed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
 from oracle import isolated_environment
 
 from gpa_maint import __version__
-from tests.bench import index, loose, merge, push, read, simulate, status, workloads
+from tests.bench import index, loose, merge, push, read, simulate, status, upkeep, workloads
 
 QUESTIONS = {
     "merge": merge.bench,
     "index": index.bench,
     "push": push.bench,
+    "upkeep": upkeep.bench,
     "status": status.bench,
     "loose": loose.bench,
     "read": read.bench,
