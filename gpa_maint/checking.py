@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -14,10 +13,11 @@ from ._core.progress import Progress
 from .errors import Corrupt, GpaError, Unsupported
 from .git import ObjectDir
 from .inventory import take_inventory
-from .model import Inventory, VerifyResult
+from .model import Inventory
+from .reports import VerifyResult
+from .threads import in_thread
 
 Report = Callable[[str, int, int], None]
-POLL_SECONDS = 0.1
 
 
 def verify_objects(
@@ -106,13 +106,9 @@ def _counted(
     call: Callable[[], list[str]], title: str, progress: Progress, total: int, report: Report | None
 ) -> list[str]:
     """Run a long call into C in a thread of its own, so that it can be watched, and stopped by Ctrl-C."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(call)
-        try:
-            while not wait([future], timeout=POLL_SECONDS).done:
-                if report:
-                    report(title, progress.done, total)
-        except BaseException:
-            progress.stop()
-            raise
-        return future.result()
+    watch = partial(_tell, report, title, progress, total) if report else None
+    return in_thread(call, watch=watch, stop=progress.stop)
+
+
+def _tell(report: Report, title: str, progress: Progress, total: int) -> None:
+    report(title, progress.done, total)

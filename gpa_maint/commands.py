@@ -18,24 +18,22 @@ from .inventory import read_index, take_inventory
 from .model import (
     ExpirePlan,
     ExpireResult,
-    Explanation,
     IndexInfo,
     Inventory,
     PackInfo,
     RepackPlan,
     RepackResult,
-    RepairPlan,
-    RepairResult,
     RunPlan,
     RunResult,
-    Schedule,
-    Status,
-    VerifyResult,
     WriteResult,
 )
 from .plan.repack import plan_repack
 from .rounds import EmptyPreferredPack
 from .state import Move
+
+TYPE_CHECKING = False  # start-up cost: most verbs do without these values, and without the typing module's name for it
+if TYPE_CHECKING:
+    from .reports import Explanation, RepairPlan, RepairResult, Schedule, Status, VerifyResult
 
 
 def survey(path: str | None = None, *, object_dir: str | None = None) -> Inventory:

@@ -24,6 +24,11 @@ KEYS: tuple[tuple[str, str, str, str, str], ...] = (
     ("gpa.autoRefs", "auto_refs", "limit", "1000", "run packs refs from this many loose ones on; 0: never"),
 )
 
+FORMAT_VERSION = 1
+"""Of the JSON that `git gpa config` prints."""
+
+KNOWN = frozenset(key.lower() for key, *_ in KEYS)
+
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 SECONDS = {
     "second": 1,
@@ -42,7 +47,10 @@ class BadValue(GpaError):
 
 
 class Settings(NamedTuple):
-    """Parsed settings; times in seconds, sizes in bytes. `shared` is core.sharedRepository as git writes it."""
+    """Parsed settings; times in seconds, sizes in bytes. `shared` is core.sharedRepository as git writes it.
+
+    `unknown` are gpa.* keys that mean nothing here, in lower case as git gives them.
+    """
 
     page_objects: int = 2000
     page_bytes: int = 512 << 20
@@ -56,6 +64,7 @@ class Settings(NamedTuple):
     compression: int = -1
     shared: str = ""
     precious_objects: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 def parse_size(text: str) -> int:
@@ -129,5 +138,11 @@ def settings_from(values: Mapping[str, str]) -> Settings:
         compression=_compression(values),
         shared=values.get("core.sharedrepository", ""),
         precious_objects=parse_bool(values.get("extensions.preciousobjects", "false")),
+        unknown=tuple(sorted(key for key in values if key.startswith("gpa.") and key not in KNOWN)),
         **found,
     )
+
+
+def in_effect(settings: Settings) -> dict[str, int]:
+    """The value that holds for each key: counts, bytes, seconds."""
+    return {key: getattr(settings, field) for key, field, *_ in KEYS}

@@ -17,7 +17,7 @@ from .checking import check_one, verify_objects
 from .errors import Corrupt, GpaError, Unsupported
 from .git import ObjectDir
 from .inventory import loose_objects, take_inventory
-from .model import Diagnosis, LooseFault, PackHealth
+from .reports import Diagnosis, LooseFault, PackHealth
 from .state import read_state
 
 Report = Callable[[str, int, int], None]

@@ -648,12 +648,12 @@ def replace_file(
             file.write(content)
 
 
-def append_log(objdir: ObjectDir, line: str) -> None:
-    """Add a line to gpa/log. When it has grown beyond LOG_BYTES it becomes gpa/log.old.
+def append_line(objdir: ObjectDir, name: str, line: str) -> None:
+    """Add a line to gpa/<name>. When that has grown beyond LOG_BYTES it becomes gpa/<name>.old.
 
     Needs no lock: a run that finds another one at work says so here.
     """
-    path = os.path.join(objdir.gpa_dir, "log")
+    path = os.path.join(objdir.gpa_dir, name)
     with _named("write", path):
         fd = untrusted.open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:

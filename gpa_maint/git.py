@@ -6,7 +6,7 @@ The only module that starts git processes. Every failure is a GitFailed with git
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 
 from . import untrusted
@@ -146,6 +146,10 @@ def version_in(text: str) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[1])
 
 
+tell_unknown: Callable[[str], None] | None = None
+"""Called with each gpa.* key that means nothing here, whenever settings are read; for the command line to warn."""
+
+
 def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -> ObjectDir:
     """The object directory of the repository at `path` (default: the current directory), or `object_dir` itself.
 
@@ -165,12 +169,16 @@ def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -
         chosen = _alternate(os.path.realpath(os.path.join(here, object_dir)), chosen, object_dir)
     if not os.path.isdir(chosen):
         raise GpaError(f"object directory '{chosen}' does not exist")
+    settings = settings_from(values)
+    for key in settings.unknown:
+        if tell_unknown:
+            tell_unknown(key)
     own = chosen == os.path.realpath(os.path.join(common, "objects"))
     return ObjectDir(
         objects=chosen,
         common_dir=os.path.realpath(common) if own else _state_home(chosen),
         object_format=object_format,
-        settings=settings_from(values),
+        settings=settings,
         is_own=own,
     )
 

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 
-from . import fs, rounds, untrusted
+from . import due, fs, rounds
 from .apply.loose import pack_loose
 from .apply.repack import Report
 from .apply.stop import Stop
@@ -35,7 +35,7 @@ from .model import (
 from .plan.expire import plan_expire
 from .plan.repack import plan_batch, why_not_small
 from .plan.run import left_out, needs_index, plan_run
-from .state import Totals, last_run_path, read_totals, write_totals
+from .state import Moment, Totals, last_run_path, note_moment, read_totals, write_totals
 from .words import count_of, human_size, printable
 
 ROUNDS = 256
@@ -52,38 +52,10 @@ LOOK_AFTER_PACKS = 16
 
 LOOK_AFTER_SECONDS = 86400
 
-SAMPLED_FOLDERS = ("17", "3c", "8a", "d5")
-"""Of the 256 folders of loose objects, those that are counted to tell whether a run is worth while, as in hook.sh."""
-
 
 def plan_maintenance(objdir: ObjectDir) -> RunPlan:
     """What a run would do now."""
     return _decide(objdir, look(objdir))
-
-
-def is_worth_while(objdir: ObjectDir) -> bool:
-    """Whether gpa/next says that a run would find something to do, as hook.sh reads it.
-
-    Many pushes at once start many runs: the first one does the work, and the others find out here.
-    """
-    path = os.path.join(objdir.gpa_dir, "next")
-    try:
-        packs, loose = map(int, untrusted.read_text(path, 100).split())
-        is_over = os.stat(path).st_mtime <= rounds.now()
-    except (OSError, ValueError):
-        return True
-    return is_over or _count(objdir.pack_dir, ".idx") >= packs or _count_sampled(objdir) >= loose
-
-
-def _count_sampled(objdir: ObjectDir) -> int:
-    return sum(_count(os.path.join(objdir.objects, name)) for name in SAMPLED_FOLDERS)
-
-
-def _count(folder: str, suffix: str = "") -> int:
-    try:
-        return sum(name.endswith(suffix) for name in os.listdir(folder))
-    except OSError:
-        return 0
 
 
 def look(objdir: ObjectDir) -> Inventory:
@@ -284,7 +256,24 @@ class _Run:
         content = f"{to_json(result)}\n".encode()
         fs.replace_file(self._objdir, self._space, last_run_path(self._objdir), content, durable=False)
         log(self._objdir, describe_run(result))
+        if self._steps:
+            self._note_moment(inventory)
         return result
+
+    def _note_moment(self, inventory: Inventory) -> None:
+        """Add a line to gpa/history."""
+        totals = read_totals(self._objdir)
+        if totals is None:
+            return
+        moment = Moment(
+            at=rounds.now(),
+            packs=sum(not pack.is_superseded for pack in inventory.packs),
+            bytes=sum(pack.size for pack in inventory.packs),
+            pushed_bytes=totals.pushed_bytes,
+            written_bytes=totals.pack_bytes + totals.index_bytes,
+            freed_bytes=totals.freed_bytes,
+        )
+        note_moment(self._objdir, moment)
 
     def _write_totals(self, inventory: Inventory) -> None:
         there = {pack.name for pack in inventory.packs}
@@ -307,12 +296,12 @@ class _Run:
         # Loose objects that a run has left, since they are damaged, shall not start another one.
         left = settings.auto_loose - inventory.loose_count
         room = left if left > 0 else settings.auto_loose
-        more = -(-room * len(SAMPLED_FOLDERS) // 256)
-        sampled = _count_sampled(self._objdir) + max(1, more) if settings.auto_loose else UNBOUNDED
-        due = _next_due(inventory, settings.expire_grace)
+        more = -(-room * len(due.SAMPLED_FOLDERS) // 256)
+        sampled = due.count_sampled(self._objdir.objects) + max(1, more) if settings.auto_loose else UNBOUNDED
+        second = _next_due(inventory, settings.expire_grace)
         path = os.path.join(self._objdir.gpa_dir, "next")
         line = f"{packs} {sampled}\n".encode()
-        fs.replace_file(self._objdir, self._space, path, line, durable=False, mtime=due)
+        fs.replace_file(self._objdir, self._space, path, line, durable=False, mtime=second)
 
 
 def _next_due(inventory: Inventory, grace_seconds: int) -> int:
@@ -361,4 +350,4 @@ def describe_run(result: RunResult) -> str:
 def log(objdir: ObjectDir, text: str) -> None:
     """Add a line to gpa/log, with the time and the process."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
-    fs.append_log(objdir, f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))
+    fs.append_line(objdir, "log", f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))

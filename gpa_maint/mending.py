@@ -20,8 +20,8 @@ from .apply.write import record_superseded
 from .diagnosis import diagnose, index_fault, loose_fault
 from .errors import GpaError
 from .git import ObjectDir, alternates_of
-from .model import Diagnosis, LostObject, RepairPlan, RepairResult, RepairStep
 from .plan.repair import plan_repair
+from .reports import Diagnosis, LostObject, RepairPlan, RepairResult, RepairStep
 from .store import PageStore
 from .words import count_of
 

@@ -9,9 +9,10 @@ from .errors import Corrupt, GpaError, Unsupported
 from .git import ObjectDir
 from .inventory import look_around, take_inventory
 from .maintenance import look, rules_from
-from .model import Cost, Explanation, Inventory, Status, StatusWarning
+from .model import Inventory
 from .plan.explain import plan_explain
 from .plan.status import make_status
+from .reports import Cost, Explanation, Status, StatusWarning
 from .state import Totals, read_last_run, read_totals
 from .surroundings import look_at_surroundings
 

@@ -8,6 +8,7 @@ there again. A file that cannot be read counts as empty: every grace time then s
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -153,3 +154,49 @@ def read_last_run(objdir: ObjectDir) -> RunResult | None:
         return run_result_from_json(untrusted.read_text(last_run_path(objdir)))
     except UNREADABLE:
         return None
+
+
+# ---- the history ----
+
+
+class Moment(NamedTuple):
+    """What a run left at the second `at`: packs that are not superseded, bytes of all packs, and sums of bytes since
+    counting began."""
+
+    at: int
+    packs: int
+    bytes: int
+    pushed_bytes: int
+    written_bytes: int
+    freed_bytes: int
+
+
+class History(NamedTuple):
+    """What `git gpa history --json` prints."""
+
+    moments: tuple[Moment, ...]
+
+
+def note_moment(objdir: ObjectDir, moment: Moment) -> None:
+    """Add a line to gpa/history."""
+    import json
+
+    fs.append_line(objdir, "history", json.dumps(moment._asdict()))
+
+
+def read_history(objdir: ObjectDir) -> list[Moment]:
+    """What gpa/history.old and gpa/history tell, in the order of time; lines that are damaged are passed over."""
+    import json
+
+    lines: list[str] = []
+    for name in ("history.old", "history"):
+        with contextlib.suppress(OSError, ValueError):
+            lines += untrusted.read_text(os.path.join(objdir.gpa_dir, name)).splitlines()
+    found = []
+    for line in lines:
+        with contextlib.suppress(*UNREADABLE):
+            body = json.loads(line)
+            moment = Moment(**{field: int(body[field]) for field in Moment._fields})
+            if 0 <= min(moment) and max(moment) < 1 << 62 and moment.at < LATEST:
+                found.append(moment)
+    return sorted(found)

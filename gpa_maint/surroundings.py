@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from . import fs, untrusted
 from .config import NEVER, parse_time
 from .git import ObjectDir, git_version, read_all_values
-from .model import Inventory, LockFile, Surroundings
+from .model import Inventory
+from .reports import LockFile, Surroundings
 
 KEYS = (
     "gc.auto",

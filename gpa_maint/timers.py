@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .errors import GpaError
 from .git import ObjectDir
-from .model import Schedule, ScheduleFile
+from .reports import Schedule, ScheduleFile
 
 USUAL_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 """Where systemd and most crons look for programs."""

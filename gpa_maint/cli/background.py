@@ -9,6 +9,7 @@ from typing import TypeVar
 from gpa_maint.cli.ui import count_of
 from gpa_maint.commands import Stop
 from gpa_maint.model import RunPlan, RunStep
+from gpa_maint.threads import in_thread
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +26,6 @@ def _line(step: RunStep) -> str:
 
 def stoppable(stop: Stop, work: Callable[[], Answer]) -> Answer:
     """Do the work in a thread of its own, so that a signal reaches it while it is deep in the C core."""
-    from concurrent.futures import ThreadPoolExecutor
 
     def ask(number: int, _frame: object) -> None:
         stop.request(signal.Signals(number).name)
@@ -35,8 +35,7 @@ def stoppable(stop: Stop, work: Callable[[], Answer]) -> Answer:
         if handler is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, ask)
     try:
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            return pool.submit(work).result()
+        return in_thread(work)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,7 +6,8 @@ import argparse
 
 from gpa_maint import commands
 from gpa_maint.cli.ui import new_parser, printable, when
-from gpa_maint.model import Explanation, Step, to_json
+from gpa_maint.model import Step, to_json
+from gpa_maint.reports import Explanation
 
 
 def main(options: list[str]) -> int:

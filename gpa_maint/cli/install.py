@@ -8,7 +8,8 @@ import sys
 
 from gpa_maint import hooks
 from gpa_maint.cli.ui import Parser, new_parser, say, warn
-from gpa_maint.model import InstallChange, InstallResult, to_json
+from gpa_maint.model import to_json
+from gpa_maint.reports import InstallChange, InstallResult
 
 
 def main(options: list[str]) -> int:

@@ -19,12 +19,18 @@ VERBS = {
     "run": "do all maintenance that is due, in small steps",
     "status": "show what is there, what is due, and what is amiss",
     "explain": "say for each pack what a run would do with it, and why",
+    "map": "draw the packs",
+    "history": "draw packs and bytes over time",
     "schedule": "print units for systemd, or a line for cron",
+    "config": "show the settings that hold, and all that there are",
     "verify": "check the combined index, and with --deep every object",
     "repair": "mend what is damaged, and save what can be read",
     "install": "let pushes and commits start maintenance in the background",
     "uninstall": "remove what install added, and bring back what was there",
 }
+
+COMPLETION_HELPER = "--git-completion-helper"
+"""As git's own commands have it: prints verbs or options for the shells' completion."""
 
 USAGE_STATUS = 129
 FATAL_STATUS = 128
@@ -36,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words == ["--version"]:
         print(f"git-gpa version {__version__}")
+        return 0
+    if words == [COMPLETION_HELPER]:
+        print("\n".join(VERBS))
         return 0
     before, rest = _split_at_verb(words)
     if "--help" in before or rest[1:2] == ["--help"]:
@@ -91,11 +100,17 @@ def _run(verb: str, options: list[str]) -> int:
     import gc
     from importlib import import_module
 
+    if verb == "run" and set(options) == {"--auto", "--detach"} and not _is_run_due():
+        return 0
     gc.disable()  # a command ends before its garbage matters; looking for it costs more
 
     from gpa_maint.errors import GpaError
 
     module = import_module(f"gpa_maint.cli.{verb}")
+    if options == [COMPLETION_HELPER]:
+        print("\n".join(sorted(module.parser()._option_string_actions)))
+        return 0
+    _warn_of_unknown_settings()
     try:
         status = int(module.main(options))
         sys.stdout.flush()
@@ -114,6 +129,30 @@ def _run(verb: str, options: list[str]) -> int:
         print(file=sys.stderr)
         return INTERRUPTED_STATUS
     return FATAL_STATUS
+
+
+def _is_run_due() -> bool:
+    """For what hooks start: the answer is mostly no, and shall cost little more than starting Python."""
+    from gpa_maint.due import git_dir_here, is_worth_while
+
+    git_dir = git_dir_here()
+    return git_dir is None or is_worth_while(git_dir, f"{git_dir}/objects")
+
+
+def _warn_of_unknown_settings() -> None:
+    """Each gpa.* key that means nothing is told of once: most likely it is misspelt."""
+    from gpa_maint import git
+    from gpa_maint.words import printable
+
+    told: set[str] = set()
+
+    def warn(key: str) -> None:
+        if key not in told:
+            told.add(key)
+            print(f"warning: unknown setting '{printable(key)}'", file=sys.stderr)
+            print("hint: 'git gpa config --list-keys' lists those there are", file=sys.stderr)
+
+    git.tell_unknown = warn
 
 
 def _complain(message: str, hint: str) -> None:

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpa_maint.model import Cost, RunResult, Status
+from gpa_maint.model import RunResult
+from gpa_maint.reports import Cost, Status
 
 Labels = tuple[tuple[str, str], ...]
 

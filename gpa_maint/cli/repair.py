@@ -8,7 +8,8 @@ import sys
 from gpa_maint import commands
 from gpa_maint.cli.ui import complain, count_option, new_parser, printable, progress, say
 from gpa_maint.git import find_object_dir
-from gpa_maint.model import RepairPlan, RepairResult, to_json
+from gpa_maint.model import to_json
+from gpa_maint.reports import RepairPlan, RepairResult
 
 WORDS = {"mend": "would mend", "set aside": "would set aside", "index": "would write", "leave": "would leave"}
 

@@ -10,6 +10,7 @@ import sys
 from gpa_maint import commands, maintenance
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.ui import complain, count_option, new_parser, progress, say, time_option, warn
+from gpa_maint.due import is_worth_while
 from gpa_maint.errors import Locked
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RunResult, to_json
@@ -30,7 +31,7 @@ def main(options: list[str]) -> int:
         return 0
     if args.detach:
         detach()
-    if args.auto and not maintenance.is_worth_while(objdir):
+    if args.auto and not is_worth_while(objdir.common_dir, objdir.objects):
         return 0
     stop = commands.Stop()
     try:

@@ -9,7 +9,8 @@ import sys
 from gpa_maint import commands
 from gpa_maint.cli.ui import Parser, new_parser
 from gpa_maint.git import run_git
-from gpa_maint.model import Schedule, to_json
+from gpa_maint.model import to_json
+from gpa_maint.reports import Schedule
 from gpa_maint.timers import USUAL_PATH
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from gpa_maint import commands
 from gpa_maint.cli.ui import count_of, human_size, new_parser, printable, when
-from gpa_maint.model import Cost, RunResult, Status, to_json
+from gpa_maint.model import RunResult, to_json
+from gpa_maint.reports import Cost, Status
 
 
 def main(options: list[str]) -> int:

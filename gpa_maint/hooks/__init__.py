@@ -18,7 +18,7 @@ from gpa_maint.hooks.look import Found, look, look_again
 from gpa_maint.hooks.plan import FILE, OURS, Plan, plan_install, plan_uninstall, undone_values, wanted
 from gpa_maint.hooks.record import Record, record_path, write_record
 from gpa_maint.hooks.scripts import EVENTS
-from gpa_maint.model import InstallResult
+from gpa_maint.reports import InstallResult
 
 
 def install(

@@ -11,7 +11,7 @@ from gpa_maint.hooks import scripts, settings
 from gpa_maint.hooks.look import Found
 from gpa_maint.hooks.scripts import EVENTS, Place
 from gpa_maint.hooks.settings import Values
-from gpa_maint.model import InstallChange, InstallResult
+from gpa_maint.reports import InstallChange, InstallResult
 
 FILE, CONFIG = "file", "config"
 

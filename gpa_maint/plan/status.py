@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from ..model import (
-    Cost,
-    Inventory,
-    KindCount,
-    PackInfo,
-    RunPlan,
-    RunResult,
-    RunRules,
-    Status,
-    StatusStep,
-    StatusWarning,
-    Surroundings,
-)
+from ..model import Inventory, PackInfo, RunPlan, RunResult, RunRules
+from ..reports import Cost, KindCount, Status, StatusStep, StatusWarning, Surroundings
 from .expire import plan_expire
 from .repack import KINDS, kind_of
 from .run import plan_run

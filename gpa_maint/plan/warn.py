@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..model import Inventory, RunResult, RunRules, RunStep, StatusWarning, Surroundings
+from ..model import Inventory, RunResult, RunRules, RunStep
+from ..reports import StatusWarning, Surroundings
 
 MAINTENANCE = (
     # key, what switches it off, what happens otherwise

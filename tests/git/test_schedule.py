@@ -16,7 +16,7 @@ from running import all_files, gpa, gpa_any, gpa_json
 
 from gpa_maint import commands
 from gpa_maint.errors import GpaError
-from gpa_maint.model import Schedule
+from gpa_maint.reports import Schedule
 from gpa_maint.timers import Job, make_schedule
 
 ODD_NAMES = [

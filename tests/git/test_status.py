@@ -20,8 +20,8 @@ from running import all_files, gpa, gpa_any, gpa_json, index_path
 import gpa_maint
 from gpa_maint import commands, fs
 from gpa_maint.git import find_object_dir
-from gpa_maint.model import Status
 from gpa_maint.plan.repack import KINDS
+from gpa_maint.reports import Status
 from gpa_maint.state import read_last_run
 
 DAY = 86400
@@ -636,7 +636,7 @@ def test_the_log_is_turned_over_before_it_grows_large(server: Path) -> None:
     assert 1 == len((server / "gpa" / "log").read_text().splitlines())
     line = "x" * 1000
     for _ in range(600):
-        fs.append_log(objdir, line)
+        fs.append_line(objdir, "log", line)
         sizes = [path.stat().st_size for path in (server / "gpa").glob("log*")]
         assert all(size <= fs.LOG_BYTES + 1001 for size in sizes)
     assert {"log", "log.old"} == {path.name for path in (server / "gpa").glob("log*")}

@@ -71,7 +71,7 @@ def test_the_synopsis_names_only_options_of(verb: str) -> None:
     named = set(OPTION.findall(_synopsis(verb).replace("[no-]", "")))
 
     assert named <= set(_parser(verb)._option_string_actions)
-    assert _documented_options(verb) - named <= {"--dry-run", "--no-bitmap"}
+    assert _documented_options(verb) - named <= {"--dry-run", "--no-bitmap", "--output"}
 
 
 def test_the_manual_explains_exactly_the_verbs_there_are() -> None:

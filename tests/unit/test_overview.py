@@ -15,26 +15,13 @@ from gpa_maint.cli.prometheus import describe as describe_metrics
 from gpa_maint.cli.status import describe
 from gpa_maint.cli.ui import when
 from gpa_maint.hooks.settings import SETTINGS
-from gpa_maint.model import (
-    Cost,
-    Inventory,
-    LeftOut,
-    LockFile,
-    PackInfo,
-    RunResult,
-    RunRules,
-    Status,
-    StatusWarning,
-    StepResult,
-    Surroundings,
-    run_result_from_json,
-    to_json,
-)
+from gpa_maint.model import Inventory, LeftOut, PackInfo, RunResult, RunRules, StepResult, run_result_from_json, to_json
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.explain import plan_explain
 from gpa_maint.plan.run import FOLD, plan_run
 from gpa_maint.plan.status import count_kinds, make_status
 from gpa_maint.plan.warn import find_warnings
+from gpa_maint.reports import Cost, LockFile, Status, StatusWarning, Surroundings
 
 NOW = 2_000_000_000
 DAY = 86400

@@ -1,0 +1,42 @@
+"""git gpa config"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from gpa_maint.cli.ui import new_parser
+from gpa_maint.config import FORMAT_VERSION, KEYS, in_effect
+from gpa_maint.git import find_object_dir
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    if args.list_keys:
+        rows = [dict(zip(("name", "type", "default", "meaning"), (key, *rest), strict=True)) for key, _, *rest in KEYS]
+        print(
+            json.dumps({"kind": "Keys", "version": FORMAT_VERSION, "keys": rows}, indent=2)
+            if args.json
+            else _table(rows)
+        )
+        return 0
+    values = in_effect(find_object_dir(object_dir=args.object_dir).settings)
+    if args.json:
+        print(json.dumps({"kind": "Settings", "version": FORMAT_VERSION, "settings": values}, indent=2))
+    else:
+        print("\n".join(f"{name}={value}" for name, value in values.items()))
+    return 0
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    widths = {field: max(len(row[field]) for row in rows) for field in ("name", "type", "default")}
+    return "\n".join(
+        "  ".join([*(row[field].ljust(width) for field, width in widths.items()), row["meaning"]]) for row in rows
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser("config", "Show the gpa.* settings that hold here; 'git config' changes them.")
+    made.add_argument("--list-keys", action="store_true", help="every key with its type, default and meaning")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

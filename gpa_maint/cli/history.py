@@ -1,0 +1,37 @@
+"""git gpa history"""
+
+from __future__ import annotations
+
+import argparse
+
+from gpa_maint.cli.map import columns, write_picture
+from gpa_maint.cli.ui import new_parser, say
+from gpa_maint.errors import GpaError
+from gpa_maint.git import find_object_dir
+from gpa_maint.model import to_json
+from gpa_maint.pictures.history import draw_history
+from gpa_maint.pictures.terminal import describe_history
+from gpa_maint.state import History, read_history
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    objdir = find_object_dir(object_dir=args.object_dir)
+    moments = read_history(objdir)
+    if not moments:
+        raise GpaError("no run has been noted here yet", hint="'git gpa run' notes one each time")
+    if args.json:
+        print(to_json(History(tuple(moments))))
+    elif args.output:
+        write_picture(args.output, draw_history(moments, objdir.objects))
+        say(args, f"wrote '{args.output}'")
+    else:
+        print(describe_history(moments, objdir.objects, columns=columns()))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser("history", "Draw packs, bytes and bytes written for each byte pushed, from run to run.")
+    made.add_argument("-o", "--output", metavar="<file>", help="write an SVG there")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

@@ -1,0 +1,58 @@
+"""git gpa map"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+
+from gpa_maint import commands
+from gpa_maint.cli.ui import new_parser, say
+from gpa_maint.git import find_object_dir
+from gpa_maint.model import to_json
+from gpa_maint.pictures.cells import Map, cells_of
+from gpa_maint.pictures.map import draw_map
+from gpa_maint.pictures.terminal import describe_map
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    objdir = find_object_dir(object_dir=args.object_dir)
+    rules = objdir.settings
+    cells = cells_of(
+        commands.survey(object_dir=args.object_dir),
+        page_objects=rules.page_objects,
+        page_bytes=rules.page_bytes,
+        now=int(time.time()),
+    )
+    if args.json:
+        print(to_json(Map(tuple(cells))))
+    elif args.output:
+        write_picture(args.output, draw_map(cells, objdir.objects))
+        say(args, f"wrote '{args.output}'")
+    else:
+        print(describe_map(cells, objdir.objects, columns=columns(), colour=wants_colour()))
+    return 0
+
+
+def write_picture(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def columns() -> int:
+    return max(40, min(200, shutil.get_terminal_size().columns))
+
+
+def wants_colour() -> bool:
+    """On a terminal, unless NO_COLOR says otherwise (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser("map", "Draw the packs: how large, of which kind, how old, and how much of each is live.")
+    made.add_argument("-o", "--output", metavar="<file>", help="write an SVG there")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made

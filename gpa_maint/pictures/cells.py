@@ -1,0 +1,69 @@
+"""One cell for each pack: what map.py and terminal.py draw."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Inventory, PackInfo
+from ..plan.repack import KINDS, kind_of
+
+COLOURS = {
+    "small": "#e69f00",
+    "full": "#0072b2",
+    "large": "#56b4e9",
+    "kept": "#009e73",
+    "promisor": "#cc79a7",
+    "cruft": "#999999",
+    "empty": "#dddddd",
+    "superseded": "#d55e00",
+    "unreadable": "#000000",
+}
+"""By Okabe and Ito: told apart by people with any kind of colour vision."""
+
+MEANINGS = {
+    "small": "small pack: will be merged",
+    "full": "full page: left alone",
+    "large": "large pack: left alone",
+    "superseded": "superseded: will be deleted",
+}
+
+AGES = ((3600, "an hour"), (86400, "a day"), (30 * 86400, "a month"))
+"""Steps of age, in seconds: younger than each of them, and older than all."""
+
+
+class Cell(NamedTuple):
+    """A pack: `live_share` of its objects (0 to 1) are found in it; `age` is a step, 0 the youngest."""
+
+    name: str
+    kind: str
+    size: int
+    objects: int
+    live_share: float
+    age: int
+    is_indexed: bool
+
+
+class Map(NamedTuple):
+    """What `git gpa map --json` prints."""
+
+    cells: tuple[Cell, ...]
+
+
+def cells_of(inventory: Inventory, *, page_objects: int, page_bytes: int, now: int) -> list[Cell]:
+    """A cell for each pack, by kind in the order of KINDS, the oldest first."""
+    order = list(KINDS)
+    cells = [(pack, kind_of(pack, page_objects, page_bytes)) for pack in inventory.packs]
+    cells.sort(key=lambda one: (order.index(one[1]), one[0].mtime, one[0].name))
+    return [_cell(pack, kind, now) for pack, kind in cells]
+
+
+def _cell(pack: PackInfo, kind: str, now: int) -> Cell:
+    objects = pack.object_count or 0
+    live = 0 if pack.is_superseded else pack.live_count
+    age = sum(now - pack.mtime >= limit for limit, _ in AGES)
+    return Cell(pack.name, kind, pack.size, objects, live / objects if objects else 0.0, age, pack.is_indexed)
+
+
+def meaning(kind: str) -> str:
+    """What a legend says of a kind."""
+    return MEANINGS.get(kind, KINDS[kind])

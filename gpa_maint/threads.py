@@ -1,0 +1,46 @@
+"""A call in a thread of its own, so that the caller can watch it, and a signal reach it while it is deep in the C core.
+
+Not concurrent.futures: importing that costs a command more than all else it does to start.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+POLL_SECONDS = 0.1
+
+
+def in_thread(
+    work: Callable[[], Answer], *, watch: Callable[[], None] | None = None, stop: Callable[[], None] | None = None
+) -> Answer:
+    """What `work` answers or raises; `watch` is called ten times a second meanwhile.
+
+    When the wait is interrupted (Ctrl-C), `stop` shall make `work` end soon; it is waited for in any case.
+    """
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(POLL_SECONDS if watch else None)
+            if watch:
+                watch()
+    except BaseException:
+        if stop:
+            stop()
+        thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    return answers[0]
