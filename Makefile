@@ -33,7 +33,7 @@ SANITIZER_OPTIONS := ASAN_OPTIONS="detect_leaks=0:exitcode=99:log_path='$(REPORT
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: menu build check format format-check lint types test demo asan fuzz bench crash stress man wheel sdist clean
+.PHONY: menu build check format format-check lint types test demo asan tsan fuzz bench crash stress man wheel sdist clean
 
 menu:
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -76,6 +76,13 @@ asan: $(BUILT) ## the tests that reach most of the C code, with the C core under
 	cd build/asan && LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" $(SANITIZER_OPTIONS) PYTHONMALLOC=malloc \
 		PYTHONPATH="$$PWD" $(PYTEST) --timeout=1800 $(or $(ARGS),$(ASAN_TESTS)); \
 		status=$$?; cat "$(REPORT)".* 2>/dev/null && exit 1; exit $$status
+
+# A program in C, since Python itself is not built for ThreadSanitizer.
+tsan: $(BUILT) ## one reader and many threads under ThreadSanitizer, while maintenance runs
+	mkdir -p build/tsan
+	gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -g -O1 -fsanitize=thread -Icsrc $(if $(LIBDEFLATE),-DGPA_LIBDEFLATE) \
+		-o build/tsan/readers csrc/threads/readers.c csrc/*.c $(FUZZ_LIBS) -lpthread
+	GPA_TSAN_READERS="$(CURDIR)/build/tsan/readers" TSAN_OPTIONS=halt_on_error=1 $(PYTEST) tests/threads/test_tsan.py $(ARGS)
 
 # The core is compiled once for all the fuzz targets, each of which is linked with a driver that replays files.
 FORMATS := $(patsubst csrc/fuzz/fuzz_%.c,%,$(wildcard csrc/fuzz/fuzz_*.c))

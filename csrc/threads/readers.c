@@ -1,0 +1,143 @@
+/*
+ * Many threads and one reader, for ThreadSanitizer: readers <objects-dir> <threads> <seconds>. Each thread reads random
+ * objects of those that were there at the beginning, in every way there is, and none of them may be missing, whatever
+ * maintenance does meanwhile.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "gpa.h"
+
+#define OID 20
+#define PREFIX_DIGITS 12
+#define MANY 16
+
+static gpa_reader *reader;
+static gpa_buffer all;
+static uint32_t object_count;
+static time_t end;
+
+static void fail(const char *what, const gpa_error *err)
+{
+	fprintf(stderr, "%s: %s\n", what, err->text);
+	exit(1);
+}
+
+static const unsigned char *some_oid(unsigned *seed)
+{
+	return all.ptr + (size_t)(rand_r(seed) % object_count) * OID;
+}
+
+static void read_one(unsigned *seed)
+{
+	gpa_error err;
+	gpa_object object;
+	int type;
+	uint64_t size;
+	const unsigned char *oid = some_oid(seed);
+	if (gpa_reader_has(reader, oid, &err))
+		fail("has", &err);
+	if (gpa_reader_info(&type, &size, reader, oid, &err))
+		fail("info", &err);
+	if (gpa_reader_read(&object, reader, oid, &err))
+		fail("read", &err);
+	if (object.type != type || object.len != size)
+		fail("read and info differ", &err);
+	gpa_object_free(&object);
+}
+
+static void read_many(unsigned *seed)
+{
+	unsigned char oids[MANY * OID];
+	gpa_object objects[MANY];
+	int32_t statuses[MANY];
+	uint32_t failed;
+	gpa_error err;
+	for (int i = 0; i < MANY; i++)
+		memcpy(oids + i * OID, some_oid(seed), OID);
+	if (gpa_reader_read_many(objects, statuses, &failed, reader, oids, MANY, 2, &err) || failed != MANY)
+		fail("read_many", &err);
+	for (int i = 0; i < MANY; i++) {
+		if (statuses[i])
+			fail("read_many", &err);
+		gpa_object_free(&objects[i]);
+	}
+}
+
+static void read_stream(unsigned *seed)
+{
+	unsigned char piece[512];
+	gpa_stream *stream;
+	gpa_error err;
+	size_t got;
+	int type;
+	uint64_t size, total = 0;
+	if (gpa_stream_open(&stream, &type, &size, reader, some_oid(seed), &err))
+		fail("stream", &err);
+	do {
+		if (gpa_stream_read(&got, stream, piece, sizeof(piece), &err))
+			fail("stream", &err);
+		total += got;
+	} while (got);
+	if (total != size)
+		fail("a stream ends early", &err);
+	gpa_stream_free(stream);
+}
+
+static void look_up(unsigned *seed)
+{
+	unsigned char found[4 * OID], absent[OID];
+	uint32_t count;
+	gpa_error err;
+	if (gpa_reader_expand(found, &count, 4, reader, some_oid(seed), PREFIX_DIGITS, &err) || !count)
+		fail("expand", &err);
+	for (int i = 0; i < OID; i++)
+		absent[i] = (unsigned char)rand_r(seed);
+	if (gpa_reader_has(reader, absent, &err) != GPA_ENOTFOUND)
+		fail("an absent object is found", &err);
+	if (gpa_reader_refresh(reader, &err))
+		fail("refresh", &err);
+}
+
+static void *work(void *number)
+{
+	unsigned seed = (unsigned)(size_t)number;
+	gpa_reader *mine = gpa_reader_share(reader);
+	while (time(NULL) < end) {
+		for (int i = 0; i < 20; i++)
+			read_one(&seed);
+		read_many(&seed);
+		read_stream(&seed);
+		look_up(&seed);
+	}
+	gpa_reader_free(mine);
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	gpa_reader_options options = {.algo = GPA_SHA1, .verify = 1, .cache_bytes = 64 << 10, .map_bytes = 1 << 20, .map_count = 8};
+	const char *dirs[1];
+	pthread_t threads[64];
+	gpa_error err;
+	int count = argc == 4 ? atoi(argv[2]) : 0;
+	if (count < 1 || count > 64)
+		return 2;
+	dirs[0] = argv[1];
+	end = time(NULL) + atoi(argv[3]);
+	if (gpa_reader_open(&reader, dirs, 1, &options, &err) || gpa_reader_list(&all, reader, &err))
+		fail("open", &err);
+	object_count = (uint32_t)(all.len / OID);
+	for (int i = 0; i < count; i++)
+		if (pthread_create(&threads[i], NULL, work, (void *)(size_t)(i + 1)))
+			return 2;
+	for (int i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+	gpa_reader_free(reader);
+	gpa_buffer_free(&all);
+	printf("%u objects\n", object_count);
+	return 0;
+}
