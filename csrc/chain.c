@@ -87,7 +87,7 @@ static void chain_end(chain *c)
 		free(c->steps);
 }
 
-static int base_offset_of(uint64_t *base, const gpa_idx *idx, const gpa_entry *entry, uint64_t offset, gpa_error *err)
+int chain_base(uint64_t *base, const gpa_idx *idx, const gpa_entry *entry, uint64_t offset, gpa_error *err)
 {
 	uint32_t pos;
 	if (entry->type == GPA_OFS_DELTA) {
@@ -111,7 +111,7 @@ static int take_step(step *out, int *type, uint64_t *base, const chain_source *s
 	out->size = entry.size;
 	*type = entry.type;
 	status = entry_stream(&out->stream, source->pack, &entry, offset, idx->hash_size, err);
-	return status || entry.type <= GPA_TAG ? status : base_offset_of(base, idx, &entry, offset, err);
+	return status || entry.type <= GPA_TAG ? status : chain_base(base, idx, &entry, offset, err);
 }
 
 static int inflate_step(unsigned char *out, const step *s, inflater *z, gpa_error *err)

@@ -166,6 +166,8 @@ typedef struct chain_source {
 	uint64_t pack_id;
 } chain_source;
 
+/* Where the base of a delta is, in the same pack. */
+int chain_base(uint64_t *base, const gpa_idx *idx, const gpa_entry *entry, uint64_t offset, gpa_error *err);
 /*
  * The object stored at `offset`, its delta chain resolved inside this pack without recursion. Memory: the object, one
  * base and one delta program, beside what the cache keeps. GPA_ECORRUPT also for a cyclic chain.

@@ -396,6 +396,12 @@ void gpa_reader_after_fork(gpa_reader *reader);
 int gpa_reader_has(gpa_reader *reader, const unsigned char *oid, gpa_error *err);
 int gpa_reader_info(int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid, gpa_error *err);
 int gpa_reader_read(gpa_object *out, gpa_reader *reader, const unsigned char *oid, gpa_error *err);
+/*
+ * Where it is read from: the path of a pack, the entry's offset, and that of its delta base, or 0. An empty path for a
+ * loose object.
+ */
+int gpa_reader_locate(char *pack, size_t room, uint64_t *offset, uint64_t *base_offset, gpa_reader *reader,
+		      const unsigned char *oid, gpa_error *err);
 
 /*
  * Read `count` objects, given as their oids one after the other, with `threads` threads and in the order in which they

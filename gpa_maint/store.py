@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from ._core.reader import Reader, ReaderStats, StreamHandle
 from .errors import AmbiguousPrefix, Corrupt, GitFailed, GpaError, ObjectMissing
 from .git import alternates_of, find_object_dir, run_git
+from .untrusted import open_regular
 
 CACHE_BYTES = 96 << 20  # git's core.deltaBaseCacheLimit
 MAP_BYTES = 256 << 20
@@ -22,6 +24,7 @@ MAP_COUNT = 8192  # an eighth of Linux's bound for a process
 PREFIX_LEAST = 4  # hex digits, as in git
 CANDIDATES = 64
 ALTERNATES_DEPTH = 5  # as in git
+FORMATS = {38: "sha1", 62: "sha256"}  # by the length of a loose object's file name
 
 _new_tuple = tuple.__new__
 
@@ -31,6 +34,14 @@ class ObjectInfo(NamedTuple):
 
     type: str
     size: int
+
+
+class Location(NamedTuple):
+    """An entry in a pack, and the entry of the same pack that it is a delta on; `base_offset` is 0 when it is none."""
+
+    pack: str
+    offset: int
+    base_offset: int
 
 
 class ObjectStream(io.RawIOBase):
@@ -80,6 +91,7 @@ class PageStore:
         objects_dir: str | os.PathLike[str],
         *,
         object_format: str | None = None,
+        alternates: Iterable[str | os.PathLike[str]] = (),
         verify: bool = False,
         cache_bytes: int = CACHE_BYTES,
         map_bytes: int = MAP_BYTES,
@@ -90,6 +102,7 @@ class PageStore:
         if not os.path.isdir(self.path):
             raise GpaError(f"object directory '{self.path}' does not exist")
         self.object_format = object_format or _object_format(self.path)
+        self._alternates = tuple(os.path.realpath(path) for path in alternates)
         self._options: dict[str, Any] = {
             "verify": verify,
             "cache_bytes": cache_bytes,
@@ -105,6 +118,7 @@ class PageStore:
 
         `verify` hashes each object that is read. Memory: `cache_bytes` of delta bases, and about `map_bytes` of packs,
         of which `map_count` files are mapped at a time. `object_format` is found out where it is not given.
+        `alternates` are asked beside those that objects/info/alternates lists.
         """
         return cls(objects_dir, **options)
 
@@ -134,6 +148,11 @@ class PageStore:
     def stream(self, oid: bytes | str) -> ObjectStream:
         """The object as a readable file with `type` and `size`: close it, or use it in a `with`."""
         return ObjectStream(self._open().stream(self._raw(oid)))
+
+    def locate(self, oid: bytes | str) -> Location | None:
+        """Where it would be read from now; None for a loose object. Maintenance may move it, and delete the pack."""
+        found = self._open().locate(self._raw(oid))
+        return None if found is None else Location(*found)
 
     # -- Many objects
 
@@ -178,7 +197,7 @@ class PageStore:
     def refresh(self) -> None:
         """Look at the directories now, and at the list of alternates, which is not looked at otherwise."""
         reader = self._open()
-        if reader.dirs == tuple(_directories(self.path)):
+        if reader.dirs == tuple(_directories(self.path, *self._alternates)):
             reader.refresh()
         else:
             self._reader = self._open_reader()
@@ -200,7 +219,8 @@ class PageStore:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), self.path, {"object_format": self.object_format, **self._options})
+        found = {"object_format": self.object_format, "alternates": self._alternates}
+        return _reopen, (type(self), self.path, found | self._options)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
@@ -212,7 +232,7 @@ class PageStore:
         return reader
 
     def _open_reader(self) -> Reader:
-        return Reader(_directories(self.path), self.object_format, **self._options)
+        return Reader(_directories(self.path, *self._alternates), self.object_format, **self._options)
 
     def _raw(self, oid: bytes | str) -> bytes:
         if isinstance(oid, str):
@@ -226,9 +246,9 @@ def _reopen(cls: type[PageStore], path: str, options: dict[str, Any]) -> PageSto
     return cls(path, **options)
 
 
-def _directories(objects: str) -> list[str]:
-    """The object directory and its alternates, each once, in the order in which git asks them."""
-    found, level = [objects], [objects]
+def _directories(*objects: str) -> list[str]:
+    """The object directories and their alternates, each once, in the order in which git asks them."""
+    found, level = [*objects], [*objects]
     for _ in range(ALTERNATES_DEPTH):
         level = [path for one in level for path in alternates_of(one)]
         found += level
@@ -236,27 +256,34 @@ def _directories(objects: str) -> list[str]:
 
 
 def _object_format(objects: str) -> str:
-    """By the names of what is there; an empty directory is git's to judge."""
-    for hex_size, object_format in ((40, "sha1"), (64, "sha256")):
-        if any(len(name) == hex_size for name in _hex_names(objects)):
-            return object_format
+    """By the first idx, else the first loose object, that is found; an empty directory is git's to judge."""
+    for name in _names(os.path.join(objects, "pack")):
+        with suppress(OSError):
+            if name.startswith("pack-") and name.endswith(".idx"):
+                return _format_of_idx(objects, name)
+    for first in range(256):
+        for name in _names(os.path.join(objects, f"{first:02x}")):
+            if len(name) in FORMATS:
+                return FORMATS[len(name)]
     try:
         return run_git(["rev-parse", "--show-object-format"], cwd=objects).strip()
     except GitFailed:
         return "sha1"
 
 
-def _hex_names(objects: str) -> Iterator[str]:
-    """The hex part of a few names: of packs, else of loose objects."""
-    for folder in ("pack", *(f"{first:02x}" for first in range(256))):
-        try:
-            names = os.listdir(os.path.join(objects, folder))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        if folder == "pack":
-            found = [name[5:-4] for name in names if name.startswith("pack-") and name.endswith(".idx")]
-        else:
-            found = [folder + name for name in names if "_" not in name]
-        if found:
-            yield from found
-            return
+def _format_of_idx(objects: str, name: str) -> str:
+    """By its name; dulwich gives packs names of 40 digits in any repository, and then the size tells."""
+    if len(name) == len("pack-.idx") + 64:
+        return "sha256"
+    with open(open_regular(os.path.join(objects, "pack", name)), "rb") as file:
+        head, size = file.read(8 + 1024), os.fstat(file.fileno()).st_size
+    at, others = (8, 8) if head.startswith(b"\377tOc") else (0, 4)  # version 2, with CRC32s, or 1
+    count = int.from_bytes(head[at + 1020 : at + 1024], "big")
+    return "sha256" if size == at + 1024 + count * (32 + others) + 2 * 32 else "sha1"
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -30,6 +30,7 @@ _c_free = lib.gpa_object_free
 
 
 RUN = 256
+PATH_ROOM = 4096
 _OBJECT = struct.Struct("@iPNP")  # gpa_object: reading its fields one by one would cost more than copying its bytes
 assert _OBJECT.size == ffi.sizeof("gpa_object")
 
@@ -118,6 +119,14 @@ class Reader:
         _c_free(made)
         self._rooms.append(room)
         return answer
+
+    def locate(self, oid: bytes) -> tuple[str, int, int] | None:
+        """The path of the pack it is read from, the offsets of its entry and of its delta base, or 0; None if loose."""
+        path, offsets, err = ffi.new("char[]", PATH_ROOM), ffi.new("uint64_t[2]"), new_error()
+        status = lib.gpa_reader_locate(path, PATH_ROOM, offsets, offsets + 1, self._pointer, oid, err)
+        self._check(status, err, oid)
+        pack = os.fsdecode(ffi.string(path))
+        return (pack, int(offsets[0]), int(offsets[1])) if pack else None
 
     def read_many(self, oids: Sequence[bytes], threads: int) -> list[tuple[str, bytes]]:
         """Type and content of each, in the order asked for; read in the order in which they are stored."""

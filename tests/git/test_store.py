@@ -414,6 +414,37 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert int(growth_kib) < 16 << 10
 
 
+@pytest.mark.parametrize("shape", [pushes, one_pack, half_indexed, borrower, SHAPES["ref deltas"], SHAPES["idx v1"]])
+def test_where_an_object_lies_is_told_as_git_tells_it(
+    shape: Shape, tmp_path: Path, object_format: ObjectFormat
+) -> None:
+    """An entry of that pack, and its base is the one that `git verify-pack` names."""
+    repo = shape(tmp_path, object_format)
+    folders = [folder for folder in tmp_path.rglob("pack") if folder.parent.name == "objects"]
+    entries = {pack: entries_of(repo, pack) for folder in folders for pack in folder.glob("*.pack")}
+    with store_of(repo) as store:
+        for oid in store:
+            place = store.locate(oid)
+            if place is None:
+                assert not any(oid.hex() in found for found in entries.values())
+                continue
+            offset, base = entries[Path(place.pack)][oid.hex()]
+            base_offset = entries[Path(place.pack)][base][0] if base else 0
+            assert (offset, base_offset) == (place.offset, place.base_offset)
+        with pytest.raises(ObjectMissing):
+            store.locate(bytes(len(oid)))
+
+
+def entries_of(repo: Path, pack: Path) -> dict[str, tuple[int, str]]:
+    """oid -> offset, and the oid of the delta base."""
+    rows = [line.split() for line in git(repo, "verify-pack", "-v", pack).stdout.splitlines()]
+    return {
+        row[0]: (int(row[4]), row[6] if len(row) > 6 else "")
+        for row in rows
+        if len(row) > 4 and row[1] in ("commit", "tree", "blob", "tag")
+    }
+
+
 # -- Living with others
 
 
@@ -499,6 +530,19 @@ def test_a_pack_is_seen_when_its_second_file_comes(tmp_path: Path) -> None:
         assert oid_hex("blob", b"here") in store
 
 
+def test_alternates_may_be_named_beside_those_in_the_file(tmp_path: Path) -> None:
+    """As GIT_ALTERNATE_OBJECT_DIRECTORIES does."""
+    repo, _lender = alternates_repo(tmp_path)
+    more = pushed_history(tmp_path / "more", HistorySpec(pushes=3, seed=5)).server
+    head = git_line(more, "rev-parse", "HEAD")
+    with PageStore.open(objects_dir(repo), alternates=[objects_dir(more)]) as store:
+        store.refresh()
+        with pickle.loads(pickle.dumps(store)) as other:
+            for one in (store, other):
+                assert {oid.hex() for oid in one} == all_objects(repo).keys() | all_objects(more).keys()
+                assert "commit" == one.info(head).type
+
+
 def test_alternates_are_looked_at_on_refresh(tmp_path: Path) -> None:
     history = pushed_history(tmp_path / "lender", HistorySpec(pushes=3))
     repo = init_server(tmp_path / "borrower")
@@ -508,6 +552,29 @@ def test_alternates_are_looked_at_on_refresh(tmp_path: Path) -> None:
         (objects_dir(repo) / "info/alternates").write_text(f"{objects_dir(history.server)}\n/nowhere\n")
         store.refresh()
         assert head in store
+        assert_reads_all(store, repo)
+
+
+def test_the_hash_is_known_whatever_packs_are_called(tmp_path: Path, object_format: ObjectFormat) -> None:
+    """dulwich names them by a SHA-1 in any repository. With an idx of each version, and of no objects at all."""
+    shapes: tuple[Shape, ...] = (pushes, SHAPES["idx v1"], loose_only, empty)
+    for number, shape in enumerate(shapes):
+        repo = shape(tmp_path / str(number), object_format)
+        for path in pack_dir(repo).glob("pack-*.pack") if shape != loose_only else ():
+            for suffix in (".pack", ".idx"):
+                path.with_suffix(suffix).rename(path.with_name(path.stem[:45] + suffix))
+        with store_of(repo) as store:
+            assert object_format == store.object_format
+            assert_reads_all(store, repo)
+
+
+def test_an_idx_that_is_a_fifo_blocks_nobody(tmp_path: Path) -> None:
+    repo = loose_only(tmp_path, "sha1")
+    pack_dir(repo).mkdir()
+    for suffix in (".pack", ".idx"):
+        os.mkfifo(pack_dir(repo) / f"pack-{'0' * 40}{suffix}")
+    with store_of(repo) as store:
+        assert "sha1" == store.object_format
         assert_reads_all(store, repo)
 
 
