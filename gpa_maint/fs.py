@@ -22,6 +22,7 @@ from .git import ObjectDir
 TMP_PREFIX = "tmp_gpa_"
 LOG_BYTES = 256 * 1024
 INDEX_LOCK = "multi-pack-index.lock"
+ATTEMPTS = 16
 
 MOST_ASIDE = 1000
 """How many files of one name are set aside, each under a number of its own."""
@@ -463,6 +464,28 @@ def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) ->
         move_name(idx.path, objdir.pack_path(name, ".idx"))
 
 
+@contextlib.contextmanager
+def kept(base: str) -> Iterator[None]:
+    """The pack `base`, which need not be there yet, has a .keep meanwhile, as git's receive-pack makes it.
+
+    Otherwise `git repack`, which lists packs by .pack, would delete one that gets its .idx a moment later. A .keep that
+    is there already stays.
+    """
+    path = f"{base}.keep"
+    try:
+        with _named("create", path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        yield
+        return
+    try:
+        with open(fd, "w") as file:
+            file.write(f"receive-pack {os.getpid()} on {_host()}\n")
+        yield
+    finally:
+        unlink(path)
+
+
 def _same_content(one: str, other: str) -> bool:
     with open(one, "rb") as a, open(other, "rb") as b:
         while True:
@@ -531,6 +554,41 @@ def raise_mtime(path: str, floor_ns: int) -> int:
     with _named("utime", path):
         os.utime(path, ns=(floor_ns, floor_ns))
     return floor_ns
+
+
+# ---- loose objects ----
+
+
+@contextlib.contextmanager
+def new_loose(objects: str) -> Iterator[TempFile]:
+    """A file to become a loose object of this object directory, by publish_loose(); else it goes at the end.
+
+    `git prune` removes what a killed process left.
+    """
+    path = os.path.join(objects, f"tmp_obj_{os.urandom(8).hex()}")
+    with _named("create", path):
+        temp = TempFile(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    try:
+        yield temp
+    finally:
+        temp.close()
+        unlink(path)
+
+
+def publish_loose(temp: TempFile, objects: str, oid: str) -> None:
+    """Give it its name, also in the place of one that is there: so it counts as written now.
+
+    git removes folders that are empty at any moment: then this begins anew.
+    """
+    path = os.path.join(objects, oid[:2], oid[2:])
+    for left in range(ATTEMPTS, 0, -1):
+        try:
+            make_dir(os.path.dirname(path))
+            rename(temp.path, path)
+            return
+        except FileNotFoundError:
+            if left == 1:
+                raise
 
 
 # ---- the index ----
