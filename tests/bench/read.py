@@ -39,7 +39,7 @@ def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
 
 
 def _bench_one(repo: Path, pairs: int, title: str) -> None:
-    stored = _in_order(repo)
+    stored = stored_order(repo)
     chosen = random.Random(3).sample(stored, min(READS, len(stored)))
     positions = {oid: position for position, oid in enumerate(stored)}
     absent = [random.Random(position).randbytes(20) for position in range(READS)]
@@ -64,7 +64,7 @@ def _compare(title: str, repo: Path, ways: dict[str, Way], oids: Sequence[bytes]
     table.show()
 
 
-def _in_order(repo: Path) -> list[bytes]:
+def stored_order(repo: Path) -> list[bytes]:
     """All ids, in the order in which they are stored."""
     words = ["git", "cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname)"]
     lines = subprocess.run(words, cwd=repo, check=True, capture_output=True).stdout.split()
