@@ -25,7 +25,6 @@ typedef struct shard {
 struct base_cache {
 	uint64_t shard_bytes;
 	uint32_t row_count;	/* a power of two */
-	int is_full;
 	uint64_t *types;	/* TYPE_ROWS words of pack_id, offset and type: read and written whole, without a lock */
 	shard shards[SHARDS];
 };
@@ -169,18 +168,12 @@ void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_
 		*row = made_object_share(object);
 		put_newest(s, object);
 		s->bytes += cost(object);
-		if ((gone = make_room(cache, s, cache->shard_bytes)))
-			__atomic_store_n(&cache->is_full, 1, __ATOMIC_RELAXED);
+		gone = make_room(cache, s, cache->shard_bytes);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!kept)
 		__atomic_store_n(&object->pack_id, 0, __ATOMIC_RELEASE);
 	drop_all(gone);
-}
-
-int base_cache_is_full(const base_cache *cache)
-{
-	return __atomic_load_n(&cache->is_full, __ATOMIC_RELAXED);
 }
 
 int base_cache_is_marked(uint64_t offset)
@@ -206,17 +199,6 @@ void base_cache_keep_type(base_cache *cache, uint64_t pack_id, uint64_t offset, 
 	uint64_t word, *row = type_row(cache, &word, pack_id, offset);
 	if (row)
 		__atomic_store_n(row, word | (uint64_t)type, __ATOMIC_RELAXED);
-}
-
-void base_cache_clear(base_cache *cache)
-{
-	for (unsigned i = 0; i < SHARDS; i++) {
-		shard *s = &cache->shards[i];
-		pthread_mutex_lock(&s->lock);
-		made_object *gone = make_room(cache, s, 0);
-		pthread_mutex_unlock(&s->lock);
-		drop_all(gone);
-	}
 }
 
 void base_cache_count(base_cache *cache, uint64_t *bytes, uint64_t *hits, uint64_t *misses)
@@ -248,9 +230,12 @@ void base_cache_free(base_cache *cache)
 {
 	if (!cache)
 		return;
-	base_cache_clear(cache);
 	free(cache->types);
 	for (unsigned i = 0; i < SHARDS; i++) {
+		for (made_object *object = cache->shards[i].newest, *older; object; object = older) {
+			older = object->older;
+			made_object_drop(object);
+		}
 		free(cache->shards[i].rows);
 		pthread_mutex_destroy(&cache->shards[i].lock);
 	}

@@ -13,8 +13,6 @@ void base_cache_free(base_cache *cache);
 made_object *base_cache_find(base_cache *cache, uint64_t pack_id, uint64_t offset);
 /* Keep `object` as long as there is room for it. Nothing happens when it is too large, or kept already. */
 void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_object *object);
-/* Whether something had to go already: then only what is worth most is to be kept. */
-int base_cache_is_full(const base_cache *cache);
 /*
  * The type of the object at (pack_id, offset), if it is remembered; else 0. Only offsets that base_cache_is_marked() says
  * are worth asking for and remembering: one of eight, so that a walk down a chain soon meets one.
@@ -22,8 +20,6 @@ int base_cache_is_full(const base_cache *cache);
 int base_cache_is_marked(uint64_t offset);
 int base_cache_type(base_cache *cache, uint64_t pack_id, uint64_t offset);
 void base_cache_keep_type(base_cache *cache, uint64_t pack_id, uint64_t offset, int type);
-/* Drop everything. */
-void base_cache_clear(base_cache *cache);
 /* Bytes kept now, how often an object was found, and how often not. */
 void base_cache_count(base_cache *cache, uint64_t *bytes, uint64_t *hits, uint64_t *misses);
 /* No other thread is inside between the two: for a fork. */

@@ -208,13 +208,13 @@ static int climb(made_object **object, const step *s, inflater *z, gpa_error *er
 }
 
 /*
- * What is kept on the way up: everything while there is room; then the object itself, since the next one read is often a
- * delta on it, and a few below it, so that another object of the same chain has a short way. Keeping all of them would
- * drive out those of other chains.
+ * What is kept on the way up: the object itself, since the next one read is often a delta on it, and a few below it, so
+ * that another object of the same chain has a short way. Keeping all of them would drive out those of other chains, and
+ * costs fresh memory.
  */
 static int is_worth_keeping(const chain_source *source, uint64_t above)
 {
-	return source->cache && (above % KEEP_EVERY == 0 || !base_cache_is_full(source->cache));
+	return source->cache && above % KEEP_EVERY == 0;
 }
 
 int chain_read(made_object **out, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err)
