@@ -90,7 +90,7 @@ FUZZ_CORE := $(patsubst csrc/%.c,build/fuzz/%.o,$(wildcard csrc/*.c) csrc/fuzz/d
 FUZZ_CC = gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra $(SANITIZE) -Icsrc $(if $(LIBDEFLATE),-DGPA_LIBDEFLATE)
 # With libdeflate where pkg-config finds it, as in gpa_maint/_core/build.py.
 LIBDEFLATE = $(shell pkg-config --libs libdeflate 2>/dev/null)
-FUZZ_LIBS = $(LIBDEFLATE) -lcrypto -lz
+FUZZ_LIBS = $(LIBDEFLATE) -lcrypto -lz -lpthread -ldl
 
 build/fuzz/%.o: csrc/%.c $(wildcard csrc/*.h)
 	@mkdir -p $(@D)

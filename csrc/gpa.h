@@ -428,6 +428,19 @@ int gpa_stream_open(gpa_stream **out, int *type, uint64_t *size, gpa_reader *rea
 int gpa_stream_read(size_t *got, gpa_stream *stream, unsigned char *out, size_t room, gpa_error *err);
 void gpa_stream_free(gpa_stream *stream);
 
+/* ---- odb_backend.c: a reader, lent to libgit2 ---- */
+
+/*
+ * Let `repository`, a git_repository, read through `reader`, of which it keeps a share for as long as its object database
+ * lives. `library` is a loaded file that is linked with the libgit2 that made the repository: nothing else of it may be
+ * in use meanwhile. With `replace` nothing else is read from, and libgit2 writes loose objects (synced, with `fsync`) and
+ * packs into the reader's first directory; without it, the reader is asked before libgit2's own backends.
+ *
+ * GPA_EUNSUPPORTED where libgit2 is not 1.7 to 1.9, and for SHA-256.
+ */
+int gpa_libgit2_attach(const char *library, void *repository, gpa_reader *reader, int replace, int fsync,
+		       gpa_error *err);
+
 #pragma GCC visibility pop
 
 #endif

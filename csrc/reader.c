@@ -364,7 +364,7 @@ int visitor_do(visitor *v, task *t, gpa_error *err)
 	return status == GPA_ENOTFOUND ? no_copy(&s, err) : status;
 }
 
-static int visit_once(gpa_reader *r, task *t, gpa_error *err)
+int visit_once(gpa_reader *r, task *t, gpa_error *err)
 {
 	visitor v;
 	int status = visitor_begin(&v, r, err);

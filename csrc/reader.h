@@ -54,6 +54,7 @@ typedef struct pack_file {
 	int suspect;			/* it could not be opened, or an entry was damaged: the next scan begins anew */
 	uint32_t hold;			/* PACK_MAPPED, and how many have pinned it */
 	int used;			/* since it was last considered for unmapping */
+	int64_t freshened;		/* when its mtime was last set, in seconds */
 	/* the rest changes under maps->lock, and what is mapped never while it is pinned */
 	uint32_t idx_pins;
 	held_file idx_file;
@@ -196,8 +197,15 @@ struct task {
 };
 /* Find a copy and do the task with it, looking again where something moved. */
 int visitor_do(visitor *v, task *t, gpa_error *err);
+/* The same for one task alone. */
+int visit_once(gpa_reader *r, task *t, gpa_error *err);
 int visitor_read(gpa_object *out, visitor *v, const unsigned char *oid, gpa_error *err);
 /* The same, trying first where the object was found in a snapshot that is still held. */
 int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const place *at, gpa_error *err);
+
+/* ---- freshen.c ---- */
+
+/* Set the mtime of a file that holds the object. GPA_ENOTFOUND when there is none whose mtime could be set. */
+int reader_freshen(gpa_reader *r, const unsigned char *oid, gpa_error *err);
 
 #endif

@@ -206,6 +206,15 @@ class PageStore:
         """Counters, for tests and for tuning."""
         return self._open().stats()
 
+    def lend_to_libgit2(self, library: str, repository: int, *, replace: bool, fsync: bool) -> object:
+        """For integrations/libgit2.py: let a libgit2 repository read what this store reads, also after close().
+
+        What comes back has to live as long as the repository: it makes forks safe.
+        """
+        reader = self._open()
+        reader.lend_to_libgit2(library, repository, replace=replace, fsync=fsync)
+        return reader
+
     def close(self) -> None:
         """Calls in other threads, and streams, end well; after that the maps and the cache are gone."""
         reader, self._reader = self._reader, None

@@ -38,7 +38,7 @@ def make_builder() -> FFI:
     sources = sorted(f"{CSRC}/{path.name}" for path in csrc.glob("*.c"))
     headers = sorted(f"{CSRC}/{path.name}" for path in csrc.glob("*.h"))
     cflags = ["-std=c11", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden", "-Wall", "-Wextra"]
-    libraries = ["-lcrypto", "-lz", "-lpthread"]
+    libraries = ["-lcrypto", "-lz", "-lpthread", "-ldl"]
     libdeflate = None if os.environ.get("GPA_NO_LIBDEFLATE") else pkg_config("--cflags", "--libs", "libdeflate")
     if libdeflate is not None:
         cflags += ["-DGPA_LIBDEFLATE", *(word for word in libdeflate if not word.startswith("-l"))]

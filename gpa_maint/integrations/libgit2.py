@@ -1,0 +1,78 @@
+"""pygit2 repositories that read through a PageStore.
+
+Any number of repositories and threads may share one store, and all of them may go away in any order. The C code of the
+store is called by libgit2 itself: no Python is involved in reading.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
+
+from ..errors import Unsupported
+from ..store import PageStore
+
+if TYPE_CHECKING:
+    import pygit2
+
+# A store's reader is safe in a forked process as long as Python knows of it, so it lives as long as the repository.
+_LENT: WeakKeyDictionary[pygit2.Repository, list[object]] = WeakKeyDictionary()
+
+
+def attach(repo: pygit2.Repository, store: PageStore, *, mode: Literal["replace", "add"] = "replace") -> None:
+    """Let `repo` read through `store`: before other threads use it, and before objects are taken from it.
+
+    "replace": the store is the whole object database, with loose objects and with the alternates it knows now. New
+    objects are written by libgit2, loose, and fetched ones as packs, into `store.path`.
+    "add": the store is asked first, then what the repository had; writing stays as it was. Objects are listed once all
+    the same.
+
+    Unsupported when pygit2's libgit2 is not 1.7 to 1.9, and for a store of SHA-256 objects.
+    """
+    if mode not in ("replace", "add"):
+        raise ValueError(f"mode is 'replace' or 'add', not '{mode}'")
+    if store.object_format != "sha1":
+        raise Unsupported(f"libgit2 reads SHA-1 repositories only, and '{store.path}' is {store.object_format}")
+    address = int.from_bytes(repo._pointer, "little")
+    lent = store.lend_to_libgit2(_library(), address, replace=mode == "replace", fsync=_syncs(repo))
+    _LENT.setdefault(repo, []).append(lent)
+
+
+def open_repository(path: str | os.PathLike[str], store: PageStore | None = None) -> pygit2.Repository:
+    """The repository at `path`, which reads through `store`, or through a store of its own where none is given."""
+    repo: pygit2.Repository = _pygit2().Repository(os.fspath(path))
+    attach(repo, PageStore.open(_objects_dir(repo), object_format="sha1") if store is None else store)
+    return repo
+
+
+def _pygit2() -> ModuleType:
+    try:
+        import pygit2
+    except ImportError as error:
+        raise Unsupported(f"pygit2 cannot be imported: {error}", hint="pip install pygit2") from error
+    return pygit2
+
+
+def _library() -> str:
+    """pygit2's extension module: whichever libgit2 it is linked with is the one in use."""
+    library: str = _pygit2()._pygit2.__file__
+    return library
+
+
+def _syncs(repo: pygit2.Repository) -> bool:
+    """Whether libgit2 syncs the loose objects it writes."""
+    try:
+        return repo.config.get_bool("core.fsyncObjectFiles")
+    except KeyError:
+        return False
+
+
+def _objects_dir(repo: pygit2.Repository) -> str:
+    """A linked worktree has a file that names the repository it belongs to."""
+    try:
+        with open(os.path.join(repo.path, "commondir"), encoding="utf-8", errors="surrogateescape") as file:
+            return os.path.join(repo.path, file.read().rstrip("\n"), "objects")
+    except FileNotFoundError:
+        return os.path.join(repo.path, "objects")
