@@ -22,6 +22,7 @@ struct job {
 	void (*step)(job *j, visitor *v, uint32_t at);
 	uint32_t next;		/* atomic */
 	gpa_object *out;
+	uint64_t most;		/* bytes of an object that is handed out */
 	int32_t *statuses;
 	pthread_mutex_t lock;
 	uint32_t failed;	/* under lock, with the error */
@@ -70,8 +71,11 @@ static void read_one(job *j, visitor *v, uint32_t i)
 	const wanted *w = &j->order[i];
 	const unsigned char *oid = j->oids + w->number * j->r->hash_size;
 	gpa_error err;
-	int status = w->at.pack ? visitor_read_at(&j->out[w->number], v, oid, &w->at, &err) :
-				  visitor_read(&j->out[w->number], v, oid, &err);
+	gpa_object *out = &j->out[w->number];
+	int status = w->at.pack ? visitor_read_at(out, v, oid, &w->at, j->most, &err) :
+				  visitor_read_most(out, v, oid, j->most, &err);
+	if (!status && out->len > j->most)
+		gpa_object_free(out);
 	j->statuses[w->number] = status;
 	if (status && status != GPA_ENOTFOUND)
 		note_failure(j, w->number, &err);
@@ -113,10 +117,11 @@ static void run_threads(job *j, unsigned threads, void (*step)(job *j, visitor *
 		pthread_join(ids[--started], NULL);
 }
 
-int gpa_reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *reader,
-			 const unsigned char *oids, uint32_t count, unsigned threads, gpa_error *err)
+int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *r, const unsigned char *oids,
+		     uint32_t count, uint64_t most, unsigned threads, gpa_error *err)
 {
-	job j = {.r = reader, .oids = oids, .count = count, .out = out, .statuses = statuses, .failed = count, .err = err};
+	job j = {.r = r, .oids = oids, .count = count, .out = out, .most = most, .statuses = statuses, .failed = count,
+		 .err = err};
 	*failed = count;
 	if (!count)
 		return GPA_OK;
@@ -129,7 +134,7 @@ int gpa_reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, g
 	for (uint32_t i = 0; i < count; i++)
 		statuses[i] = GPA_ENOMEM;	/* unless a thread comes to it */
 	pthread_mutex_init(&j.lock, NULL);
-	j.s = reader_snapshot(reader);
+	j.s = reader_snapshot(r);
 	run_threads(&j, threads, find_place);
 	if (j.failed == count) {
 		qsort(j.order, count, sizeof(*j.order), compare_places);
@@ -140,4 +145,10 @@ int gpa_reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, g
 	free(j.order);
 	*failed = j.failed;
 	return GPA_OK;
+}
+
+int gpa_reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *reader,
+			 const unsigned char *oids, uint32_t count, unsigned threads, gpa_error *err)
+{
+	return reader_read_many(out, statuses, failed, reader, oids, count, UINT64_MAX, threads, err);
 }

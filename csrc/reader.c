@@ -395,6 +395,12 @@ static int has_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return GPA_OK;
 }
 
+int visitor_has(visitor *v, const unsigned char *oid, gpa_error *err)
+{
+	task t = {oid, has_packed, has_loose};
+	return visitor_do(v, &t, err);
+}
+
 int gpa_reader_has(gpa_reader *reader, const unsigned char *oid, gpa_error *err)
 {
 	task t = {oid, has_packed, has_loose};
@@ -422,18 +428,30 @@ static int info_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return gpa_loose_header(&info->type, &info->size, file->bytes, err);
 }
 
-int gpa_reader_info(int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid, gpa_error *err)
+int visitor_info(int *type, uint64_t *size, visitor *v, const unsigned char *oid, gpa_error *err)
 {
 	info_task info = {.task = {oid, info_packed, info_loose}};
-	int status = visit_once(reader, &info.task, err);
+	int status = visitor_do(v, &info.task, err);
 	*type = info.type;
 	*size = info.size;
 	return status;
 }
 
+int gpa_reader_info(int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid, gpa_error *err)
+{
+	visitor v;
+	int status = visitor_begin(&v, reader, err);
+	if (status)
+		return status;
+	status = visitor_info(type, size, &v, oid, err);
+	visitor_end(&v);
+	return status;
+}
+
 typedef struct read_task {
 	task task;
-	made_object *made;
+	uint64_t most;
+	made_object *made;		/* stays NULL for a whole object of more bytes */
 } read_task;
 
 /* With `verify`, refuse an object whose hash is not its id. */
@@ -453,10 +471,20 @@ static int check_made(read_task *read, visitor *v, gpa_error *err)
 	return corrupt(err, "object has not the id it is stored under");
 }
 
+static int is_larger(uint64_t most, const pack_file *pack, uint64_t offset)
+{
+	gpa_entry entry;
+	gpa_error ignored;
+	return most != UINT64_MAX && !gpa_entry_parse(&entry, pack->pack, offset, pack->idx.algo, &ignored) &&
+	       entry.type <= GPA_TAG && entry.size > most;
+}
+
 static int read_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
 	read_task *read = (read_task *)t;
 	chain_source source = source_of(v, pack);
+	if (is_larger(read->most, pack, offset))
+		return GPA_OK;
 	int status = chain_read(&read->made, &source, offset, v->w->z, err);
 	if (status)
 		return status;
@@ -469,30 +497,46 @@ static int read_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gp
 static int read_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 {
 	read_task *read = (read_task *)t;
-	int status = loose_read(&read->made, file->bytes, v->w->z, err);
+	uint64_t size;
+	int type, status = read->most == UINT64_MAX ? GPA_OK : gpa_loose_header(&type, &size, file->bytes, err);
+	if (!status && read->most != UINT64_MAX && size > read->most)
+		return GPA_OK;
+	if (!status)
+		status = loose_read(&read->made, file->bytes, v->w->z, err);
 	return status ? status : check_made(read, v, err);
+}
+
+static gpa_object object_of(made_object *made)
+{
+	return made ? (gpa_object){made->type, made->bytes.ptr, made->bytes.len, made} : (gpa_object){0};
+}
+
+int visitor_read_most(gpa_object *out, visitor *v, const unsigned char *oid, uint64_t most, gpa_error *err)
+{
+	read_task read = {.task = {oid, read_packed, read_loose}, .most = most};
+	int status = visitor_do(v, &read.task, err);
+	if (!status)
+		*out = object_of(read.made);
+	return status;
 }
 
 int visitor_read(gpa_object *out, visitor *v, const unsigned char *oid, gpa_error *err)
 {
-	read_task read = {.task = {oid, read_packed, read_loose}};
-	int status = visitor_do(v, &read.task, err);
-	if (!status)
-		*out = (gpa_object){read.made->type, read.made->bytes.ptr, read.made->bytes.len, read.made};
-	return status;
+	return visitor_read_most(out, v, oid, UINT64_MAX, err);
 }
 
-int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const place *at, gpa_error *err)
+int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const place *at, uint64_t most,
+		    gpa_error *err)
 {
-	read_task read = {.task = {oid, read_packed, read_loose}};
+	read_task read = {.task = {oid, read_packed, read_loose}, .most = most};
 	int status = pack_file_pin(at->pack, err);
 	if (!status) {
 		status = read_packed(&read.task, v, at->pack, at->offset, err);
 		pack_file_unpin(at->pack);
 	}
 	if (status)	/* whatever it was: looking for it from the beginning gives an object, or the reason */
-		return visitor_read(out, v, oid, err);
-	*out = (gpa_object){read.made->type, read.made->bytes.ptr, read.made->bytes.len, read.made};
+		return visitor_read_most(out, v, oid, most, err);
+	*out = object_of(read.made);
 	return GPA_OK;
 }
 

@@ -199,9 +199,20 @@ struct task {
 int visitor_do(visitor *v, task *t, gpa_error *err);
 /* The same for one task alone. */
 int visit_once(gpa_reader *r, task *t, gpa_error *err);
+int visitor_has(visitor *v, const unsigned char *oid, gpa_error *err);
+int visitor_info(int *type, uint64_t *size, visitor *v, const unsigned char *oid, gpa_error *err);
 int visitor_read(gpa_object *out, visitor *v, const unsigned char *oid, gpa_error *err);
+/* out->owner is NULL when the object is stored whole and has more than `most` bytes; deltas are made in any case. */
+int visitor_read_most(gpa_object *out, visitor *v, const unsigned char *oid, uint64_t most, gpa_error *err);
 /* The same, trying first where the object was found in a snapshot that is still held. */
-int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const place *at, gpa_error *err);
+int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const place *at, uint64_t most,
+		    gpa_error *err);
+
+/* ---- many.c ---- */
+
+/* As gpa_reader_read_many(), and of larger objects than `most` bytes the owner is NULL. */
+int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *r, const unsigned char *oids,
+		     uint32_t count, uint64_t most, unsigned threads, gpa_error *err);
 
 /* ---- freshen.c ---- */
 

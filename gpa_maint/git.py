@@ -13,6 +13,10 @@ from . import untrusted
 from .config import Settings, settings_from
 from .errors import GitFailed, GpaError, Unsupported
 
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 # What the object directory alone cannot tell, and what would make our writing wrong.
 REFUSED_EXTENSIONS = {"extensions.compatobjectformat"}
 
@@ -209,3 +213,70 @@ def alternates_of(objects: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [os.path.realpath(os.path.join(objects, line)) for line in lines if line and not line.startswith("#")]
+
+
+# -- Names of objects
+
+
+def replaced_objects() -> dict[str, str]:
+    """oid -> the oid that git reads in its place; see git-replace(1)."""
+    if "GIT_NO_REPLACE_OBJECTS" in os.environ:
+        return {}
+    base = os.environ.get("GIT_REPLACE_REF_BASE", "refs/replace/")
+    lines = run_git(["for-each-ref", "--format=%(refname) %(objectname)", base]).splitlines()
+    pairs = [line.removeprefix(base).split(" ") for line in lines]
+    found = {name: oid for name, oid in pairs if len(name) == len(oid)}
+    if found and run_git(["config", "--type=bool", "--default=true", "core.useReplaceRefs"]).strip() == "false":
+        return {}
+    for oid in found:
+        for _ in range(REPLACE_DEPTH):
+            found[oid] = found.get(found[oid], found[oid])
+    return found
+
+
+REPLACE_DEPTH = 5  # as in git
+
+
+class NameResolver:
+    """A git that says which object a name means, as `HEAD` or `main:file`; started when it is first asked."""
+
+    def __init__(self, *, delimiter: bytes) -> None:
+        """`delimiter`: a newline, or a NUL byte where names may have newlines."""
+        self._delimiter = delimiter
+        self._process: Popen[bytes] | None = None
+
+    def resolve(self, name: bytes) -> bytes:
+        """The oid, as hex digits, or git's answer instead of one, as `<name> missing` and a newline."""
+        process = self._process = self._process or self._start()
+        assert process.stdin and process.stdout
+        # git drops one carriage return before a newline
+        end = b"\r\n" if name.endswith(b"\r") and self._delimiter == b"\n" else self._delimiter
+        try:
+            process.stdin.write(name + end)
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        answer = process.stdout.readline()
+        oid = answer[len(FOUND) : -1]
+        if answer.startswith(FOUND) and len(oid) in HEX_SIZES and oid.isalnum() and not name.startswith(answer):
+            return oid
+        answer += b"".join(process.stdout.readline() for _ in range(name.count(b"\n")))
+        if not answer.endswith(b"\n"):
+            raise GitFailed(["git", "cat-file"], process.wait(), "")
+        return answer
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.communicate()
+
+    def _start(self) -> Popen[bytes]:
+        import subprocess
+
+        words = ["git", "cat-file", f"--batch-check={FOUND.decode()}%(objectname)"]
+        words += ["-z"] if self._delimiter == b"\0" else []
+        pipe = subprocess.PIPE
+        return subprocess.Popen(words, stdin=pipe, stdout=pipe, env=_environment(named=False))
+
+
+FOUND = b"found "
+HEX_SIZES = (40, 64)

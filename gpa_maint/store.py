@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from ._core.batch import Batch
 from ._core.reader import Reader, ReaderStats, StreamHandle
 from .errors import AmbiguousPrefix, Corrupt, GitFailed, GpaError, ObjectMissing
 from .git import alternates_of, find_object_dir, run_git
@@ -185,12 +186,20 @@ class PageStore:
 
     def __iter__(self) -> Iterator[bytes]:
         """All ids that are here now, ascending, each once."""
-        ids, size = self._open().list(), self._oid_size
+        return self.oid_blocks(1)
+
+    def oid_blocks(self, count: int) -> Iterator[bytes]:
+        """The same, `count` of them at a time, one after the other."""
+        ids, size = self._open().list(), self._oid_size * count
         return (ids[at : at + size] for at in range(0, len(ids), size))
 
     def __len__(self) -> int:
         """How many objects there are; they are counted anew each time."""
         return len(self._open().list()) // self._oid_size
+
+    def batch(self, **options: Any) -> Batch:
+        """What answers as `git cat-file --batch` does; for batch.py."""
+        return Batch(self._open(), **options)
 
     # -- The store itself
 

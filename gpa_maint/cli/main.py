@@ -25,6 +25,7 @@ VERBS = {
     "config": "show the settings that hold, and all that there are",
     "verify": "check the combined index, and with --deep every object",
     "repair": "mend what is damaged, and save what can be read",
+    "cat-file": "answer as 'git cat-file --batch' does, faster",
     "install": "let pushes and commits start maintenance in the background",
     "uninstall": "remove what install added, and bring back what was there",
 }
@@ -106,7 +107,7 @@ def _run(verb: str, options: list[str]) -> int:
 
     from gpa_maint.errors import GpaError
 
-    module = import_module(f"gpa_maint.cli.{verb}")
+    module = import_module(f"gpa_maint.cli.{verb.replace('-', '_')}")
     if options == [COMPLETION_HELPER]:
         print("\n".join(sorted(module.parser()._option_string_actions)))
         return 0

@@ -17,14 +17,15 @@ PACKAGE = Path(gpa_maint.__file__).parent
 
 # Each room may use those below it, and itself. What is not drawn is not allowed.
 ARROWS: dict[str, str] = {
-    "cli": "pictures fleet hooks timers commands maintenance state reports model git config due threads words errors "
-    "__init__",
+    "cli": "pictures batch fleet hooks timers commands maintenance state reports model git config due threads words "
+    "errors __init__",
     "fleet": "reports commands errors model",
     "hooks": "reports commands git config errors fs model",
     "__init__": "commands hooks store errors",
     "commands": "reports overview mending maintenance timers checking rounds inventory plan apply model state fs git",
     "overview": "reports maintenance rounds surroundings inventory plan model state git errors",
     "timers": "reports model git errors",
+    "batch": "store _core git errors",
     "maintenance": "due untrusted rounds inventory plan apply model state fs git errors config words",
     "rounds": "inventory plan apply model state fs git errors",
     "apply": "model state fs _core git errors",
