@@ -1,8 +1,8 @@
 """python -m tests.bench run <question> [--size=S|M|L|Y] [--repo=<path> --packs=<n>] [--pairs=<n>]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
 
-Questions: merge, index, push, upkeep, status, clone, loose, read, integrations. Workloads are made of a seed, or
-of --repo.
+Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations. Workloads are made of a
+seed, or of --repo.
 """
 
 from __future__ import annotations
@@ -20,7 +20,20 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
 from oracle import isolated_environment
 
 from gpa_maint import __version__
-from tests.bench import clone, index, integrations, loose, merge, push, read, simulate, status, upkeep, workloads
+from tests.bench import (
+    clone,
+    index,
+    integrations,
+    libgit2,
+    loose,
+    merge,
+    push,
+    read,
+    simulate,
+    status,
+    upkeep,
+    workloads,
+)
 
 QUESTIONS = {
     "merge": merge.bench,
@@ -32,6 +45,7 @@ QUESTIONS = {
     "loose": loose.bench,
     "read": read.bench,
     "integrations": integrations.bench,
+    "libgit2": libgit2.bench,
 }
 
 

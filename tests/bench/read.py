@@ -43,10 +43,10 @@ def _bench_one(repo: Path, pairs: int, title: str) -> None:
     chosen = random.Random(3).sample(stored, min(READS, len(stored)))
     positions = {oid: position for position, oid in enumerate(stored)}
     absent = [random.Random(position).randbytes(20) for position in range(READS)]
-    _compare(f"{title}: {len(chosen)} at random", repo, READERS, chosen, pairs)
-    _compare(f"{title}: the same in order", repo, READERS, sorted(chosen, key=positions.__getitem__), pairs)
-    _compare(f"{title}: headers", repo, HEADERS, chosen, pairs)
-    _compare(f"{title}: {MISSES} absent", repo, LOOKUPS, absent[:MISSES], pairs)
+    compare(f"{title}: {len(chosen)} at random", repo, READERS, chosen, pairs)
+    compare(f"{title}: the same in order", repo, READERS, sorted(chosen, key=positions.__getitem__), pairs)
+    compare(f"{title}: headers", repo, HEADERS, chosen, pairs)
+    compare(f"{title}: {MISSES} absent", repo, LOOKUPS, absent[:MISSES], pairs)
     table = Table(f"{title}: read_many", ours="2 threads")
     for _ in range(pairs):
         for threads in (1, 2):
@@ -54,8 +54,11 @@ def _bench_one(repo: Path, pairs: int, title: str) -> None:
     table.show()
 
 
-def _compare(title: str, repo: Path, ways: dict[str, Way], oids: Sequence[bytes], pairs: int) -> None:
-    table = Table(title, ours="PageStore")
+def compare(
+    title: str, repo: Path, ways: dict[str, Way], oids: Sequence[bytes], pairs: int, *, ours: str = "PageStore"
+) -> None:
+    """Each way once a pair, one after the other."""
+    table = Table(title, ours=ours)
     for _ in range(pairs):
         for name, way in ways.items():
             cost = call(lambda way=way: way(repo, oids))  # type: ignore[misc]
