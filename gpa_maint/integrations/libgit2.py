@@ -3,8 +3,8 @@
 Any number of repositories and threads may share one store, and all of them may go away in any order. The C code of the
 store is called by libgit2 itself: no Python is involved in reading.
 
-libgit2 hashes each object that it reads, for larger ones longer than reading them takes. pygit2 can end that for the whole
-process, `pygit2.option(pygit2.enums.Option.ENABLE_STRICT_HASH_VERIFICATION, False)`; a store that was opened with
+libgit2 hashes each object that it reads; for larger ones that takes longer than reading them. pygit2 can end it for the
+whole process, `pygit2.option(pygit2.enums.Option.ENABLE_STRICT_HASH_VERIFICATION, False)`; a store that was opened with
 `verify=True` hashes several times as fast.
 """
 
