@@ -114,6 +114,10 @@ def refuse_unreadable(objdir: ObjectDir, inventory: Inventory) -> None:
 CONTROLS = frozenset(map(chr, (*range(32), *range(127, 160))))
 """A file with one of these in its name is left alone: no git makes one, and on a terminal it could do anything."""
 
+TEMPORARY = (".", "tmp_")
+"""What git repack writes is called .tmp-<pid>-pack-<hash> until all is done, and goes when that fails: nothing may rely
+on it, though git multi-pack-index names it like any other pack."""
+
 SUFFIXES = ("pack", "idx", "keep", "promisor", "mtimes")
 
 
@@ -123,7 +127,7 @@ def _list_packs(pack_dir: str) -> tuple[dict[str, set[str]], list[str], list[str
     order: list[str] = []
     others: list[str] = []
     for file_name in os.listdir(pack_dir) if os.path.isdir(pack_dir) else []:
-        if CONTROLS.intersection(file_name):
+        if CONTROLS.intersection(file_name) or file_name.startswith(TEMPORARY):
             continue
         if file_name.startswith("multi-pack-index"):
             others.append(file_name)

@@ -648,3 +648,20 @@ def test_the_index_of_an_alternate_has_its_state_beside_the_alternate(tmp_path: 
     assert objects_dir(lender) != objects_dir(borrower)
     verify_midx(lender)
     fsck(borrower)
+
+
+def test_a_pack_that_git_repack_has_not_finished_is_left_alone(history: HistoryFactory) -> None:
+    """I7. It goes when that process fails, so its copies must not count."""
+    repo = history(HistorySpec(pushes=3)).server
+    gpa(repo, "write")
+    winners = midx_names(repo)
+    for name in winners:
+        for suffix in (".pack", ".idx"):
+            shutil.copy(pack_dir(repo) / f"{name}{suffix}", pack_dir(repo) / f".tmp-77-{name}{suffix}")
+    gpa(repo, "write")
+    gpa(repo, "repack")
+    gpa(repo, "expire", "--grace=now")
+    assert not any(name.startswith(".tmp") for name in midx_names(repo))
+    for path in pack_dir(repo).glob(".tmp-77-*"):
+        path.unlink()
+    fsck(repo)
