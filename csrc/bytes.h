@@ -1,6 +1,6 @@
 /*
  * Bytes to numbers and back, and the error that says where bytes are wrong. No other file turns bytes into numbers.
- * Reads are unaligned and big-endian; the cursor checks every read against its end.
+ * Reads are unaligned and big-endian but where their name says otherwise; the cursor checks every read against its end.
  */
 #ifndef GPA_BYTES_H
 #define GPA_BYTES_H
@@ -19,6 +19,11 @@ static inline uint32_t be32(const unsigned char *p)
 	return __builtin_bswap32(v);
 }
 
+static inline uint32_t le32(const unsigned char *p)
+{
+	return __builtin_bswap32(be32(p));
+}
+
 static inline uint64_t be64(const unsigned char *p)
 {
 	uint64_t v;
@@ -30,6 +35,11 @@ static inline void put_be32(unsigned char *p, uint32_t v)
 {
 	v = __builtin_bswap32(v);
 	memcpy(p, &v, sizeof(v));
+}
+
+static inline void put_le32(unsigned char *p, uint32_t v)
+{
+	put_be32(p, __builtin_bswap32(v));
 }
 
 static inline void put_be64(unsigned char *p, uint64_t v)
@@ -132,6 +142,7 @@ static inline int fail_at(gpa_error *err, int status, int64_t offset, const char
 	err->source = -1;
 	err->sys_errno = 0;
 	err->git_dies = 0;
+	err->fault = 0;
 	err->file[0] = 0;
 	va_start(args, format);
 	vsnprintf(err->text, sizeof(err->text), format, args);

@@ -46,6 +46,8 @@ static inline void output_crc_begin(output *out)
 	out->with_crc = 1;
 }
 
+/* Flush, and give the hash of everything so far; what is written afterwards is hashed anew. */
+int output_flush(output *out, unsigned char *hash, gpa_error *err);
 /* Flush, write the hash of everything as the trailer, and copy it to `trailer`. */
 int output_finish(output *out, unsigned char *trailer, gpa_error *err);
 void output_free(output *out);

@@ -49,6 +49,7 @@ typedef struct gpa_error {
 	int32_t source;		/* which of several given sources, or -1 */
 	int32_t sys_errno;	/* with GPA_ESYS */
 	int32_t git_dies;	/* git itself refuses every command while this file is there */
+	int32_t fault;		/* GPA_FAULT_*, of a v1 archive; else 0 */
 	char file[288];		/* set by the reader: the file's path below the object directory `source`; else empty */
 } gpa_error;
 
@@ -314,7 +315,7 @@ int gpa_merge_check(uint32_t *damaged, gpa_merge *merge, gpa_progress *progress,
 /* The oid of the n-th object left out, and the source that holds it; GPA_ENOTFOUND beyond the last. */
 int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *merge, uint32_t n);
 
-/* ---- page_write.c: loose objects into a page ---- */
+/* ---- page_write.c: objects into a page ---- */
 
 typedef struct gpa_page gpa_page;	/* a pack of whole objects, written once from its start; one thread at a time */
 
@@ -334,11 +335,146 @@ void gpa_page_free(gpa_page *page);
  */
 int gpa_page_add_loose(gpa_page *page, const unsigned char *oid, int dir_fd, const char *path, gpa_progress *progress,
 		       gpa_error *err);
+/*
+ * Add an object that is at hand, after the same check of its id. GPA_ECORRUPT, with err->source 0, leaves the page as it
+ * was; after any other failure it is half-written.
+ */
+int gpa_page_add(gpa_page *page, const unsigned char *oid, int type, gpa_bytes content, gpa_progress *progress,
+		 gpa_error *err);
 /* The same checks, and nothing is written or counted: also for the objects of a page that is half-written. */
 int gpa_page_check_loose(gpa_page *page, const unsigned char *oid, int dir_fd, const char *path, gpa_progress *progress,
 			 gpa_error *err);
 /* End the pack and write its idx, byte-identical to that of git index-pack. `trailer` gets the pack's checksum. */
 int gpa_page_finish(gpa_page *page, int idx_fd, unsigned char *trailer, gpa_error *err);
+
+/* ---- archive.c: a page of a v1 archive; docs/formats/archive-v1.md ---- */
+
+#define GPA_ARCHIVE_CAPACITY 2000
+#define GPA_ARCHIVE_KEY 20
+#define GPA_ARCHIVE_DATA_START 56024
+
+/* What may be wrong with a page as a whole: no room for a header, a header of zeros (it was never saved), ... */
+#define GPA_FAULT_SHORT 1
+#define GPA_FAULT_UNSAVED 2
+#define GPA_FAULT_VERSION 3
+#define GPA_FAULT_CAPACITY 4
+#define GPA_FAULT_INDEX_START 5
+#define GPA_FAULT_DATA_START 6
+/* ... more entries than the capacity, a file that ends before its data does. */
+#define GPA_FAULT_ITEMS 7
+#define GPA_FAULT_CUT 8
+
+/* With one entry: a value beyond the data but inside the file, beyond the file, ... */
+#define GPA_FAULT_BEYOND_DATA 16
+#define GPA_FAULT_BEYOND_FILE 17
+/* ... too short for an object's type, of no type, with content that has not the key for its id; ... */
+#define GPA_FAULT_NO_TYPE 18
+#define GPA_FAULT_BAD_TYPE 19
+#define GPA_FAULT_WRONG_ID 20
+/* ... sound, but an earlier entry of the page has the key. Of a page that is rescued: an entry of zeros. */
+#define GPA_FAULT_DUPLICATE 21
+#define GPA_FAULT_EMPTY 22
+
+/* A parsed page. Borrows its file; never changes after parsing: any number of threads may read from it. */
+typedef struct gpa_archive_page {
+	gpa_bytes file;
+	uint32_t item_count;
+	uint32_t data_size;
+	int32_t is_rescued;
+} gpa_archive_page;
+
+/* An entry of a page's index, and what is known of it. */
+typedef struct gpa_archive_row {
+	unsigned char key[20];
+	uint32_t page;			/* which page of its archive; the oldest is 0 */
+	uint32_t slot;			/* its place in the page's index */
+	uint32_t offset;		/* of the value, from where the page's data begins */
+	uint32_t size;			/* of the value */
+	int32_t type;			/* GPA_COMMIT ... GPA_TAG, or 0 */
+	int32_t fault;			/* GPA_FAULT_*, or 0 */
+	int32_t wins;			/* of all rows of this key it is the one to be read */
+} gpa_archive_row;
+
+/* Checks the header, and that the file holds all that it says. GPA_ECORRUPT with err->fault. */
+int gpa_archive_parse(gpa_archive_page *out, gpa_bytes file, gpa_error *err);
+/* A page whose header is not to be trusted: all entries and all data that its file may hold. */
+void gpa_archive_rescue(gpa_archive_page *out, gpa_bytes file);
+/* Whether anything but zeros stands in the index behind the last entry: it was not written as a whole. */
+int gpa_archive_is_torn(const gpa_archive_page *page);
+/*
+ * All entries, item_count rows, each with its fault. With `objects` values are git objects, whose types and ids are
+ * checked too. `progress` may be NULL and counts entries; GPA_ESTOPPED between two of them.
+ */
+int gpa_archive_rows(gpa_archive_row *rows, const gpa_archive_page *page, uint32_t number, int objects,
+		     gpa_progress *progress, gpa_error *err);
+/* The first entry in index order whose key begins with these bytes; only key, slot, offset and size of the row are set. */
+int gpa_archive_find(gpa_archive_row *row, const gpa_archive_page *page, const unsigned char *key, size_t key_size);
+/* The entry in `slot`, likewise; GPA_ENOTFOUND beyond the last. */
+int gpa_archive_entry(gpa_archive_row *row, const gpa_archive_page *page, uint32_t slot);
+/* The value of an entry, borrowed from the file. GPA_ECORRUPT with err->fault. */
+int gpa_archive_value(gpa_bytes *out, const gpa_archive_page *page, const gpa_archive_row *row, gpa_error *err);
+/* The git object that a value is, whose id is the row's key. GPA_ECORRUPT with err->fault. */
+int gpa_archive_object(int *type, gpa_bytes *content, const gpa_archive_page *page, const gpa_archive_row *row,
+		       gpa_error *err);
+/*
+ * Sort rows by key, those of a key by page, the newest first, then by slot. The first of each key wins, sound or not; or
+ * with `only_sound` sound rows come before damaged ones, and none wins where all are damaged. Sets `wins`; gives how many.
+ */
+uint32_t gpa_archive_choose(gpa_archive_row *rows, uint32_t count, int only_sound);
+/* Sort rows by page, then in the order in which their values were set. */
+void gpa_archive_sort_stored(gpa_archive_row *rows, uint32_t count);
+
+/* ---- archive_index.c: one index over many pages of a v1 archive ---- */
+
+#define GPA_ARCHIVE_PAGE_ROW 48
+
+/* A parsed index. Borrows its file; never changes after parsing: any number of threads may look up in it. */
+typedef struct gpa_archive_index {
+	gpa_bytes file;
+	uint32_t kind;
+	uint32_t page_count;
+	uint32_t object_count;
+	const unsigned char *pages;	/* page_count rows of GPA_ARCHIVE_PAGE_ROW bytes */
+	const unsigned char *fanout;
+	const unsigned char *keys;
+	const unsigned char *places;
+} gpa_archive_index;
+
+/* Checked here: magic, version, that the size fits the counts, fanout order. At each look-up: page number and slot. */
+int gpa_archive_index_parse(gpa_archive_index *out, gpa_bytes file, gpa_error *err);
+/* The checksum, the order of the keys, and every place. */
+int gpa_archive_index_check(const gpa_archive_index *index, gpa_error *err);
+/* Page number and slot of a key; GPA_ENOTFOUND. */
+int gpa_archive_index_find(uint32_t *page, uint32_t *slot, const gpa_archive_index *index, const unsigned char *key,
+			   gpa_error *err);
+/* Where the keys stand that begin with these bytes: `count` of them from `first` on. */
+void gpa_archive_index_range(uint32_t *first, uint32_t *count, const gpa_archive_index *index,
+			     const unsigned char *prefix, size_t prefix_size);
+/* `pos` must be below object_count. */
+const unsigned char *gpa_archive_index_key(const gpa_archive_index *index, uint32_t pos);
+/* The index of those of `rows` that win; they are sorted by key, as gpa_archive_choose() leaves them. */
+int gpa_archive_index_make(gpa_buffer *out, uint32_t kind, const unsigned char *pages, uint32_t page_count,
+			   const gpa_archive_row *rows, uint32_t count, gpa_error *err);
+
+/* ---- archive_write.c: a page of a v1 archive, as the original writes it ---- */
+
+typedef struct gpa_archive_writer gpa_archive_writer;	/* one thread at a time; memory: 0.4 MiB */
+
+/* Begin a page in an empty file. */
+int gpa_archive_writer_new(gpa_archive_writer **out, int fd, gpa_error *err);
+void gpa_archive_writer_free(gpa_archive_writer *writer);
+/* 1 while a value of `size` bytes (an object's `size`, where `type` is not 0) has room, else 0. */
+int gpa_archive_writer_has_room(const gpa_archive_writer *writer, int type, uint64_t size);
+/*
+ * Begin the next value: an object of `size` bytes and this type, or with type 0 a plain value. Its bytes follow, in one
+ * or several pieces. Whatever fails, the page cannot be gone on with. GPA_EUNSUPPORTED when there is no room, or a value
+ * gets more or fewer bytes than it was begun with. No key may come twice: that is the caller's business.
+ */
+int gpa_archive_writer_begin(gpa_archive_writer *writer, const unsigned char *key, int type, uint64_t size,
+			     gpa_error *err);
+int gpa_archive_writer_piece(gpa_archive_writer *writer, gpa_bytes piece, gpa_error *err);
+/* Write header and index. `hash` gets 20 bytes that depend on nothing but the page's content. */
+int gpa_archive_writer_finish(gpa_archive_writer *writer, unsigned char *hash, gpa_error *err);
 
 /* ---- check.c: every byte of a pack ---- */
 

@@ -66,12 +66,19 @@ int output_write(output *out, const void *data, size_t len, gpa_error *err)
 	return GPA_OK;
 }
 
-int output_finish(output *out, unsigned char *trailer, gpa_error *err)
+int output_flush(output *out, unsigned char *hash, gpa_error *err)
 {
 	int status = flush(out, err);
+	if (!status)
+		hasher_final(&out->hash, hash);
+	return status;
+}
+
+int output_finish(output *out, unsigned char *trailer, gpa_error *err)
+{
+	int status = output_flush(out, trailer, err);
 	if (status)
 		return status;
-	hasher_final(&out->hash, trailer);
 	out->written += out->hash.size;
 	return write_all(out, trailer, out->hash.size, err);
 }

@@ -1,6 +1,7 @@
 /*
- * Loose objects into a page. A loose file cannot be copied as it is, since its zlib stream holds the header too: it is
- * inflated, hashed and deflated again. An object of up to 1 MiB goes through memory at once, a larger one in pieces.
+ * Objects into a page: loose ones, and such as are at hand. A loose file cannot be copied as it is, since its zlib
+ * stream holds the header too: it is inflated, hashed and deflated again. An object of up to 1 MiB goes through memory
+ * at once, a larger one in pieces.
  *
  * I13: the id of each object is computed from the very bytes that are deflated. Of a large one this is known only when
  * it stands in the pack already; so a page in which an object turned out to be damaged is begun again without it.
@@ -217,18 +218,23 @@ static int take_content(gpa_page *p, loose *l, uint64_t size, gpa_bytes piece, g
 	       corrupt_at(err, 0, "zlib stream does not inflate to %llu bytes", (unsigned long long)size);
 }
 
+static int compare_id(const gpa_page *p, const unsigned char *found, const unsigned char *wanted, gpa_error *err)
+{
+	char hex[2 * GPA_OID_MAX + 1];
+	if (!memcmp(found, wanted, p->hash.size))
+		return GPA_OK;
+	oid_to_hex(hex, found, p->hash.size);
+	return corrupt(err, "content has the id %s", hex);
+}
+
 static int check_end(gpa_page *p, const loose *l, gpa_error *err)
 {
 	unsigned char oid[GPA_OID_MAX];
-	char hex[2 * GPA_OID_MAX + 1];
 	uint64_t used = l->offset - l->z.avail_in;
 	hasher_final(&p->hash, oid);
 	if (used != l->size)
 		return corrupt_at(err, used, "garbage after the loose object");
-	if (!memcmp(oid, l->oid, p->hash.size))
-		return GPA_OK;
-	oid_to_hex(hex, oid, p->hash.size);
-	return corrupt(err, "content has the id %s", hex);
+	return compare_id(p, oid, l->oid, err);
 }
 
 static int take_pieces(gpa_page *p, loose *l, gpa_error *err)
@@ -259,7 +265,62 @@ static int take_large(gpa_page *p, loose *l, gpa_error *err)
 	return status;
 }
 
-/* ---- the calls ---- */
+/* ---- an object at hand ---- */
+
+static int check_content(gpa_page *p, const unsigned char *oid, int type, gpa_bytes content, gpa_error *err)
+{
+	unsigned char found[GPA_OID_MAX];
+	hasher_begin_object(&p->hash, type, content.len);
+	hasher_update(&p->hash, content.ptr, content.len);
+	hasher_final(&p->hash, found);
+	return compare_id(p, found, oid, err);
+}
+
+static int put_in_pieces(gpa_page *p, gpa_bytes content, const gpa_progress *progress, gpa_error *err)
+{
+	int status = deflate_begin(p->d, err);
+	while (!status && content.len) {
+		gpa_bytes piece = {content.ptr, content.len < SMALL ? content.len : SMALL};
+		status = is_stopped(progress) ? stopped(err) :
+			 deflate_piece(p->d, &p->out, piece, piece.len == content.len, err);
+		content.ptr += piece.len;
+		content.len -= piece.len;
+	}
+	return status;
+}
+
+static int put_at_once(gpa_page *p, gpa_bytes content, gpa_error *err)
+{
+	size_t len;
+	int status = deflate_whole(p->d, p->stream, &len, content, err);
+	return status ? status : put(p, p->stream, len, err);
+}
+
+int gpa_page_add(gpa_page *p, const unsigned char *oid, int type, gpa_bytes content, gpa_progress *progress,
+		 gpa_error *err)
+{
+	if (p->broken || p->added == p->object_count)
+		return unsupported(err, "page takes no more: %u of %u objects", p->added, p->object_count);
+	if (is_stopped(progress))
+		return stopped(err);
+	int status = check_content(p, oid, type, content, err);
+	if (status) {
+		err->source = 0;
+		return status;
+	}
+	if (!(status = begin_entry(p, type, content.len, err)))
+		status = content.len <= SMALL ? put_at_once(p, content, err) : put_in_pieces(p, content, progress, err);
+	if (status) {
+		p->broken = 1;
+		return status;
+	}
+	end_entry(p, oid);
+	if (progress)
+		progress->done++;
+	return GPA_OK;
+}
+
+/* ---- loose objects ---- */
 
 static int take(gpa_page *p, loose *l, int dir_fd, const char *path, gpa_error *err)
 {

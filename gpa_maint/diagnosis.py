@@ -12,7 +12,7 @@ from functools import partial
 
 from . import fs
 from ._core.files import IdxFiles, check_idx, directory
-from ._core.page import BadLoose, PageWriter
+from ._core.page import BadLoose, LoosePageWriter
 from .checking import check_one, verify_objects
 from .errors import Corrupt, GpaError, Unsupported
 from .git import ObjectDir
@@ -97,14 +97,14 @@ def loose_fault(objdir: ObjectDir, oid: str) -> str | None:
 @contextmanager
 def _loose_checker(objdir: ObjectDir) -> Iterator[Callable[[str], str | None]]:
     with directory(objdir.objects) as fd, open(os.devnull, "wb") as nowhere:
-        page = PageWriter(
+        page = LoosePageWriter(
             nowhere.fileno(), os.devnull, objdir.objects, fd, objdir.object_format, object_count=1, level=0
         )
         with page:
             yield partial(_fault_of_loose, page)
 
 
-def _fault_of_loose(page: PageWriter, oid: str) -> str | None:
+def _fault_of_loose(page: LoosePageWriter, oid: str) -> str | None:
     try:
         page.check_loose(oid)
     except BadLoose as error:

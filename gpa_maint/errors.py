@@ -2,6 +2,7 @@
 
 GpaError
 |- Corrupt          a file breaks its own format (path, byte offset)
+|  `- DamagedArchive   a page of a v1 archive does, or one entry of it (fault)
 |- ObjectMissing    also a KeyError
 |- AmbiguousPrefix  several objects begin so (candidates)
 |- Locked           another writer holds it (path, holder if known)
@@ -39,6 +40,14 @@ class Corrupt(GpaError):
         self.reason = reason
         self.offset = offset
         self.git_dies = git_dies
+
+
+class DamagedArchive(Corrupt):
+    """A page of a v1 archive, or one entry of it, is damaged; `fault` is a word of docs/formats/archive-v1.md."""
+
+    def __init__(self, path: str, reason: str, *, fault: str, offset: int | None = None) -> None:
+        super().__init__(path, reason, offset=offset)
+        self.fault = fault
 
 
 class ObjectMissing(GpaError, KeyError):

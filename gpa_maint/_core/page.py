@@ -1,10 +1,10 @@
-"""Loose objects into a page, and what their headers say. One thread at a time."""
+"""Objects into a page, loose ones and such as are at hand, and what loose headers say. One thread at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from ..errors import GpaError
 from ._gpa import ffi, lib
@@ -13,6 +13,8 @@ from .progress import Progress, pointer_of
 from .status import check, new_error
 
 TYPES = {lib.GPA_COMMIT: "commit", lib.GPA_TREE: "tree", lib.GPA_BLOB: "blob", lib.GPA_TAG: "tag"}
+CODES = {kind: code for code, kind in TYPES.items()}
+Buffer = bytes | bytearray | memoryview
 
 
 def loose_name(oid: str) -> str:
@@ -43,6 +45,48 @@ class BadLoose(GpaError):
 class PageWriter:
     """A pack of whole objects, written once from its start to `pack_fd`, which is the file `target`."""
 
+    def __init__(self, pack_fd: int, target: str, object_format: str, *, object_count: int, level: int) -> None:
+        """For exactly `object_count` objects, deflated with zlib's `level`."""
+        self._target = target
+        self._object_format = object_format
+        out = ffi.new("gpa_page **")
+        err = new_error()
+        status = lib.gpa_page_new(out, pack_fd, ALGORITHMS[object_format], level, object_count, err)
+        check(status, err, target)
+        self._pointer: Any = out[0]
+
+    def add(self, oid: bytes, kind: str, content: Buffer, progress: Progress | None = None) -> None:
+        """Add an object that is at hand. Corrupt, with the page as it was, when the content has another id.
+
+        After SystemFailed about `target`, or Stopped, the page is half-written: begin it again.
+        """
+        err = new_error()
+        held = ffi.from_buffer("unsigned char[]", content)
+        borrowed = ffi.new("gpa_bytes *", (held, len(held)))
+        status = lib.gpa_page_add(self._pointer, oid, CODES[kind], borrowed[0], pointer_of(progress), err)
+        check(status, err, self._target if err.source < 0 else oid.hex())
+
+    def finish(self, idx_fd: int) -> str:
+        """End the pack, write its idx, and give the pack's trailer (hex)."""
+        trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
+        err = new_error()
+        check(lib.gpa_page_finish(self._pointer, idx_fd, trailer, err), err, self._target)
+        return bytes(ffi.buffer(trailer, hash_size(self._object_format))).hex()
+
+    def close(self) -> None:
+        lib.gpa_page_free(self._pointer)
+        self._pointer = ffi.NULL
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class LoosePageWriter(PageWriter):
+    """A page of loose objects."""
+
     def __init__(
         self,
         pack_fd: int,
@@ -54,16 +98,10 @@ class PageWriter:
         object_count: int,
         level: int,
     ) -> None:
-        """For exactly `object_count` loose objects below `objects`, deflated with zlib's `level`."""
-        self._target = target
+        """As PageWriter; the loose objects are below `objects`, of which `objects_fd` is a descriptor."""
+        super().__init__(pack_fd, target, object_format, object_count=object_count, level=level)
         self._objects = objects
         self._objects_fd = objects_fd
-        self._object_format = object_format
-        out = ffi.new("gpa_page **")
-        err = new_error()
-        status = lib.gpa_page_new(out, pack_fd, ALGORITHMS[object_format], level, object_count, err)
-        check(status, err, target)
-        self._pointer: Any = out[0]
 
     def add_loose(self, oid: str, progress: Progress | None = None) -> None:
         """Add a loose object (hex id). Whatever is raised, the page is then half-written: begin it again.
@@ -89,20 +127,3 @@ class PageWriter:
             check(status, err, f"{self._objects}/{name}")
         except GpaError as cause:
             raise BadLoose(cause) from cause
-
-    def finish(self, idx_fd: int) -> str:
-        """End the pack, write its idx, and give the pack's trailer (hex)."""
-        trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
-        err = new_error()
-        check(lib.gpa_page_finish(self._pointer, idx_fd, trailer, err), err, self._target)
-        return bytes(ffi.buffer(trailer, hash_size(self._object_format))).hex()
-
-    def close(self) -> None:
-        lib.gpa_page_free(self._pointer)
-        self._pointer = ffi.NULL
-
-    def __enter__(self) -> PageWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()

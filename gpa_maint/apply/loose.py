@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .. import fs
 from .._core.files import IdxFiles, check_idx, directory, hash_size, match_pack
-from .._core.page import BadLoose, PageWriter, loose_heads, loose_name
+from .._core.page import BadLoose, LoosePageWriter, loose_heads, loose_name
 from ..errors import GpaError, Locked, Stopped
 from ..git import ObjectDir
 from ..model import LeftOut, LoosePlan, LooseResult
@@ -156,7 +156,7 @@ class _Packer:
         return None
 
     def _fill(self, batch: _Batch, pack: fs.TempFile, idx: fs.TempFile) -> str:
-        with PageWriter(
+        with LoosePageWriter(
             pack.fd,
             pack.path,
             self._objdir.objects,
@@ -175,7 +175,7 @@ class _Packer:
                     raise _Unpackable({one.oid: error.cause, **self._check(writer, batch[number + 1 :])}) from None
             return writer.finish(idx.fd)
 
-    def _check(self, writer: PageWriter, batch: _Batch) -> dict[str, GpaError]:
+    def _check(self, writer: LoosePageWriter, batch: _Batch) -> dict[str, GpaError]:
         causes: dict[str, GpaError] = {}
         for one in batch:
             try:

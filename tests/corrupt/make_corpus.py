@@ -169,8 +169,70 @@ def loose_files() -> dict[str, bytes]:
     }
 
 
+def archive_page(
+    values: Sequence[tuple[bytes, bytes]], *, head_size: int | None = None, tail: bytes = b"", **wrong: int
+) -> bytes:
+    """A page of a v1 archive as the fuzz target takes it: how long its head is, the head without zeros, the data.
+
+    `wrong`: numbers of the header that are not as they should be.
+    """
+    head, data = b"", b""
+    for key, value in values:
+        head += struct.pack(">20s2I", key, len(data), len(value))
+        data += value
+    header = {"version": 1, "capacity": 2000, "items": len(values), "index": 24, "start": 56024, "size": len(data)}
+    head = struct.pack(">6I", *{**header, **wrong}.values()) + head
+    size = len(head) if head_size is None else head_size
+    return struct.pack(">H", size) + head[:size] + data + tail
+
+
+def archive_object(code: int, kind: str, content: bytes, order: str = "<") -> tuple[bytes, bytes]:
+    key = hashlib.sha1(b"%b %d\0" % (kind.encode(), len(content)) + content).digest()
+    return key, struct.pack(f"{order}I", code) + content
+
+
+def archive_index(pages: Sequence[int], rows: Sequence[tuple[bytes, int, int]]) -> bytes:
+    """A combined index: pages given by their flags, rows of key, page and slot."""
+    head = struct.pack(">4sIIII", b"GPAX", 1, 0, len(pages), len(rows))
+    table = b"".join(struct.pack(">36sIQ", b"%036d" % number, flags, 9) for number, flags in enumerate(pages))
+    places = b"".join(struct.pack(">II", page, slot) for _, page, slot in rows)
+    return with_trailer(head + table + fanout(key for key, _, _ in rows) + b"".join(row[0] for row in rows) + places)
+
+
+def archive_files() -> dict[str, bytes]:
+    three = [archive_object(3, "blob", b"x" * size) for size in range(3)]
+    kinds = [archive_object(code, kind, b"") for code, kind in ((1, "commit"), (2, "tree"), (4, "tag"))]
+    names = sorted(key for key, _ in three)
+    return {
+        "empty": archive_page([]),
+        "blobs": archive_page(three),
+        "kinds": archive_page([*kinds, *three]),
+        "big-endian": archive_page([archive_object(3, "blob", b"big", ">")]),
+        "duplicate": archive_page([three[0], three[0], three[1]]),
+        "no-type": archive_page([(three[0][0], b"\3\0")]),
+        "bad-type": archive_page([(three[0][0], b"\5\0\0\5")]),
+        "wrong-id": archive_page([(three[0][0], three[1][1])]),
+        "beyond-data": archive_page(three, size=3, tail=bytes(9)),
+        "cut": archive_page(three, size=900),
+        "cut-index": archive_page(three, head_size=50),
+        "unsaved": archive_page([(bytes(20), b"value")], version=0, capacity=0, items=0, index=0, start=0, size=0),
+        "many-items": archive_page(three, items=2001),
+        "index": archive_index([2, 0, 1], [(name, number % 2, number) for number, name in enumerate(names)]),
+        "index-empty": archive_index([], []),
+        "index-nowhere": archive_index([0], [(names[0], 1, 0), (names[1], 0, 2000)]),
+        "index-unsorted": archive_index([0], [(name, 0, 0) for name in names[::-1]]),
+    }
+
+
 def main(folder: Path) -> None:
-    formats = {"idx": idx_files, "midx": midx_files, "pack": pack_files, "delta": delta_files, "loose": loose_files}
+    formats = {
+        "idx": idx_files,
+        "midx": midx_files,
+        "pack": pack_files,
+        "delta": delta_files,
+        "loose": loose_files,
+        "archive": archive_files,
+    }
     for name, make in formats.items():
         target = folder / name
         target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A page written from loose objects is what git makes of the same bytes: contents, and an idx equal byte for byte."""
+"""A page of loose objects, or of such as are at hand, is what git makes of the same bytes, down to its idx."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from oracle import ObjectFormat, git
 from packwriter import Kind
 
 from gpa_maint._core.files import directory
-from gpa_maint._core.page import BadLoose, PageWriter, loose_heads, loose_name
+from gpa_maint._core.page import BadLoose, LoosePageWriter, loose_heads, loose_name
 from gpa_maint._core.progress import Progress
-from gpa_maint.errors import Stopped, SystemFailed, Unsupported
+from gpa_maint.errors import Corrupt, Stopped, SystemFailed, Unsupported
 
 MIB = 1 << 20
 RANDOM = random.Random("page").randbytes(3 * MIB)
@@ -39,15 +39,15 @@ class Desk:
         self.object_format = object_format
         self._stack = stack
 
-    def page(self, count: int, *, level: int = -1) -> PageWriter:
+    def page(self, count: int, *, level: int = -1) -> LoosePageWriter:
         pack = self._stack.enter_context(self.pack.open("w+b"))
         fd = self._stack.enter_context(directory(str(self.objects)))
-        writer = PageWriter(
+        writer = LoosePageWriter(
             pack.fileno(), str(self.pack), str(self.objects), fd, self.object_format, object_count=count, level=level
         )
         return self._stack.enter_context(writer)
 
-    def finish(self, writer: PageWriter) -> str:
+    def finish(self, writer: LoosePageWriter) -> str:
         with (self.objects / "ours.idx").open("w+b") as idx:
             return writer.finish(idx.fileno())
 
@@ -86,6 +86,31 @@ def listed(folder: Path, object_format: ObjectFormat) -> list[tuple[str, str, in
     text = git(folder, "verify-pack", "-v", f"--object-format={object_format}", folder / "page.idx").stdout
     rows = [line.split() for line in text.splitlines() if len(line.split()) == 5]
     return [(row[0], row[1], int(row[2])) for row in sorted(rows, key=lambda row: int(row[4]))]
+
+
+@pytest.mark.parametrize("level", [-1, 0, 9])
+def test_a_page_of_objects_at_hand_is_that_of_the_same_loose_ones(
+    tmp_path: Path, stack: ExitStack, object_format: ObjectFormat, level: int
+) -> None:
+    desk = Desk(tmp_path, stack, object_format)
+    # what is only stored is cut into blocks as it comes in pieces
+    contents = [one for one in CONTENTS if level or len(one[1]) <= MIB]
+    oids = [write_loose(tmp_path, kind, content, object_format=object_format) for kind, content in contents]
+    loose = desk.page(len(oids), level=level)
+    for oid in oids:
+        loose.add_loose(oid)
+    desk.finish(loose)
+    expected, idx = desk.pack.read_bytes(), (tmp_path / "ours.idx").read_bytes()
+    progress = Progress()
+    at_hand = desk.page(len(oids), level=level)
+    for oid, (kind, content) in zip(oids, contents, strict=True):
+        with pytest.raises(Corrupt, match=f"content has the id {oid}"):
+            at_hand.add(bytes(len(oid) // 2), kind, content, progress)
+        at_hand.add(bytes.fromhex(oid), kind, content, progress)
+    desk.finish(at_hand)
+    assert len(oids) == progress.done
+    assert idx == (tmp_path / "ours.idx").read_bytes()
+    assert expected == desk.pack.read_bytes()
 
 
 def test_a_page_of_one_object_is_the_pack_that_packwriter_writes(tmp_path: Path, stack: ExitStack) -> None:
@@ -152,7 +177,7 @@ def test_a_write_that_fails_is_about_the_page(tmp_path: Path, stack: ExitStack, 
     desk = Desk(tmp_path, stack)
     oids = [write_loose(tmp_path, "blob", RANDOM[:size])]
     with directory(str(tmp_path)) as fd, open("/dev/full", "wb") as full:
-        writer = PageWriter(full.fileno(), "the page", str(tmp_path), fd, "sha1", object_count=1, level=-1)
+        writer = LoosePageWriter(full.fileno(), "the page", str(tmp_path), fd, "sha1", object_count=1, level=-1)
         with writer, pytest.raises(SystemFailed, match="cannot write 'the page': No space left"):
             writer.add_loose(oids[0])
             desk.finish(writer)
@@ -168,6 +193,8 @@ def test_a_stopped_page_is_no_page(tmp_path: Path, stack: ExitStack, size: int) 
     for call in (writer.check_loose, writer.add_loose):
         with pytest.raises(Stopped):
             call(oid, progress)
+    with pytest.raises(Stopped):
+        desk.page(1).add(bytes.fromhex(oid), "blob", RANDOM[:size], progress)
     assert 0 == progress.done
     with pytest.raises(Unsupported, match="not complete"):
         desk.finish(writer)

@@ -1,0 +1,398 @@
+"""Pages of v1 archives through the C core: read, indexed, written. Whoever opens, closes.
+
+What PageFile lends as a memoryview lies in its map: it must not be used after close(). Values of these classes may be
+read from several threads at once, but for PageFileWriter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Container, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from ..errors import DamagedArchive
+from ._gpa import ffi, lib
+from .files import Map
+from .page import CODES, TYPES, Buffer
+from .progress import Progress, pointer_of
+from .status import check, new_error
+
+CAPACITY = int(lib.GPA_ARCHIVE_CAPACITY)
+KEY_SIZE = int(lib.GPA_ARCHIVE_KEY)
+DATA_START = int(lib.GPA_ARCHIVE_DATA_START)
+DATA_MOST = (1 << 32) - 1 - DATA_START
+"""Bytes of data in a page, so that its file ends below 4 GiB."""
+TYPE_SIZE = 4
+BEHIND = 0xFFFFFFFF
+"""The slot of a value that no entry names."""
+
+FAULTS = {
+    lib.GPA_FAULT_SHORT: "short",
+    lib.GPA_FAULT_UNSAVED: "unsaved",
+    lib.GPA_FAULT_VERSION: "version",
+    lib.GPA_FAULT_CAPACITY: "capacity",
+    lib.GPA_FAULT_INDEX_START: "index-start",
+    lib.GPA_FAULT_DATA_START: "data-start",
+    lib.GPA_FAULT_ITEMS: "items",
+    lib.GPA_FAULT_CUT: "cut",
+    lib.GPA_FAULT_BEYOND_DATA: "beyond-data",
+    lib.GPA_FAULT_BEYOND_FILE: "beyond-file",
+    lib.GPA_FAULT_NO_TYPE: "no-type",
+    lib.GPA_FAULT_BAD_TYPE: "bad-type",
+    lib.GPA_FAULT_WRONG_ID: "wrong-id",
+    lib.GPA_FAULT_DUPLICATE: "duplicate",
+    lib.GPA_FAULT_EMPTY: "empty",
+}
+
+_ROW = struct.Struct("=20s4I3i")  # gpa_archive_row
+assert _ROW.size == ffi.sizeof("gpa_archive_row")
+_HEADER = struct.Struct(">4sIIII")
+_PAGE_ROW = struct.Struct(">36sIQ")
+assert _PAGE_ROW.size == lib.GPA_ARCHIVE_PAGE_ROW
+
+
+class Entry(NamedTuple):
+    """An entry of a page's index. `page` is the number that the page was given; `type` is "" unless it was looked at.
+
+    `offset` counts from where the page's data begins. `wins`: of all entries of this key it is the one to be read.
+    """
+
+    key: bytes
+    page: int
+    slot: int
+    offset: int
+    size: int
+    type: str = ""
+    fault: str = ""
+    wins: bool = False
+
+
+def _entry(row: tuple[bytes, int, int, int, int, int, int, int]) -> Entry:
+    key, page, slot, offset, size, kind, fault, wins = row
+    return Entry(key, page, slot, offset, size, TYPES.get(kind, ""), FAULTS.get(fault, ""), bool(wins))
+
+
+def _row_of(entry: Entry) -> Any:
+    row = ffi.new("gpa_archive_row *")
+    row.key = entry.key
+    row.slot, row.offset, row.size = entry.slot, entry.offset, entry.size
+    return row
+
+
+def _check(status: int, err: Any, path: str) -> None:
+    """As status.check(), with the fault of a page or an entry."""
+    if status == lib.GPA_ECORRUPT and err.fault:
+        text = ffi.string(err.text).decode("utf-8", "replace")
+        raise DamagedArchive(path, text, fault=FAULTS[err.fault], offset=int(err.offset))
+    check(status, err, path)
+
+
+class PageFile:
+    """One page, mapped read-only and parsed."""
+
+    def __init__(self, path: str, *, rescue: bool = False) -> None:
+        """DamagedArchive when header and file do not agree; with `rescue` the header is not looked at.
+
+        SystemFailed when the file cannot be opened.
+        """
+        self.path = path
+        self._map = Map(path)
+        self._page = ffi.new("gpa_archive_page *")
+        err = new_error()
+        try:
+            if rescue:
+                lib.gpa_archive_rescue(self._page, self._map.bytes_)
+            else:
+                _check(lib.gpa_archive_parse(self._page, self._map.bytes_, err), err, path)
+        except BaseException:
+            self._map.close()
+            raise
+
+    @property
+    def item_count(self) -> int:
+        return int(self._page.item_count)
+
+    @property
+    def data_size(self) -> int:
+        return int(self._page.data_size)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._map.size
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether there is something in the index behind the last entry that the header counts."""
+        return bool(lib.gpa_archive_is_torn(self._page))
+
+    def find(self, prefix: bytes) -> Entry | None:
+        """The first entry in index order whose key begins so: what the original finds."""
+        row = ffi.new("gpa_archive_row *")
+        if lib.gpa_archive_find(row, self._page, prefix[:KEY_SIZE], min(len(prefix), KEY_SIZE)):
+            return None
+        return _entry(_ROW.unpack(ffi.buffer(row)))
+
+    def entry(self, slot: int) -> Entry | None:
+        """The entry in this place of the index; None beyond the last."""
+        row = ffi.new("gpa_archive_row *")
+        if lib.gpa_archive_entry(row, self._page, slot):
+            return None
+        return _entry(_ROW.unpack(ffi.buffer(row)))
+
+    def value(self, entry: Entry) -> memoryview:
+        """The value as it is stored, lent until close(). DamagedArchive when it is not inside the page."""
+        out, err = ffi.new("gpa_bytes *"), new_error()
+        _check(lib.gpa_archive_value(out, self._page, _row_of(entry), err), err, self.path)
+        return memoryview(ffi.buffer(out.ptr, out.len))
+
+    def object(self, entry: Entry) -> tuple[str, memoryview]:
+        """Type and content, lent until close(), of the git object whose id is the key; else DamagedArchive."""
+        kind, out, err = ffi.new("int *"), ffi.new("gpa_bytes *"), new_error()
+        _check(lib.gpa_archive_object(kind, out, self._page, _row_of(entry), err), err, self.path)
+        return TYPES[kind[0]], memoryview(ffi.buffer(out.ptr, out.len))
+
+    @property
+    def behind_size(self) -> int:
+        """Bytes of the file from where its data begins, those behind the data too."""
+        return max(0, self.size - DATA_START)
+
+    def behind(self, offset: int) -> memoryview:
+        """All bytes of the file from `offset` of the data on, lent until close()."""
+        size = self.behind_size - offset
+        if size <= 0:
+            return memoryview(b"")
+        return memoryview(ffi.buffer(self._map.bytes_.ptr + DATA_START + offset, size))
+
+    def close(self) -> None:
+        self._map.close()
+        self._page.item_count = self._page.data_size = 0
+        self._page.file = self._map.bytes_
+
+    def __enter__(self) -> PageFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class Rows:
+    """Entries of many pages in one block, 48 bytes each."""
+
+    def __init__(self, room: int) -> None:
+        self._rows = ffi.new("gpa_archive_row[]", max(1, room))
+        self._room = room
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Entry]:
+        buffer = ffi.buffer(self._rows, self._count * _ROW.size)
+        return map(_entry, _ROW.iter_unpack(buffer))
+
+    def __getitem__(self, place: int) -> Entry:
+        return _entry(_ROW.unpack_from(ffi.buffer(self._rows, self._count * _ROW.size), place * _ROW.size))
+
+    def add_page(self, page: PageFile, number: int, *, objects: bool, progress: Progress | None = None) -> None:
+        """Add all entries of a page, each with its fault; with `objects` types and ids are checked too. Or Stopped."""
+        if page.item_count > self._room - self._count:
+            raise ValueError(f"no room for '{page.path}'")
+        err = new_error()
+        place = self._rows + self._count
+        status = lib.gpa_archive_rows(place, page._page, number, objects, pointer_of(progress), err)
+        _check(status, err, page.path)
+        self._count += page.item_count
+
+    def choose(self, *, only_sound: bool) -> int:
+        """Sort by key, then by age. The newest entry of each key wins, or with `only_sound` the newest sound one, which
+        then comes first. Gives how many win.
+        """
+        return int(lib.gpa_archive_choose(self._rows, self._count, only_sound))
+
+    def let_win(self, place: int, wins: bool) -> None:
+        """Say of one row whether it is the one to be read."""
+        self._rows[place].wins = wins
+
+    def sort_stored(self) -> None:
+        """Sort by page, then as the values were set."""
+        lib.gpa_archive_sort_stored(self._rows, self._count)
+
+
+# ---- the index over many pages ----
+
+SUPERSEDED = 1
+MADE = 2
+
+
+class IndexedPage(NamedTuple):
+    """A page that an index knows of: `since` is when it was superseded, else 0; `made`: by us, not by the original."""
+
+    name: str
+    superseded: bool = False
+    made: bool = False
+    since: int = 0
+
+
+class ArchiveIndex:
+    """A combined index of pages: on disk, or made in memory."""
+
+    def __init__(self, source: str | bytes) -> None:
+        """From the file of that path, or from an image. Corrupt or Unsupported; FileNotFoundError."""
+        self._map = Map(source) if isinstance(source, str) else None
+        self.path = source if isinstance(source, str) else "index in memory"
+        self._image = ffi.from_buffer(source) if isinstance(source, bytes) else None
+        self._index = ffi.new("gpa_archive_index *")
+        err = new_error()
+        if self._map is not None:
+            file = self._map.bytes_
+        else:
+            file = ffi.new("gpa_bytes *", (ffi.cast("unsigned char *", self._image), len(source)))[0]
+        try:
+            check(lib.gpa_archive_index_parse(self._index, file, err), err, self.path)
+            self.pages = self._pages()
+        except BaseException:
+            self.close()
+            raise
+
+    def _pages(self) -> tuple[IndexedPage, ...]:
+        rows = ffi.buffer(self._index.pages, self._index.page_count * _PAGE_ROW.size)
+        return tuple(
+            IndexedPage(name.decode("ascii", "replace"), bool(flags & SUPERSEDED), bool(flags & MADE), since)
+            for name, flags, since in _PAGE_ROW.iter_unpack(rows)
+        )
+
+    @property
+    def kind(self) -> int:
+        return int(self._index.kind)
+
+    @property
+    def size(self) -> int:
+        return int(self._index.file.len)
+
+    def __len__(self) -> int:
+        return int(self._index.object_count)
+
+    def __iter__(self) -> Iterator[bytes]:
+        keys = bytes(ffi.buffer(self._index.keys, len(self) * KEY_SIZE))
+        return (keys[at : at + KEY_SIZE] for at in range(0, len(keys), KEY_SIZE))
+
+    def find(self, key: bytes) -> tuple[int, int] | None:
+        """Page number and slot. Corrupt when the index points to nowhere."""
+        page, slot, err = ffi.new("uint32_t *"), ffi.new("uint32_t *"), new_error()
+        status = lib.gpa_archive_index_find(page, slot, self._index, key, err)
+        if status == lib.GPA_ENOTFOUND:
+            return None
+        check(status, err, self.path)
+        return int(page[0]), int(slot[0])
+
+    def beginning(self, prefix: bytes, most: int) -> list[bytes]:
+        """The first keys, at most `most`, that begin so."""
+        first, count = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        lib.gpa_archive_index_range(first, count, self._index, prefix, min(len(prefix), KEY_SIZE))
+        places = range(first[0], first[0] + min(count[0], most))
+        return [bytes(ffi.buffer(lib.gpa_archive_index_key(self._index, place), KEY_SIZE)) for place in places]
+
+    def forgetting(self, names: Container[str]) -> bytes:
+        """The same index without these pages, of which none may be one that it leads to."""
+        kept = [page for page in self.pages if page.name not in names]
+        if kept[: self._live_count] != list(self.pages[: self._live_count]):
+            raise ValueError("the index leads to one of these pages")
+        image = bytes(ffi.buffer(self._index.file.ptr, self.size))
+        tables = image[_HEADER.size + _PAGE_ROW.size * len(self.pages) : -KEY_SIZE]
+        body = _HEADER.pack(*_HEADER.unpack_from(image)[:3], len(kept), len(self)) + _page_table(kept) + tables
+        return body + hashlib.sha1(body, usedforsecurity=False).digest()
+
+    @property
+    def _live_count(self) -> int:
+        return max((place + 1 for place, page in enumerate(self.pages) if not page.superseded), default=0)
+
+    def check(self) -> None:
+        """Corrupt unless the checksum is right, keys ascend, and each leads to a page that there is."""
+        err = new_error()
+        check(lib.gpa_archive_index_check(self._index, err), err, self.path)
+
+    def close(self) -> None:
+        self._index.object_count = self._index.page_count = 0
+        if self._map is not None:
+            self._map.close()
+
+    def __enter__(self) -> ArchiveIndex:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def make_index(kind: int, pages: Sequence[IndexedPage], rows: Rows) -> bytes:
+    """An index of the rows that win. They are sorted as choose() leaves them, and number pages as here."""
+    table = _page_table(pages)
+    out, err = ffi.new("gpa_buffer *"), new_error()
+    status = lib.gpa_archive_index_make(out, kind, table, len(pages), rows._rows, len(rows), err)
+    check(status, err, "index")
+    try:
+        return bytes(ffi.buffer(out.ptr, out.len))
+    finally:
+        lib.gpa_buffer_free(out)
+
+
+def _page_table(pages: Iterable[IndexedPage]) -> bytes:
+    return b"".join(
+        _PAGE_ROW.pack(page.name.encode(), SUPERSEDED * page.superseded | MADE * page.made, page.since)
+        for page in pages
+    )
+
+
+# ---- writing ----
+
+
+class PageFileWriter:
+    """A page written to `fd`, an empty file that is `target`. After any error it cannot be gone on with."""
+
+    def __init__(self, fd: int, target: str) -> None:
+        self._target = target
+        self.item_count = 0
+        out, err = ffi.new("gpa_archive_writer **"), new_error()
+        check(lib.gpa_archive_writer_new(out, fd, err), err, target)
+        self._pointer: Any = out[0]
+
+    def has_room(self, kind: str, size: int) -> bool:
+        """For an object of that type and size, or with "" for a plain value."""
+        return bool(lib.gpa_archive_writer_has_room(self._pointer, CODES.get(kind, 0), size))
+
+    def add(self, key: bytes, kind: str, content: Buffer) -> None:
+        """Add an object, or with the type "" a plain value, as it is: nothing is compared with the key."""
+        self.begin(key, kind, len(content))
+        self.piece(content)
+
+    def begin(self, key: bytes, kind: str, size: int) -> None:
+        """Begin a value whose `size` bytes follow in pieces."""
+        if len(key) != KEY_SIZE:
+            raise ValueError(f"a key has {KEY_SIZE} bytes, not {len(key)}")
+        err = new_error()
+        check(lib.gpa_archive_writer_begin(self._pointer, key, CODES.get(kind, 0), size, err), err, self._target)
+        self.item_count += 1
+
+    def piece(self, content: Buffer) -> None:
+        held, err = ffi.from_buffer("unsigned char[]", content), new_error()
+        borrowed = ffi.new("gpa_bytes *", (held, len(held)))
+        check(lib.gpa_archive_writer_piece(self._pointer, borrowed[0], err), err, self._target)
+
+    def finish(self) -> str:
+        """Write header and index. Gives the name of the page: an UUID made from its content, so the same each time."""
+        digest, err = ffi.new("unsigned char[]", KEY_SIZE), new_error()
+        check(lib.gpa_archive_writer_finish(self._pointer, digest, err), err, self._target)
+        return str(UUID(bytes=bytes(ffi.buffer(digest, 16)), version=4))
+
+    def close(self) -> None:
+        lib.gpa_archive_writer_free(self._pointer)
+        self._pointer = ffi.NULL
+
+    def __enter__(self) -> PageFileWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
