@@ -185,8 +185,38 @@ class TempFile:
             self.fd = -1
 
 
-class Workspace:
-    """Temporary files of this run. They are removed when the run ends, however it ends; a killed one's by the next.
+class TempFiles:
+    """Temporary files of this run in one folder; removed when the run ends, however it ends."""
+
+    def __init__(self, directory: str, prefix: str, shared: str = "") -> None:
+        self.directory = directory
+        self.prefix = prefix
+        self._shared = shared
+        self._paths: list[str] = []
+        self._count = 0
+
+    def new_path(self, suffix: str) -> str:
+        """A name that nobody else uses."""
+        self._count += 1
+        return os.path.join(self.directory, f"{self.prefix}{os.getpid()}-{self._count}{suffix}")
+
+    def create(self, suffix: str, mode: int) -> TempFile:
+        """A new empty file, open for writing; `mode` is cut by the umask and widened by core.sharedRepository."""
+        path = self.new_path(suffix)
+        with _named("create", path):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        self._paths.append(path)
+        if shared_bits(self._shared):
+            os.fchmod(fd, _shared_mode(os.fstat(fd).st_mode & 0o7777, self._shared))
+        return TempFile(path, fd)
+
+    def remove_all(self) -> None:
+        while self._paths:
+            unlink(self._paths.pop())
+
+
+class Workspace(TempFiles):
+    """Temporary files of this run; a killed run's are removed by the next.
 
     They live in gpa/tmp/ when that is on the file system of objects/pack (a local clone copies objects/ file by file
     and fails over anything that vanishes there), else in objects/pack as tmp_gpa_*. `healed`: locks of killed runs
@@ -194,31 +224,15 @@ class Workspace:
     """
 
     def __init__(self, objdir: ObjectDir, directory: str, prefix: str) -> None:
+        super().__init__(directory, prefix, objdir.settings.shared)
         self.objdir = objdir
-        self.directory = directory
-        self.prefix = prefix
         self.healed: list[str] = []
-        self._paths: list[str] = []
-        self._count = 0
-
-    def create(self, suffix: str, mode: int) -> TempFile:
-        """A new empty file, open for writing; `mode` is cut by the umask and widened by core.sharedRepository."""
-        self._count += 1
-        path = os.path.join(self.directory, f"{self.prefix}{os.getpid()}-{self._count}{suffix}")
-        with _named("create", path):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        self._paths.append(path)
-        if shared_bits(self.objdir.settings.shared):
-            os.fchmod(fd, _shared_mode(os.fstat(fd).st_mode & 0o7777, self.objdir.settings.shared))
-        return TempFile(path, fd)
 
     def remove_all(self) -> None:
         # A lock that could not be removed is known by its temporary file: that one stays for the next run.
         locked = {_inode(path) for path in _lock_paths(self.objdir)} - {None}
-        while self._paths:
-            path = self._paths.pop()
-            if not locked or _inode(path) not in locked:
-                unlink(path)
+        self._paths = [path for path in self._paths if not locked or _inode(path) not in locked]
+        super().remove_all()
 
 
 @contextlib.contextmanager
@@ -265,7 +279,7 @@ def remove_stale(objdir: ObjectDir) -> list[str]:
     for path in (*locks, *(path for path in _packs_without_idx(objdir) if _inode(path) in inodes)):
         unlink(path)
     for path in stale:
-        unlink(path)
+        remove_leftover(path)
     return locks
 
 
@@ -556,6 +570,33 @@ def raise_mtime(path: str, floor_ns: int) -> int:
     return floor_ns
 
 
+@contextlib.contextmanager
+def private_objects(space: TempFiles, pack: TempFile, idx: TempFile, name: str) -> Iterator[str]:
+    """An object directory that holds this one pack, for a git command that shall see nothing else.
+
+    It is removed at the end, with all that git put there, and the pack with it.
+    """
+    path = space.new_path(".objects")
+    make_dir(path)
+    try:
+        make_dir(os.path.join(path, "pack"))
+        move_name(pack.path, f"{path}/pack/{name}.pack")
+        move_name(idx.path, f"{path}/pack/{name}.idx")
+        yield path
+    finally:
+        remove_leftover(path)
+        unlink(pack.path)
+        unlink(idx.path)
+
+
+def adopt_pack(stem: str) -> tuple[TempFile, TempFile]:
+    """The .pack and .idx that git wrote, synced, as if they were temporary files of ours."""
+    pack, idx = f"{stem}.pack", f"{stem}.idx"
+    fsync_path(pack)
+    fsync_path(idx)
+    return TempFile(pack, -1), TempFile(idx, -1)
+
+
 # ---- loose objects ----
 
 
@@ -749,6 +790,74 @@ def remove_dir(path: str) -> bool:
     except OSError:  # gone, or filled again: not ours to force
         return False
     return True
+
+
+# ---- archives of v1 pages ----
+
+
+@contextlib.contextmanager
+def archive_space(directory: str) -> Iterator[TempFiles]:
+    """Work alone in the folder of an archive, with temporary files there. Locked when another one does."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _step("lock", directory)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "another command works on this archive; nothing was changed, and running again later is safe"
+            raise Locked(f"cannot lock '{directory}': held by another process", path=directory, hint=hint) from None
+        space = TempFiles(directory, TMP_PREFIX)
+        try:
+            yield space
+        finally:
+            space.remove_all()
+    finally:
+        os.close(fd)
+
+
+def clear_archive(directory: str, known: Container[str], replaced: Iterable[str]) -> None:
+    """Clear away what killed ones left: their temporary files; second names of these that are not among the `known`
+    pages, since nobody was told of them yet; and what was to take the place of the files `replaced`.
+
+    Needs archive_space(), before anything is made there.
+    """
+    for path in left_beside(replaced):
+        unlink(path)
+    names = os.listdir(directory)
+    stale = [os.path.join(directory, name) for name in names if is_ours(name)]
+    inodes = {_inode(path) for path in stale} - {None}
+    unknown = (os.path.join(directory, name) for name in names if not is_ours(name) and name not in known)
+    for path in (*(path for path in unknown if inodes and _inode(path) in inodes), *stale):
+        unlink(path)
+
+
+def publish_archive_page(temp: TempFile, directory: str, name: str) -> None:
+    """Give a finished page its name; it must be synced, and the caller syncs the directory.
+
+    Its temporary name may stay as a second one: until that is removed, clear_archive() takes both away again. A page
+    of that name that is there already must be the same.
+    """
+    path = os.path.join(directory, name)
+    try:
+        move_name(temp.path, path)
+    except FileExistsError:
+        if not _same_content(temp.path, path):
+            raise Corrupt(path, "a page of this name exists and differs") from None
+
+
+def unlink_archive_page(path: str) -> bool:
+    """Remove a page; False when it was gone. Locked when somebody has it open as the original does, with a lock."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return unlink(path)
+    except BlockingIOError:
+        raise Locked(f"'{path}' is in use", path=path) from None
+    finally:
+        os.close(fd)
 
 
 # ---- hooks and settings ----

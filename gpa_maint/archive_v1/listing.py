@@ -1,0 +1,99 @@
+"""Which pages form an archive, and in which order: the caller's list, since the original keeps none.
+
+A list is a text file, one name a line, the newest page last. Where there is none, the order is that of the combined
+index, and of what that does not name, the order in which the files were last written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from .. import untrusted
+from .._core.archive import ArchiveIndex
+from ..errors import Corrupt, GpaError, Unsupported
+
+PAGE_NAME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+LIST_NAME = "pages"
+INDEX_NAME = "combined-index-v1"
+
+
+class Listing(NamedTuple):
+    """The pages of an archive, oldest first. `list_path` is "" where no list says so.
+
+    `strays`: pages in the folder that the list does not name, and that we did not replace by others.
+    """
+
+    directory: str
+    names: tuple[str, ...]
+    strays: tuple[str, ...] = ()
+    list_path: str = ""
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+
+class BadList(GpaError):
+    """A list of pages that cannot be one."""
+
+
+def find_pages(directory: str, pages_file: str | None = None) -> Listing:
+    """The pages that the list names, by default the file `pages` in the folder; without a list all that are there.
+
+    GpaError when the folder or the named list is not there, BadList when a line is not the name of a page.
+    """
+    directory = os.path.abspath(directory)
+    if not os.path.isdir(directory):
+        raise GpaError(f"archive '{directory}' is not a directory")
+    there, replaced = _pages_in(directory)
+    # A list that is named may be a link; the one in the folder is as untrusted as that.
+    path = os.path.realpath(pages_file) if pages_file else os.path.join(directory, LIST_NAME)
+    if not os.path.lexists(path):
+        if pages_file:
+            raise GpaError(f"list of pages '{pages_file}' does not exist")
+        return Listing(directory, tuple(name for name in there if name not in replaced))
+    names = parse_list(untrusted.read_bytes(path), path)
+    strays = tuple(name for name in there if name not in names and name not in replaced)
+    return Listing(directory, names, strays, path)
+
+
+def parse_list(content: bytes, path: str) -> tuple[str, ...]:
+    """The names in a list, which is the file `path`; empty lines are passed over."""
+    names = [line.strip() for line in content.decode("utf-8", "replace").splitlines() if line.strip()]
+    for number, name in enumerate(names):
+        if not PAGE_NAME.fullmatch(name):
+            raise BadList(f"'{path}' names '{name}', which is not the name of a page")
+        if name in names[:number]:
+            raise BadList(f"'{path}' names '{name}' twice")
+    return tuple(names)
+
+
+def list_content(names: tuple[str, ...]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
+
+
+def open_index(directory: str) -> ArchiveIndex | None:
+    """The combined index of a folder, or None. Corrupt or Unsupported when it does not parse."""
+    try:
+        return ArchiveIndex(os.path.join(directory, INDEX_NAME))
+    except FileNotFoundError:
+        return None
+
+
+def _pages_in(directory: str) -> tuple[list[str], set[str]]:
+    """All pages of a folder, oldest first as far as can be told, and those among them that others have replaced."""
+    rank: dict[str, int] = {}
+    replaced: set[str] = set()
+    try:
+        index = open_index(directory)
+    except (Corrupt, Unsupported):
+        index = None  # it is a shortcut: who checks it says so
+    if index is not None:
+        replaced = {page.name for page in index.pages if page.superseded}
+        rank = {page.name: number for number, page in enumerate(index.pages) if not page.superseded}
+        index.close()
+    names = [entry for entry in os.scandir(directory) if PAGE_NAME.fullmatch(entry.name) and entry.is_file()]
+    newest = len(rank)
+    order = sorted((rank.get(entry.name, newest), entry.stat().st_mtime_ns, entry.name) for entry in names)
+    return [name for _rank, _time, name in order], replaced

@@ -1,0 +1,66 @@
+"""New pages of an archive, the list that names them and the index over them: what export and repack share.
+
+Names appear in this order, so that a crash leaves an archive that is whole: a page under its own name, synced; the
+directory; the index, which knows the page from then on; the list. A temporary file stays as a second name of its page
+until the index, or where there is none the directory, is synced: so the next run knows a page that was never listed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from .. import fs
+from .._core.archive import PageFileWriter
+from ..model import PageInfo
+from .indexing import known_pages
+from .listing import INDEX_NAME, Listing, find_pages, list_content
+
+PAGE_MODE = 0o600
+"""As the original's."""
+
+
+class NewPage(NamedTuple):
+    """A page that has its name, and still its temporary one."""
+
+    info: PageInfo
+    temp: fs.TempFile
+
+
+@contextmanager
+def archive_at_work(directory: str, pages_file: str | None) -> Iterator[tuple[fs.TempFiles, Listing]]:
+    """The only command of ours in this folder, what killed ones left cleared away; the pages as they are then."""
+    with fs.archive_space(directory) as space:
+        listing = find_pages(directory, pages_file)
+        known = {*listing.names, *(page.name for page in known_pages(listing.directory).pages)}
+        replaced = [os.path.join(listing.directory, INDEX_NAME), *filter(None, [listing.list_path])]
+        fs.clear_archive(listing.directory, known, replaced)
+        yield space, find_pages(directory, pages_file)
+
+
+def write_archive_page(space: fs.TempFiles, write: Callable[[PageFileWriter], None]) -> NewPage:
+    """Let `write` fill a page; it gets its name, which follows from its content, but the directory is not synced."""
+    temp = space.create(".page", PAGE_MODE)
+    try:
+        with PageFileWriter(temp.fd, temp.path) as writer:
+            write(writer)
+            name = writer.finish()
+            count = writer.item_count
+        fs.fsync_file(temp.fd, temp.path)
+        size = os.fstat(temp.fd).st_size
+    finally:
+        temp.close()
+    fs.publish_archive_page(temp, space.directory, name)
+    return NewPage(PageInfo(name=name, object_count=count, size=size), temp)
+
+
+def drop_temporaries(pages: list[NewPage]) -> None:
+    for page in pages:
+        fs.unlink(page.temp.path)
+
+
+def write_list(path: str, names: tuple[str, ...]) -> None:
+    """Put a new list in place of the old one, whole."""
+    fs.put_file(path, list_content(names), like=path)
