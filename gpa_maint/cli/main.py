@@ -28,6 +28,11 @@ VERBS = {
     "cat-file": "answer as 'git cat-file --batch' does, faster",
     "install": "let pushes and commits start maintenance in the background",
     "uninstall": "remove what install added, and bring back what was there",
+    "import-v1": "bring an archive of v1 pages into the repository",
+    "export-v1": "write the repository's objects as v1 pages",
+    "verify-v1": "check an archive of v1 pages",
+    "repack-v1": "merge small v1 pages, and index their archive",
+    "expire-v1": "delete v1 pages that repack-v1 replaced",
 }
 
 COMPLETION_HELPER = "--git-completion-helper"

@@ -48,7 +48,7 @@ def _documented_options(title: str) -> set[str]:
 
 def _synopsis(verb: str) -> str:
     text = " ".join(_section("SYNOPSIS"))
-    return " ".join(part.split("git gpa")[0] for part in text.split(f"git gpa {verb}")[1:])
+    return " ".join(part.split("git gpa")[0] for part in re.split(rf"git gpa {verb}(?![\w-])", text)[1:])
 
 
 def test_the_manual_has_the_sections_of_a_git_manual_in_their_order() -> None:
