@@ -11,10 +11,14 @@ import os
 import re
 from pathlib import Path
 
+import archives
 import pytest
 from oracle import git
 
 from gpa_maint import commands, fs
+from gpa_maint._core.archive import FAULTS
+from gpa_maint.archive_v1 import repack_archive
+from gpa_maint.archive_v1.listing import INDEX_NAME
 from gpa_maint.git import find_object_dir
 from gpa_maint.state import State, read_state, write_state
 
@@ -87,6 +91,30 @@ def test_the_index_of_the_example_is_the_one_that_repack_leaves(two_packs: Path)
 
     found = (two_packs / "objects" / "pack" / "multi-pack-index").read_bytes()
     assert _example("combined-index.md", "multi-pack-index") == found
+
+
+def test_the_archive_of_the_example_becomes_what_repack_makes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"]
+    values = [archives.object_value("blob", text) for text in (b"hello\n", b"a page is an ordinary pack\n")]
+    for name, value in zip(names, values, strict=True):
+        (tmp_path / name).write_bytes(archives.page_bytes([value]))
+    archives.write_list(tmp_path, names)
+    assert _example("archive-v1.md", "old-page") == (tmp_path / names[0]).read_bytes()
+    monkeypatch.setattr("gpa_maint.archive_v1.time.time", lambda: 1763721360)
+    (page,) = repack_archive(str(tmp_path)).pages
+
+    assert _example("archive-v1.md", "new-page") == (tmp_path / page.name).read_bytes()
+    assert _example("archive-v1.md", "combined-index-v1") == (tmp_path / INDEX_NAME).read_bytes()
+
+
+def test_the_faults_of_the_document_are_those_there_are() -> None:
+    table = (FORMATS / "archive-v1.md").read_text().split("## What a reader must check")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {word for row in rows for word in re.findall(r"`([a-z-]+)`", row)}
+
+    assert named == {*FAULTS.values(), "torn", "missing", "unreadable", "index"} - {"empty"}
 
 
 def test_the_state_of_the_example_is_written_as_it_is_read(two_packs: Path) -> None:
