@@ -1,8 +1,8 @@
 """python -m tests.bench run <question> [--size=S|M|L|Y] [--repo=<path> --packs=<n>] [--pairs=<n>]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
 
-Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations. Workloads are made of a
-seed, or of --repo.
+Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations, archive. Workloads are made
+of a seed, or of --repo.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from oracle import isolated_environment
 
 from gpa_maint import __version__
 from tests.bench import (
+    archive,
     clone,
     index,
     integrations,
@@ -46,6 +47,7 @@ QUESTIONS = {
     "read": read.bench,
     "integrations": integrations.bench,
     "libgit2": libgit2.bench,
+    "archive": archive.bench,
 }
 
 
