@@ -67,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def usage() -> str:
     lines = ["usage: git gpa [--object-dir=<dir>] [--[no-]progress] <verb> [<options>]", "   or: git gpa --version", ""]
-    lines += [f"    {verb:<9} {meaning}" for verb, meaning in VERBS.items()]
+    lines += [f"    {verb:<9} {meaning}" for verb, meaning in VERBS.items() if not verb.endswith("-v1")]
+    lines += ["", f"    for archives of v1 pages: {' '.join(verb for verb in VERBS if verb.endswith('-v1'))}"]
     return "\n".join([*lines, "", "'git gpa <verb> -h' lists a verb's options, 'git gpa --help' opens the manual."])
 
 

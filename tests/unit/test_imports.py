@@ -17,8 +17,8 @@ PACKAGE = Path(gpa_maint.__file__).parent
 
 # Each room may use those below it, and itself. What is not drawn is not allowed.
 ARROWS: dict[str, str] = {
-    "cli": "archive_v1 pictures batch fleet hooks timers commands maintenance state reports model git config due threads "
-    "words errors __init__",
+    "cli": "archive_v1 pictures batch fleet hooks timers commands maintenance state reports model git config due "
+    "threads words errors __init__",
     "archive_v1": "rounds apply store model fs untrusted _core git errors",
     "fleet": "reports commands errors model",
     "hooks": "reports commands git config errors fs model",
