@@ -1,4 +1,5 @@
 /* What is said of one object in cat-file's protocol: a line in the format that was asked for, then its content. */
+#include <poll.h>
 #include <unistd.h>
 
 #include "batch.h"
@@ -15,11 +16,18 @@ typedef struct facts {
 
 /* ---- output ---- */
 
+/* Whoever gave us the descriptor may have it not wait. */
+static int wait_for_room(int fd)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+	return poll(&ready, 1, -1) > 0 || errno == EINTR;
+}
+
 static int write_all(int fd, const unsigned char *data, size_t len, gpa_error *err)
 {
 	while (len) {
 		ssize_t done = write(fd, data, len);
-		if (done < 0 && errno == EINTR)
+		if (done < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_room(fd))))
 			continue;
 		if (done < 0)
 			return system_failed(err, "cannot write");

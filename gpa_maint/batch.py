@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 from collections.abc import Callable
 
 from ._core.batch import FIELDS, Batch
@@ -67,6 +68,15 @@ def parse_format(text: str) -> list[Field]:
     return fields
 
 
+def _read(source: int) -> bytes:
+    """The next bytes, also where whoever gave us the descriptor has it not wait."""
+    while True:
+        try:
+            return os.read(source, BLOCK)
+        except BlockingIOError:
+            select.select([source], [], [])
+
+
 class _Server:
     """Answers for the objects of a store."""
 
@@ -100,7 +110,7 @@ class _Server:
         batch = self._store.batch(**self._options, replaced=replaced_objects())
         try:
             left = b""
-            while block := os.read(source, BLOCK):
+            while block := _read(source):
                 left = self._answer_lines(batch, left + block)
             if left:
                 self._answer_lines(batch, left + self._delimiter)

@@ -237,7 +237,7 @@ LIMIT = 1 << 29
 def limited(repo: Path, words: list[str]) -> subprocess.CompletedProcess[bytes]:
     """A command with 512 MiB of address space."""
     limits = ["prlimit", f"--as={LIMIT}"]
-    return subprocess.run([*limits, *words], cwd=repo, capture_output=True, timeout=SECONDS, check=False)
+    return subprocess.run([*limits, *words], cwd=repo, capture_output=True, timeout=20 * SECONDS, check=False)
 
 
 def bomb(repo: Path, declared: int) -> str:

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -339,6 +340,25 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path: Path) -> None
         process.stdout.readline()
         process.stdout.close()
         assert b"" == process.stderr.read()
+
+
+def test_descriptors_that_do_not_wait_are_waited_for(tmp_path: Path) -> None:
+    repo = named_repo(tmp_path)
+    expected = run(repo, ["git"], "--batch", "--batch-all-objects").stdout
+    (read_end, write_end), (ask_end, answer_end) = os.pipe(), os.pipe()
+    for end in (read_end, answer_end):
+        os.set_blocking(end, False)
+    words = ["git", "gpa", "cat-file", "--batch"]
+    with subprocess.Popen(words, cwd=repo, stdin=read_end, stdout=answer_end) as process:
+        os.close(read_end)
+        os.close(answer_end)
+        time.sleep(0.5)
+        os.write(write_end, lines(sorted(all_objects(repo))[:1200]))
+        time.sleep(0.5)
+        os.close(write_end)
+        with os.fdopen(ask_end, "rb") as answers:
+            assert expected.startswith(answers.read())
+    assert 0 == process.returncode
 
 
 # -- What goes wrong
