@@ -66,7 +66,7 @@ def complete(repo: Path, line: str) -> list[str]:
 @pytest.mark.skipif(not GITS_COMPLETION.exists(), reason="git's completion for bash is not installed")
 def test_bash_completes_verbs_and_options(repo: Path) -> None:
     assert set(VERBS) == set(complete(repo, "git gpa "))
-    assert ["repack", "repair"] == sorted(complete(repo, "git gpa rep"))
+    assert ["repack", "repack-v1", "repair"] == sorted(complete(repo, "git gpa rep"))
     assert "--batch-size" in "".join(complete(repo, "git gpa repack --"))
     assert ["--grace"] == [word.removesuffix("=") for word in complete(repo, "git gpa expire --gr")]
 
