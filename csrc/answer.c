@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "batch.h"
+#include "writer.h"
 
 #define WHOLE_MOST (1024 * 1024)	/* bytes of an object that is read whole, if it is no delta */
 
@@ -181,9 +182,18 @@ static int place_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return GPA_OK;
 }
 
+static int place_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+{
+	place_task *p = (place_task *)t;
+	(void)v, (void)err;
+	p->facts->disk_size = object->entry.len;
+	memset(p->facts->base, 0, sizeof(p->facts->base));
+	return GPA_OK;
+}
+
 static int find_place(facts *f, gpa_batch *b, visitor *v, const unsigned char *oid, gpa_error *err)
 {
-	place_task p = {.task = {oid, place_packed, place_loose}, .batch = b, .facts = f};
+	place_task p = {.task = {oid, place_packed, place_loose, place_written, 1}, .batch = b, .facts = f};
 	return visitor_do(v, &p.task, err);
 }
 

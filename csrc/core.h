@@ -27,10 +27,15 @@ void oid_to_hex(char *hex, const unsigned char *oid, size_t size);
 
 /* ---- output.c: a file written once from its start, hashed as it grows ---- */
 
+struct door;
+
 typedef struct output {
 	int fd;
+	const struct door *door;	/* door.h; NULL: bytes are written to wherever `fd` stands */
+	const char *path;	/* borrowed, for the door */
 	hasher hash;
 	uint64_t written;	/* bytes so far, those still in the buffer included */
+	uint64_t flushed;	/* of them in the file */
 	const gpa_progress *progress;	/* may be NULL; looked at before each write of at most 1 MiB */
 	uint32_t crc;		/* CRC32 since output_crc_begin(), for the entries of a pack */
 	int with_crc;
@@ -39,6 +44,8 @@ typedef struct output {
 } output;
 
 int output_open(output *out, int fd, int algo, const gpa_progress *progress, gpa_error *err);
+/* Begin another file with an output that is open; whatever was in its buffer is forgotten. */
+void output_begin(output *out, int fd, const struct door *door, const char *path);
 int output_write(output *out, const void *data, size_t len, gpa_error *err);
 static inline void output_crc_begin(output *out)
 {
@@ -93,6 +100,8 @@ int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *e
 
 /* ---- map.c: files read piece by piece, and files held whole ---- */
 
+/* Closed as gpa_map_open()'s are. */
+int file_map(gpa_bytes *out, int fd, uint64_t size, gpa_error *err);
 int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);
 /* Not through a symbolic link: what is unlinked afterwards must be what was read. */
 int file_open_itself(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);
@@ -190,6 +199,9 @@ int loose_header(int *type, uint64_t *size, size_t *header, gpa_bytes file, gpa_
 int loose_parse_header(int *type, uint64_t *size, size_t *header, gpa_bytes start, gpa_error *err);
 
 /* ---- idx.c ---- */
+
+/* gpa_idx_write() into an output that has just begun. */
+int idx_write(output *out, gpa_idx_entry *entries, uint32_t count, const unsigned char *pack_trailer, gpa_error *err);
 
 /* idx positions ordered by pack offset; `offsets` (may be NULL) gets each position's offset in that order. */
 typedef struct idx_place {

@@ -211,22 +211,28 @@ static int write_tables(output *out, const gpa_idx_entry *entries, uint32_t coun
 	return status;
 }
 
+int idx_write(output *out, gpa_idx_entry *entries, uint32_t count, const unsigned char *pack_trailer, gpa_error *err)
+{
+	unsigned char header[V2_HEADER], trailer[GPA_OID_MAX];
+	int status;
+	qsort(entries, count, sizeof(*entries), compare_entries);
+	put_be32(header, MAGIC);
+	put_be32(header + 4, 2);
+	if ((status = output_write(out, header, sizeof(header), err)) ||
+	    (status = write_fanout(out, entries, count, err)) || (status = write_tables(out, entries, count, err)) ||
+	    (status = output_write(out, pack_trailer, out->hash.size, err)))
+		return status;
+	return output_finish(out, trailer, err);
+}
+
 int gpa_idx_write(int fd, int algo, gpa_idx_entry *entries, uint32_t count, const unsigned char *pack_trailer,
 		  gpa_error *err)
 {
 	output out;
-	unsigned char header[V2_HEADER], trailer[GPA_OID_MAX];
 	int status = output_open(&out, fd, algo, NULL, err);
 	if (status)
 		return status;
-	qsort(entries, count, sizeof(*entries), compare_entries);
-	put_be32(header, MAGIC);
-	put_be32(header + 4, 2);
-	if (!(status = output_write(&out, header, sizeof(header), err)) &&
-	    !(status = write_fanout(&out, entries, count, err)) &&
-	    !(status = write_tables(&out, entries, count, err)) &&
-	    !(status = output_write(&out, pack_trailer, out.hash.size, err)))
-		status = output_finish(&out, trailer, err);
+	status = idx_write(&out, entries, count, pack_trailer, err);
 	output_free(&out);
 	return status;
 }

@@ -1,5 +1,5 @@
 /* All ids of a reader, and those that begin with some digits. Both look at the directories again first, if these changed. */
-#include "reader.h"
+#include "writer.h"
 
 /* Ids that lie `stride` bytes apart. */
 typedef struct id_table {
@@ -13,7 +13,8 @@ typedef struct id_tables {
 	id_table *tables;
 	uint32_t count;
 	uint32_t hash_size;
-	gpa_buffer loose;
+	gpa_buffer unsorted;	/* of loose objects, and of those that the writer has not sealed or sealed lately */
+	size_t room;
 } id_tables;
 
 static int current_snapshot(snapshot **s, gpa_reader *r, gpa_error *err)
@@ -36,7 +37,7 @@ static id_table midx_table(const gpa_midx *midx)
 	return (id_table){midx->oids, midx->fanout, midx->hash_size, midx->object_count};
 }
 
-/* The packed ones, from a snapshot that stays; the last table is left free for loose ids. */
+/* The packed ones, from a snapshot that stays; the last table is left free for those that are not. */
 static int collect_tables(id_tables *out, const snapshot *s, gpa_error *err)
 {
 	uint32_t most = 1;
@@ -57,24 +58,34 @@ static int collect_tables(id_tables *out, const snapshot *s, gpa_error *err)
 
 static int collect_loose(id_tables *out, gpa_reader *r, unsigned from, unsigned to, gpa_error *err)
 {
-	size_t room = 0;
 	for (uint32_t dir = 0; dir < r->dir_count; dir++)
 		for (unsigned first = from; first <= to; first++) {
-			int status = objdir_loose_ids(&out->loose, &room, r->dirs[dir], first, r->hash_size, err);
+			int status = objdir_loose_ids(&out->unsorted, &out->room, r->dirs[dir], first, r->hash_size, err);
 			if (status) {
 				err->source = (int32_t)dir;
 				return status;
 			}
 		}
-	if (out->loose.len)
-		out->tables[out->count++] = (id_table){out->loose.ptr, NULL, r->hash_size,
-						       (uint32_t)(out->loose.len / r->hash_size)};
+	if (out->unsorted.len)
+		out->tables[out->count++] = (id_table){out->unsorted.ptr, NULL, r->hash_size,
+						       (uint32_t)(out->unsorted.len / r->hash_size)};
 	return GPA_OK;
+}
+
+/* Before the snapshot: what the writer ceases to name is in the next one. */
+static int collect_written(id_tables *out, gpa_reader *r, gpa_error *err)
+{
+	pthread_mutex_lock(&r->lock);
+	gpa_writer *w = writer_of(r);
+	pthread_mutex_unlock(&r->lock);
+	int status = w ? writer_ids(&out->unsorted, &out->room, w, err) : GPA_OK;
+	gpa_writer_free(w);
+	return status;
 }
 
 static void tables_free(id_tables *tables)
 {
-	gpa_buffer_free(&tables->loose);
+	gpa_buffer_free(&tables->unsorted);
 	free(tables->tables);
 }
 
@@ -131,9 +142,11 @@ int gpa_reader_list(gpa_buffer *oids, gpa_reader *reader, gpa_error *err)
 {
 	id_tables tables = {.hash_size = (uint32_t)reader->hash_size};
 	snapshot *s;
-	int status = current_snapshot(&s, reader, err);
-	if (status)
+	int status = collect_written(&tables, reader, err);
+	if (status || (status = current_snapshot(&s, reader, err))) {
+		tables_free(&tables);
 		return status;
+	}
 	status = collect_tables(&tables, s, err);
 	if (!status)
 		status = collect_loose(&tables, reader, 0, 255, err);
@@ -210,9 +223,11 @@ int gpa_reader_expand(unsigned char *oids, uint32_t *count, uint32_t room, gpa_r
 	candidates c = {oids, 0, room, reader->hash_size, prefix, digits};
 	id_tables tables = {.hash_size = (uint32_t)reader->hash_size};
 	snapshot *s;
-	int status = current_snapshot(&s, reader, err);
-	if (status)
+	int status = collect_written(&tables, reader, err);
+	if (status || (status = current_snapshot(&s, reader, err))) {
+		tables_free(&tables);
 		return status;
+	}
 	status = collect_tables(&tables, s, err);
 	if (!status)
 		status = collect_loose(&tables, reader, prefix[0], prefix[0], err);

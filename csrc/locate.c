@@ -1,5 +1,5 @@
 /* Where an object lies, for those who take its entry over as it is. */
-#include "reader.h"
+#include "writer.h"
 
 typedef struct locate_task {
 	task task;
@@ -36,10 +36,17 @@ static int locate_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return GPA_OK;
 }
 
+/* In no pack yet: as if it were loose. */
+static int locate_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+{
+	(void)object;
+	return locate_loose(t, v, NULL, err);
+}
+
 int gpa_reader_locate(char *pack, size_t room, uint64_t *offset, uint64_t *base_offset, gpa_reader *reader,
 		      const unsigned char *oid, gpa_error *err)
 {
-	locate_task locate = {.task = {oid, locate_packed, locate_loose}, .path = pack, .room = room};
+	locate_task locate = {.task = {oid, locate_packed, locate_loose, locate_written, 0}, .path = pack, .room = room};
 	visitor v;
 	int status = visitor_begin(&v, reader, err);
 	if (status)

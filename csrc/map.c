@@ -67,7 +67,7 @@ int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error
 	return GPA_OK;
 }
 
-static int map_file(gpa_bytes *out, int fd, uint64_t size, gpa_error *err)
+int file_map(gpa_bytes *out, int fd, uint64_t size, gpa_error *err)
 {
 	out->ptr = NULL;
 	out->len = 0;
@@ -88,7 +88,7 @@ int gpa_map_open(gpa_bytes *out, int dir_fd, const char *path, gpa_error *err)
 	int status = file_open(&fd, &size, dir_fd, path, err);
 	if (status)
 		return status;
-	status = map_file(out, fd, size, err);
+	status = file_map(out, fd, size, err);
 	close(fd);
 	return status;
 }
@@ -145,7 +145,7 @@ int file_hold(held_file *out, file_stamp *stamp, const char *path, size_t copy_m
 		stamp_of(stamp, &st);
 	out->is_copy = 0;
 	status = (uint64_t)st.st_size <= copy_most ? copy_file(out, fd, (size_t)st.st_size, err) :
-						     map_file(&out->bytes, fd, (uint64_t)st.st_size, err);
+						     file_map(&out->bytes, fd, (uint64_t)st.st_size, err);
 	close(fd);
 	return status;
 }

@@ -4,7 +4,7 @@
  */
 #include <unistd.h>
 
-#include "core.h"
+#include "door.h"
 
 #define OUTPUT_BUFFER (256 * 1024)
 #define WRITE_MAX (1024 * 1024)
@@ -23,8 +23,24 @@ int output_open(output *out, int fd, int algo, const gpa_progress *progress, gpa
 	return status;
 }
 
+void output_begin(output *out, int fd, const door *door, const char *path)
+{
+	unsigned char ignored[GPA_OID_MAX];
+	hasher_final(&out->hash, ignored);
+	out->fd = fd;
+	out->door = door;
+	out->path = path;
+	out->written = out->flushed = out->used = 0;
+	out->with_crc = 0;
+}
+
 static int write_all(output *out, const unsigned char *data, size_t len, gpa_error *err)
 {
+	if (out->door) {
+		int status = door_write(NULL, out->door, out->fd, out->path, data, len, out->flushed, err);
+		out->flushed += len;
+		return status;
+	}
 	while (len) {
 		if (is_stopped(out->progress))
 			return stopped(err);
@@ -74,13 +90,20 @@ int output_flush(output *out, unsigned char *hash, gpa_error *err)
 	return status;
 }
 
+/* Of a small file the trailer goes with the rest, so that it takes one write. */
 int output_finish(output *out, unsigned char *trailer, gpa_error *err)
 {
-	int status = output_flush(out, trailer, err);
+	size_t h = out->hash.size;
+	int status = out->used > OUTPUT_BUFFER - h ? flush(out, err) : GPA_OK;
 	if (status)
 		return status;
-	out->written += out->hash.size;
-	return write_all(out, trailer, out->hash.size, err);
+	hasher_update(&out->hash, out->buffer, out->used);
+	hasher_final(&out->hash, trailer);
+	memcpy(out->buffer + out->used, trailer, h);
+	out->written += h;
+	h += out->used;
+	out->used = 0;
+	return write_all(out, out->buffer, h, err);
 }
 
 void output_free(output *out)

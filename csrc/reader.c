@@ -2,7 +2,7 @@
  * Finding an object and reading it, from any thread. The order: combined index, then the packs it does not name, then
  * loose objects, for each object directory in turn; and when that gives nothing, whether anything has changed.
  */
-#include "reader.h"
+#include "writer.h"
 
 #define LOOKS_MAX 16		/* times that a call looks at the directories again because they changed meanwhile */
 #define LOOSE_COPY_MOST 16384	/* bytes of a loose file; more is mapped */
@@ -78,6 +78,11 @@ void gpa_reader_free(gpa_reader *reader)
 
 void gpa_reader_before_fork(gpa_reader *reader)
 {
+	pthread_mutex_lock(&reader->lock);
+	reader->forking = writer_of(reader);
+	pthread_mutex_unlock(&reader->lock);
+	if (reader->forking)
+		writer_before_fork(reader->forking);
 	pthread_mutex_lock(&reader->scan_lock);
 	pack_maps_lock(reader->maps);
 	pthread_mutex_lock(&reader->lock);
@@ -90,6 +95,16 @@ void gpa_reader_after_fork(gpa_reader *reader)
 	pthread_mutex_unlock(&reader->lock);
 	pack_maps_unlock(reader->maps);
 	pthread_mutex_unlock(&reader->scan_lock);
+	if (reader->forking)
+		writer_after_fork(reader->forking);
+	gpa_writer_free(reader->forking);
+	reader->forking = NULL;
+}
+
+void gpa_reader_in_child(gpa_reader *reader)
+{
+	if (reader->writer)
+		writer_in_child(reader->writer);
 }
 
 void gpa_reader_count(gpa_reader_stats *out, gpa_reader *reader)
@@ -133,13 +148,16 @@ int visitor_begin(visitor *v, gpa_reader *r, gpa_error *err)
 	pthread_mutex_lock(&r->lock);
 	v->s = r->current;
 	__atomic_add_fetch(&v->s->owners, 1, __ATOMIC_RELAXED);
+	v->writer = writer_of(r);
 	v->w = r->idle;
 	if (v->w)
 		r->idle = v->w->next;
 	pthread_mutex_unlock(&r->lock);
 	int status = v->w ? GPA_OK : worker_new(&v->w, r->options.algo, err);
-	if (status)
+	if (status) {
 		snapshot_drop(v->s);
+		gpa_writer_free(v->writer);
+	}
 	return status;
 }
 
@@ -150,6 +168,7 @@ void visitor_end(visitor *v)
 	v->r->idle = v->w;
 	pthread_mutex_unlock(&v->r->lock);
 	snapshot_drop(v->s);
+	gpa_writer_free(v->writer);
 }
 
 /* ---- looking again ---- */
@@ -236,6 +255,26 @@ static int try_place(search *s, const place *at, gpa_error *err)
 		}
 	}
 	return status ? pass_over(s, status, err) : GPA_OK;
+}
+
+/* What the reader's own writer has not sealed, or sealed since the last look. */
+static int try_written(search *s, gpa_error *err)
+{
+	written_object found;
+	gpa_writer *w = s->v->writer;
+	int status = writer_find(&found, w, s->v->r, s->t->oid, s->t->takes_entry, err);
+	if (status)
+		return pass_over(s, status, err);
+	if (!found.at.pack) {
+		status = s->t->written(s->t, s->v, &found, err);
+		free(found.room);
+		return status ? pass_over(s, status, err) : GPA_OK;
+	}
+	status = try_place(s, &found.at, err);
+	if (status == GPA_ENOTFOUND)
+		writer_forget(w, found.at.pack);
+	pack_file_drop(found.at.pack);
+	return status;
 }
 
 static int try_view(search *s, uint32_t dir, gpa_error *err)
@@ -346,7 +385,10 @@ int visitor_do(visitor *v, task *t, gpa_error *err)
 	s.v = v;
 	s.t = t;
 	s.lost = s.damaged = 0;
-	int status = try_snapshot(&s, err);
+	int status = v->writer ? try_written(&s, err) : GPA_ENOTFOUND;
+	s.lost = 0;
+	if (status == GPA_ENOTFOUND)
+		status = try_snapshot(&s, err);
 	for (int looks = 0; status == GPA_ENOTFOUND && looks < LOOKS_MAX; looks++) {
 		int changed = 0, sure = snapshot_check(v->s, v->r->dirs);
 		if (sure == SNAPSHOT_SURE || (looks && sure == SNAPSHOT_SAME))
@@ -395,15 +437,21 @@ static int has_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return GPA_OK;
 }
 
+static int has_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+{
+	(void)t, (void)v, (void)object, (void)err;
+	return GPA_OK;
+}
+
 int visitor_has(visitor *v, const unsigned char *oid, gpa_error *err)
 {
-	task t = {oid, has_packed, has_loose};
+	task t = {oid, has_packed, has_loose, has_written, 0};
 	return visitor_do(v, &t, err);
 }
 
 int gpa_reader_has(gpa_reader *reader, const unsigned char *oid, gpa_error *err)
 {
-	task t = {oid, has_packed, has_loose};
+	task t = {oid, has_packed, has_loose, has_written, 0};
 	return visit_once(reader, &t, err);
 }
 
@@ -428,9 +476,18 @@ static int info_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return gpa_loose_header(&info->type, &info->size, file->bytes, err);
 }
 
+static int info_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+{
+	info_task *info = (info_task *)t;
+	(void)v, (void)err;
+	info->type = object->type;
+	info->size = object->size;
+	return GPA_OK;
+}
+
 int visitor_info(int *type, uint64_t *size, visitor *v, const unsigned char *oid, gpa_error *err)
 {
-	info_task info = {.task = {oid, info_packed, info_loose}};
+	info_task info = {.task = {oid, info_packed, info_loose, info_written, 0}};
 	int status = visitor_do(v, &info.task, err);
 	*type = info.type;
 	*size = info.size;
@@ -506,6 +563,30 @@ static int read_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return status ? status : check_made(read, v, err);
 }
 
+static int read_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+{
+	read_task *read = (read_task *)t;
+	gpa_entry entry;
+	size_t used;
+	if (object->size > read->most)
+		return GPA_OK;
+	int status = entry_parse_bytes(&entry, object->entry, 0, 0, err);
+	if (status)
+		return status;
+	gpa_bytes stream = {object->entry.ptr + entry.header_size, object->entry.len - entry.header_size};
+	made_object *made = made_object_new(object->size);
+	if (!made)
+		return out_of_memory(err);
+	made->type = object->type;
+	made->bytes = (gpa_bytes){made->room, object->size};
+	if ((status = inflate_whole(v->w->z, made->room, object->size, &used, stream, err))) {
+		made_object_drop(made);
+		return status;
+	}
+	read->made = made;
+	return check_made(read, v, err);
+}
+
 static gpa_object object_of(made_object *made)
 {
 	return made ? (gpa_object){made->type, made->bytes.ptr, made->bytes.len, made} : (gpa_object){0};
@@ -513,7 +594,7 @@ static gpa_object object_of(made_object *made)
 
 int visitor_read_most(gpa_object *out, visitor *v, const unsigned char *oid, uint64_t most, gpa_error *err)
 {
-	read_task read = {.task = {oid, read_packed, read_loose}, .most = most};
+	read_task read = {.task = {oid, read_packed, read_loose, read_written, 1}, .most = most};
 	int status = visitor_do(v, &read.task, err);
 	if (!status)
 		*out = object_of(read.made);
@@ -528,7 +609,7 @@ int visitor_read(gpa_object *out, visitor *v, const unsigned char *oid, gpa_erro
 int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const place *at, uint64_t most,
 		    gpa_error *err)
 {
-	read_task read = {.task = {oid, read_packed, read_loose}, .most = most};
+	read_task read = {.task = {oid, read_packed, read_loose, read_written, 1}, .most = most};
 	int status = pack_file_pin(at->pack, err);
 	if (!status) {
 		status = read_packed(&read.task, v, at->pack, at->offset, err);

@@ -1,9 +1,10 @@
 /*
  * The reader from inside: packs.c (packs, mapped while they are used), snapshot.c (what the directories held when they
- * were looked at), reader.c (finding and reading one object), many.c, list.c and stream.c (on top of it).
+ * were looked at), reader.c (finding and reading one object), many.c, list.c and stream.c (on top of it). A writer may
+ * hang on a reader (writer.h).
  *
  * A snapshot never changes. A refresh makes a new one; whoever works with the old one keeps it. Locks, in this order:
- * reader.scan_lock, then one of reader.lock, pack_maps.lock and the cache's.
+ * the writer's, reader.scan_lock, then one of reader.lock, pack_maps.lock and the cache's.
  */
 #ifndef GPA_READER_H
 #define GPA_READER_H
@@ -54,7 +55,7 @@ typedef struct pack_file {
 	int suspect;			/* it could not be opened, or an entry was damaged: the next scan begins anew */
 	uint32_t hold;			/* PACK_MAPPED, and how many have pinned it */
 	int used;			/* since it was last considered for unmapping */
-	int64_t freshened;		/* when its mtime was last set, in seconds */
+	int64_t freshened_ns;		/* when its mtime was last set, by a clock that only goes forward */
 	/* the rest changes under maps->lock, and what is mapped never while it is pinned */
 	uint32_t idx_pins;
 	held_file idx_file;
@@ -168,6 +169,8 @@ struct gpa_reader {
 	uint64_t scan_count;		/* under scan_lock */
 	pthread_mutex_t lock;
 	snapshot *current;		/* under lock */
+	gpa_writer *writer;		/* under lock; the reader is no owner of it. NULL: there is none */
+	gpa_writer *forking;		/* during a fork: the writer, with an owner */
 	worker *idle;			/* under lock */
 };
 
@@ -178,6 +181,7 @@ int reader_look_again(int *changed, snapshot **s, gpa_reader *r, int anyway, gpa
 /* What a thread borrows for as long as it reads: once for a call, or for many objects. */
 typedef struct visitor {
 	gpa_reader *r;
+	gpa_writer *writer;		/* with an owner; or NULL */
 	snapshot *s;
 	worker *w;
 } visitor;
@@ -189,11 +193,15 @@ void visitor_end(visitor *v);
  * What is done with a copy of an object once it is found. A copy that gives GPA_ECORRUPT is passed over. In `packed` the
  * pack is pinned for the length of the call.
  */
+struct written_object;
 typedef struct task task;
 struct task {
 	const unsigned char *oid;
 	int (*packed)(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err);
 	int (*loose)(task *t, visitor *v, held_file *file, gpa_error *err);
+	/* It is in the open page of the reader's writer; its entry is given where `takes_entry` says so. */
+	int (*written)(task *t, visitor *v, const struct written_object *object, gpa_error *err);
+	int takes_entry;
 };
 /* Find a copy and do the task with it, looking again where something moved. */
 int visitor_do(visitor *v, task *t, gpa_error *err);

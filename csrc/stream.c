@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "reader.h"
+#include "writer.h"
 
 #define WHOLE_MOST (256 * 1024)		/* bytes; smaller objects are made as a whole */
 #define LET_GO (4 * 1024 * 1024)	/* compressed bytes between two times */
@@ -91,12 +91,19 @@ static int stream_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return status;
 }
 
+/* It is not large: reading it as a whole is better. */
+static int stream_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+{
+	(void)t, (void)v, (void)object, (void)err;
+	return GPA_OK;
+}
+
 int gpa_stream_open(gpa_stream **out, int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid,
 		    gpa_error *err)
 {
 	gpa_object object = {0};
 	gpa_stream *s = calloc(1, sizeof(*s));
-	stream_task t = {{oid, stream_packed, stream_loose}, s};
+	stream_task t = {{oid, stream_packed, stream_loose, stream_written, 0}, s};
 	if (!s)
 		return out_of_memory(err);
 	s->r = gpa_reader_share(reader);

@@ -90,6 +90,11 @@ class Reader:
         with _FORKING:
             _READERS.add(self)
 
+    @property
+    def pointer(self) -> Any:
+        """The gpa_reader *, for a writer."""
+        return self._pointer
+
     def has(self, oid: bytes) -> bool:
         room = self._rooms.pop() if self._rooms else _Room()
         status = _c_has(self._pointer, oid, room.err)
@@ -265,4 +270,11 @@ def _after_fork() -> None:
     _FORKING.release()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+def _in_child() -> None:
+    _after_fork()
+    for reader in list(_READERS):
+        if reader._pointer is not None:
+            lib.gpa_reader_in_child(reader._pointer)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

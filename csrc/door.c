@@ -1,0 +1,146 @@
+/* The operations of door.h. Any number of threads may call; each is one or a few system calls. */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "door.h"
+
+#define WRITE_MAX (1024 * 1024)
+
+int door_failed(gpa_error *err, const char *operation, const char *path, int number)
+{
+	char what[32];
+	snprintf(what, sizeof(what), "cannot %s", operation);
+	errno = number;
+	system_failed(err, what);
+	/* a name that does not fit is cut at its beginning */
+	size_t len = strlen(path), room = sizeof(err->file) - 1;
+	snprintf(err->file, sizeof(err->file), "%s", len > room ? path + len - room : path);
+	return GPA_ESYS;
+}
+
+/* 0, or the errno that the operation shall fail with. */
+static int step(const door *d, const char *operation, const char *path)
+{
+	uint64_t bytes = 0;
+	return d->step ? d->step(d->context, operation, path, &bytes) : 0;
+}
+
+/* As git's calc_shared_perm(), of a file: write bits only where the owner has them. */
+static mode_t shared_mode(mode_t mode, int shared)
+{
+	mode_t tweak = (mode_t)(shared < 0 ? -shared : shared);
+	if (!(mode & 0200))
+		tweak &= ~(mode_t)0222;
+	return shared < 0 ? (mode & ~(mode_t)0777) | tweak : mode | tweak;
+}
+
+static int widen(int fd, int shared)
+{
+	struct stat st;
+	return shared && (fstat(fd, &st) || fchmod(fd, shared_mode(st.st_mode & 07777, shared)));
+}
+
+int door_create(int *fd, const door *d, const char *path, unsigned mode, gpa_error *err)
+{
+	int number = step(d, "create", path);
+	if (number)
+		return door_failed(err, "create", path, number);
+	*fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+	if (*fd >= 0 && !widen(*fd, d->shared))
+		return GPA_OK;
+	number = errno;
+	if (*fd >= 0) {
+		close(*fd);
+		unlink(path);
+		*fd = -1;
+	}
+	return door_failed(err, "create", path, number);
+}
+
+int door_write(size_t *wrote, const door *d, int fd, const char *path, const void *data, size_t len, uint64_t offset,
+	       gpa_error *err)
+{
+	const unsigned char *at = data;
+	int number = 0;
+	while (len && !number) {
+		uint64_t bytes = len < WRITE_MAX ? len : WRITE_MAX;
+		int refused = d->step ? d->step(d->context, "write", path, &bytes) : 0;
+		ssize_t done = bytes ? pwrite(fd, at, bytes, (off_t)offset) : 0;
+		if (done < 0 && errno == EINTR)
+			continue;
+		number = refused ? refused : done < 0 ? errno : done ? 0 : ENOSPC;
+		if (done > 0) {
+			at += done;
+			len -= (size_t)done;
+			offset += (uint64_t)done;
+		}
+	}
+	if (wrote)
+		*wrote = (size_t)(at - (const unsigned char *)data);
+	return number ? door_failed(err, "write", path, number) : GPA_OK;
+}
+
+int door_truncate(const door *d, int fd, const char *path, uint64_t size, gpa_error *err)
+{
+	int number = step(d, "truncate", path);
+	if (!number && ftruncate(fd, (off_t)size))
+		number = errno;
+	return number ? door_failed(err, "truncate", path, number) : GPA_OK;
+}
+
+static int hand_over(int fd)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+	return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+						 SYNC_FILE_RANGE_WAIT_AFTER);
+#else
+	return fdatasync(fd);
+#endif
+}
+
+int door_sync(const door *d, int fd, const char *path, gpa_error *err)
+{
+	int number = step(d, "fsync", path);
+	while (!number && (d->writeout_only ? hand_over(fd) : fsync(fd)))
+		number = errno == EINTR ? 0 : errno;
+	return number ? door_failed(err, "fsync", path, number) : GPA_OK;
+}
+
+int door_sync_dir(const door *d, const char *path, gpa_error *err)
+{
+	if (d->writeout_only)	/* a directory has no bytes of its own to hand over */
+		return GPA_OK;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return door_failed(err, "open", path, errno);
+	int status = door_sync(d, fd, path, err);
+	close(fd);
+	return status;
+}
+
+int door_rename(const door *d, const char *from, const char *to, gpa_error *err)
+{
+	int number = step(d, "rename", to);
+	if (!number && rename(from, to))
+		number = errno;
+	return number ? door_failed(err, "rename", to, number) : GPA_OK;
+}
+
+int door_unlink(const door *d, const char *path, gpa_error *err)
+{
+	int number = step(d, "unlink", path);
+	if (!number && unlink(path) && errno != ENOENT)
+		number = errno;
+	return number ? door_failed(err, "unlink", path, number) : GPA_OK;
+}
+
+int door_touch(const door *d, const char *path, gpa_error *err)
+{
+	int number = step(d, "utime", path);
+	if (!number && utimensat(AT_FDCWD, path, NULL, 0))
+		number = errno;
+	if (number == ENOENT || number == ENOTDIR)
+		return GPA_ENOTFOUND;
+	return number ? door_failed(err, "utime", path, number) : GPA_OK;
+}

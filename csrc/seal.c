@@ -1,0 +1,238 @@
+/*
+ * Sealing: the entries of the open page are copied into a pack as they are, an idx is written, and both get their names.
+ * They stand in git's order: commits, tags, trees, blobs, and within a type as they were added.
+ *
+ * I4: .pack before .idx. A page is synced before it has a name; then the directory. One thread seals at a time, and what
+ * comes meanwhile goes into the next page; threads that wait for the same seal do not each make one.
+ */
+#include <unistd.h>
+
+#include "writer.h"
+
+#define PATH_ROOM 4096
+
+/* ---- files on their way to their names ---- */
+
+int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err)
+{
+	*t = (temp_page){.pid = w->pid, .pack_fd = -1, .idx_fd = -1};
+	/* by this file others know that the writer of the temporary ones lives */
+	int status = open_page_make_file(&w->pages[0], &w->door, err);
+	uint32_t number = w->temp_count++;
+	t->pack_path = writer_temp_path(w, number, "pack");
+	t->idx_path = writer_temp_path(w, number, "idx");
+	if (!status && !(t->pack_path && t->idx_path))
+		status = out_of_memory(err);
+	return status;
+}
+
+int temp_page_create(temp_page *t, const gpa_writer *w, gpa_error *err)
+{
+	int status = door_create(&t->pack_fd, &w->door, t->pack_path, 0444, err);
+	return status ? status : door_create(&t->idx_fd, &w->door, t->idx_path, 0444, err);
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* "<pack_dir>/pack-<hex>.<suffix>" */
+static int pack_path(char *out, const gpa_writer *w, const char *hex, const char *suffix, gpa_error *err)
+{
+	if (snprintf(out, PATH_ROOM, "%s/pack-%s.%s", w->pack_dir, hex, suffix) < PATH_ROOM)
+		return GPA_OK;
+	errno = ENAMETOOLONG;
+	return system_failed(err, "cannot name a pack");
+}
+
+static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
+{
+	char hex[2 * GPA_OID_MAX + 1], path[PATH_ROOM];
+	oid_to_hex(hex, trailer, w->hash_size);
+	snprintf(t->name, sizeof(t->name), "pack-%s.idx", hex);
+	int status = pack_path(path, w, hex, "pack", err);
+	/* A pack of this name holds the same bytes, or was damaged since. */
+	if (status || (status = door_rename(&w->door, t->pack_path, path, err)))
+		return status;
+	return (status = pack_path(path, w, hex, "idx", err)) ? status :
+								 door_rename(&w->door, t->idx_path, path, err);
+}
+
+int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err)
+{
+	int status = sync ? door_sync(&w->door, t->pack_fd, t->pack_path, err) : GPA_OK;
+	if (!status && sync)
+		status = door_sync(&w->door, t->idx_fd, t->idx_path, err);
+	close_fd(&t->pack_fd);
+	close_fd(&t->idx_fd);
+	if (!status && !(status = name_both(t, w, trailer, err)) && sync)
+		status = door_sync_dir(&w->door, w->pack_dir, err);
+	return status;
+}
+
+void temp_page_free(temp_page *t)
+{
+	close_fd(&t->pack_fd);
+	close_fd(&t->idx_fd);
+	free(t->pack_path);
+	free(t->idx_path);
+	t->pack_path = t->idx_path = NULL;
+}
+
+/* In a forked child the files are the parent's. */
+void temp_page_drop(temp_page *t, const gpa_writer *w)
+{
+	gpa_error ignored;
+	if (t->pack_path && t->idx_path && t->pid == getpid()) {
+		door_unlink(&w->door, t->pack_path, &ignored);
+		door_unlink(&w->door, t->idx_path, &ignored);
+	}
+	temp_page_free(t);
+}
+
+/* ---- the pack ---- */
+
+static const uint32_t order[] = {GPA_COMMIT, GPA_TAG, GPA_TREE, GPA_BLOB};
+
+typedef struct sealing {
+	gpa_writer *w;
+	const open_page *page;
+	temp_page temp;
+	gpa_idx_entry *entries;		/* of the idx */
+	uint32_t entry_count;
+	unsigned char *room;		/* for the longest entry */
+} sealing;
+
+static int make_rooms(sealing *s, gpa_error *err)
+{
+	uint32_t longest = 1;
+	for (uint32_t i = 0; i < s->page->count; i++)
+		longest = s->page->rows[i].length > longest ? s->page->rows[i].length : longest;
+	s->entries = malloc(s->page->count * sizeof(*s->entries));
+	s->room = s->page->kept_from ? malloc(longest) : NULL;
+	return s->entries && (s->room || !s->page->kept_from) ? GPA_OK : out_of_memory(err);
+}
+
+static int write_entry(sealing *s, const page_row *row, gpa_error *err)
+{
+	const unsigned char *entry;
+	output *out = &s->w->out;
+	gpa_idx_entry *e = &s->entries[s->entry_count++];
+	int status = open_page_read(&entry, s->room, s->page, row, err);
+	if (status)
+		return status;
+	memcpy(e->oid, row->oid, sizeof(e->oid));
+	e->offset = out->written;
+	e->crc = row->crc;
+	return output_write(out, entry, row->length, err);
+}
+
+static int write_pack(sealing *s, unsigned char *trailer, gpa_error *err)
+{
+	unsigned char header[12] = "PACK";
+	output *out = &s->w->out;
+	output_begin(out, s->temp.pack_fd, &s->w->door, s->temp.pack_path);
+	put_be32(header + 4, 2);
+	put_be32(header + 8, s->page->count);
+	int status = output_write(out, header, sizeof(header), err);
+	for (size_t k = 0; !status && k < sizeof(order) / sizeof(*order); k++)
+		for (uint32_t i = 0; !status && i < s->page->count; i++)
+			if (s->page->rows[i].type == order[k])
+				status = write_entry(s, &s->page->rows[i], err);
+	return status ? status : output_finish(out, trailer, err);
+}
+
+static int write_page(sealing *s, gpa_error *err)
+{
+	unsigned char trailer[GPA_OID_MAX];
+	gpa_writer *w = s->w;
+	int status = make_rooms(s, err);
+	if (status || (status = temp_page_create(&s->temp, w, err)) || (status = write_pack(s, trailer, err)))
+		return status;
+	output_begin(&w->out, s->temp.idx_fd, &w->door, s->temp.idx_path);
+	if ((status = idx_write(&w->out, s->entries, s->page->count, trailer, err)))
+		return status;
+	int sync = w->options.durability != GPA_DURABLE_NONE || s->page->must_sync;
+	return temp_page_publish(&s->temp, w, trailer, sync, err);
+}
+
+/* ---- whose turn it is ---- */
+
+void writer_note_page(gpa_writer *w, const temp_page *t, const gpa_idx_entry *entries, uint32_t count)
+{
+	w->stats.page_count++;
+	if (recent_add(&w->recent, t->name, entries, count, coarse_ns()))
+		w->looked_ns = 0;	/* the reader has to find it by itself */
+}
+
+/* Its objects are in a pack: the page is empty, and its journal too. */
+static void end_page(sealing *s, open_page *p)
+{
+	gpa_writer *w = s->w;
+	while (p->syncing)
+		pthread_cond_wait(&w->changed, &w->lock);
+	writer_note_page(w, &s->temp, s->entries, s->entry_count);
+	open_page_drop_records(p, &w->door);
+	w->sealed = p->number;
+	w->closing = NULL;
+	open_page_clear(p);
+}
+
+static int seal_closing(gpa_writer *w, gpa_error *err)
+{
+	open_page *p = w->closing;
+	sealing s = {.w = w, .page = p};
+	int status = w->out_ready ? GPA_OK : output_open(&w->out, -1, w->algo, NULL, err);
+	w->out_ready |= !status;
+	if (status || (status = temp_page_open(&s.temp, w, err))) {
+		temp_page_free(&s.temp);
+		return status;
+	}
+	w->sealing = 1;
+	writer_unlock(w);
+	status = write_page(&s, err);
+	if (status)
+		temp_page_drop(&s.temp, w);
+	else
+		temp_page_free(&s.temp);
+	writer_lock(w);
+	if (!status)
+		end_page(&s, p);
+	w->sealing = 0;
+	pthread_cond_broadcast(&w->changed);
+	free(s.entries);
+	free(s.room);
+	return status;
+}
+
+static void turn_page(gpa_writer *w)
+{
+	open_page *next = w->open == &w->pages[0] ? &w->pages[1] : &w->pages[0];
+	next->number = w->open->number + 1;
+	w->closing = w->open;
+	w->open = next;
+}
+
+int writer_seal_through(gpa_writer *w, uint64_t number, gpa_error *err)
+{
+	while (w->sealed < number) {
+		if (w->sealing) {
+			pthread_cond_wait(&w->changed, &w->lock);
+			continue;
+		}
+		if (!w->closing)
+			turn_page(w);
+		int status = seal_closing(w, err);
+		if (status)
+			return status;
+	}
+	return GPA_OK;
+}
+
+int writer_seal(gpa_writer *w, gpa_error *err)
+{
+	return writer_seal_through(w, w->open->count ? w->open->number : w->open->number - 1, err);
+}

@@ -1,0 +1,208 @@
+/*
+ * The writer from inside: writer.c (adding, batches, forks), seal.c (the open page becomes a pack), known.c (what is there
+ * already, and reading what is not sealed), recent.c (what was sealed lately), new_object.c (objects that come in
+ * pieces), recover.c (journals of dead writers).
+ *
+ * One lock; it is let go while a page is being sealed, a journal synced, an object hashed or deflated. Threads that wait
+ * for one another's work wait on `changed`.
+ */
+#ifndef GPA_WRITER_H
+#define GPA_WRITER_H
+
+#include <sys/types.h>
+
+#include "journal.h"
+#include "reader.h"
+
+#define LARGE_OBJECT (16 * 1024 * 1024)	/* bytes; such an object goes into a page of its own */
+#define RECENT_MOST 65536		/* objects of pages that the reader has not looked at */
+#define LOOK_NS 2000000000		/* for new packs of others */
+
+/* ---- recent.c: pages that were sealed since the reader looked at its directories ---- */
+
+typedef struct recent_page {
+	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
+	int64_t freshened_ns;
+	int gone;			/* somebody has deleted it */
+	pack_file *file;		/* NULL before it is read */
+} recent_page;
+
+typedef struct recent_row {
+	unsigned char oid[GPA_OID_MAX];
+	uint64_t offset;
+	uint32_t page;
+} recent_row;
+
+typedef struct recent {
+	recent_page *pages;
+	uint32_t page_count;
+	uint32_t page_room;
+	recent_row *rows;
+	uint32_t room;
+	oid_map map;			/* map.count: how many rows */
+} recent;
+
+/* -1 without memory: then not all of its objects are among them. */
+int recent_add(recent *r, const char *idx_name, const gpa_idx_entry *entries, uint32_t count, int64_t now_ns);
+/* NULL when it is in none, or in one that is gone. */
+const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t size);
+/* Forget the first `count` pages. */
+void recent_drop(recent *r, uint32_t count);
+void recent_free(recent *r);
+
+/* ---- the writer ---- */
+
+/* What a thread borrows while it adds. */
+typedef struct maker {
+	hasher hash;
+	deflater *d;
+	unsigned char *room;		/* for an entry */
+	size_t room_size;
+	struct maker *next;
+} maker;
+
+typedef struct batch {
+	pthread_t thread;
+	uint32_t depth;
+} batch;
+
+struct gpa_writer {
+	uint32_t owners;
+	door door;
+	int algo;
+	size_t hash_size;
+	gpa_writer_options options;
+	char *journal_dir;
+	char *objects;			/* the own object directory */
+	char *pack_dir;
+	int temp_in_packs;		/* the journals are on another file system */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* the rest is under the lock */
+	gpa_reader *reader;		/* with an owner */
+	pid_t pid;
+	char id[32];			/* begins the names of its files */
+	uint32_t temp_count;
+	int closed;
+	open_page pages[2];
+	open_page *open;
+	open_page *closing;		/* being sealed, or could not be sealed yet; or NULL */
+	int sealing;			/* a thread is, and has `closing` and `out` for itself */
+	uint64_t sealed;		/* the last page that is */
+	output out;
+	int out_ready;
+	recent recent;
+	int64_t looked_ns;
+	int looking;			/* a thread is, at the directories */
+	batch *batches;
+	uint32_t batch_count;
+	uint32_t batch_room;
+	maker *idle;
+	gpa_writer_stats stats;
+};
+
+static inline void writer_lock(gpa_writer *w)
+{
+	pthread_mutex_lock(&w->lock);
+}
+static inline void writer_unlock(gpa_writer *w)
+{
+	pthread_mutex_unlock(&w->lock);
+}
+/* "<journal_dir>/<id>-<number>.<suffix>", or in the pack directory with tmp_pack_ before it; NULL without memory. */
+char *writer_temp_path(const gpa_writer *w, uint32_t number, const char *suffix);
+
+/* One call's adding: its maker and reader, and whether its end has to seal. */
+typedef struct group {
+	gpa_writer *w;
+	gpa_reader *r;
+	maker *m;
+	int seals;
+} group;
+
+int group_begin(group *g, gpa_writer *w, gpa_error *err);
+/* The objects of the group, in the journal or sealed as the writer's durability and the thread's batch ask for. */
+int group_end(group *g, int status, gpa_error *err);
+/* The end of a group that has acknowledged nothing; gives `status`. */
+int group_leave(group *g, int status);
+int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error *err);
+/* An entry that is made. `must_sync`: see open_page. */
+int group_append(group *g, const unsigned char *oid, const journal_entry *entry, int must_sync, gpa_error *err);
+void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data);
+
+/* ---- seal.c ---- */
+
+/* A page on its way to its name. */
+typedef struct temp_page {
+	pid_t pid;			/* whose files they are */
+	char *pack_path;
+	char *idx_path;
+	int pack_fd;
+	int idx_fd;
+	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
+} temp_page;
+
+/* Names for it. Under the lock. */
+int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err);
+/* Its two files, empty. */
+int temp_page_create(temp_page *t, const gpa_writer *w, gpa_error *err);
+/* Both files are written. Closes them; on failure nothing more of it is there than perhaps a .pack without .idx. */
+int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err);
+/* Of a page that is not published: removes its files. */
+void temp_page_drop(temp_page *t, const gpa_writer *w);
+void temp_page_free(temp_page *t);
+
+/* Under the lock, which is let go meanwhile: seal the open page and those before it. */
+int writer_seal(gpa_writer *w, gpa_error *err);
+/* Under the lock: until page `number` is sealed. */
+int writer_seal_through(gpa_writer *w, uint64_t number, gpa_error *err);
+/* Under the lock: a page of these objects is there now. */
+void writer_note_page(gpa_writer *w, const temp_page *t, const gpa_idx_entry *entries, uint32_t count);
+/* Look at the directories now and then: for others' packs, and to let go of what the reader finds by itself then. */
+void writer_look(gpa_writer *w, gpa_reader *r);
+/* Is it time to? Under the lock. */
+int writer_is_due(const gpa_writer *w);
+
+/* ---- freshen.c ---- */
+
+/* A clock that only goes forward, and costs next to nothing. */
+int64_t coarse_ns(void);
+/* Set a pack's time to now, unless that was done just before. GPA_ENOTFOUND: it is gone. Else: it cannot be set, or that
+ * of a cruft pack would say nothing. `freshened_ns` is the pack's, and may be any thread's. */
+int freshen_pack(int64_t *freshened_ns, const door *d, const char *idx_path);
+/* Of a loose object. GPA_ENOTFOUND also when it cannot be set. */
+int freshen_loose(const gpa_reader *r, const door *d, const unsigned char *oid);
+
+/* ---- known.c ---- */
+
+/* GPA_OK when the object is stored or about to be, and stays so; GPA_ENOTFOUND. Not under the lock. */
+int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, gpa_error *err);
+/* In a page of this writer that is open, being sealed, or was sealed lately and is there? Under the lock. */
+int writer_holds(gpa_writer *w, const unsigned char *oid);
+
+/* For the reader: an object of this writer. */
+typedef struct written_object {
+	int type;
+	uint64_t size;
+	unsigned char *room;	/* the caller frees it */
+	gpa_bytes entry;	/* in `room` */
+	place at;		/* it is sealed, and here: with an owner */
+} written_object;
+
+/* GPA_OK, GPA_ENOTFOUND, or what reading its journal failed with. */
+int writer_find(written_object *out, gpa_writer *w, const gpa_reader *r, const unsigned char *oid, int takes_entry,
+		gpa_error *err);
+/* A page that was found could not be opened: it is gone. */
+void writer_forget(gpa_writer *w, const pack_file *file);
+/* Adds the ids of all its objects that the reader may not know. */
+int writer_ids(gpa_buffer *oids, size_t *room, gpa_writer *w, gpa_error *err);
+
+/* ---- for the reader: its writer, as long as there is one ---- */
+
+/* Under the reader's lock. NULL, or with one owner more. */
+gpa_writer *writer_of(gpa_reader *r);
+void writer_before_fork(gpa_writer *w);
+void writer_after_fork(gpa_writer *w);
+void writer_in_child(gpa_writer *w);
+
+#endif

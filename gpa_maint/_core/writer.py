@@ -1,0 +1,192 @@
+"""csrc/writer.c, wrapped: objects into the open page of a store, from any thread; what a fork leaves is in reader.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import ObjectMissing
+from ._gpa import ffi, lib
+from .files import hash_size
+from .reader import TYPES, Reader
+from .status import check, new_error
+
+NUMBERS = {name: number for number, name in TYPES.items()}
+DURABILITIES = {"none": lib.GPA_DURABLE_NONE, "page": lib.GPA_DURABLE_PAGE, "journal": lib.GPA_DURABLE_JOURNAL}
+
+Step = Callable[[str, str, int], tuple[int, int]]
+"""For tests: (operation, path, bytes) before each operation -> (errno or 0, how many bytes are written first)."""
+
+_OK = lib.GPA_OK
+_buffer = ffi.buffer
+_c_add = lib.gpa_writer_add
+
+
+class WriterStats(NamedTuple):
+    """Counters since the writer was opened, and what waits to be sealed."""
+
+    page_count: int
+    object_count: int
+    known_count: int
+    sync_count: int
+    open_count: int
+    open_bytes: int
+
+
+class Recovery(NamedTuple):
+    """What a dead writer's journal held."""
+
+    object_count: int
+    known_count: int
+    cut_bytes: int
+
+
+class _Room:
+    """What one call writes its answer to; kept for the next one."""
+
+    def __init__(self, size: int) -> None:
+        self.oid = ffi.new("unsigned char[]", size)
+        self.err = new_error()
+
+
+class CoreWriter:
+    """Adds objects for a reader's own object directory. Any number of threads may call.
+
+    SystemFailed and Corrupt name the file.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        object_format: str,
+        journal_dir: str,
+        *,
+        level: int,
+        durability: str,
+        writeout_only: bool,
+        shared: int,
+        page_objects: int,
+        page_bytes: int,
+        step: Step | None = None,
+    ) -> None:
+        self._directory = journal_dir
+        self._size = hash_size(object_format)
+        path = ffi.new("char[]", os.fsencode(journal_dir))
+        options = ffi.new("gpa_writer_options *")
+        options.journal_dir = path
+        options.level, options.durability = level, DURABILITIES[durability]
+        options.writeout_only, options.shared = writeout_only, shared
+        options.page_objects, options.page_bytes = page_objects, page_bytes
+        self._step = ffi.NULL if step is None else _callback(step)
+        options.step = self._step
+        out, err = ffi.new("gpa_writer **"), new_error()
+        self._check(lib.gpa_writer_open(out, reader.pointer, options, err), err)
+        self._pointer = ffi.gc(out[0], lib.gpa_writer_free)
+        self._rooms: list[_Room] = []
+
+    def add(self, kind: int, data: bytes) -> bytes:
+        """The raw id of an object of the type with that number."""
+        room = self._rooms.pop() if self._rooms else _Room(self._size)
+        status = _c_add(room.oid, self._pointer, kind, data, len(data), room.err)
+        if status != _OK:
+            self._check(status, room.err)
+        oid = _buffer(room.oid)[:]
+        self._rooms.append(room)
+        return oid
+
+    def add_many(self, kinds: bytes, sizes: Sequence[int], data: bytes) -> bytes:
+        """The ids, one after the other, of objects whose types, sizes and contents are given."""
+        count = len(kinds)
+        oids, err = ffi.new("unsigned char[]", max(1, count * self._size)), new_error()
+        numbers = ffi.new("uint64_t[]", sizes or 1)
+        self._check(lib.gpa_writer_add_many(oids, self._pointer, kinds, numbers, data, count, err), err)
+        return bytes(_buffer(oids, count * self._size))
+
+    def freshen(self, oid: bytes) -> bool:
+        """Whether the object is there, and safe as if it were added now."""
+        err = new_error()
+        status = lib.gpa_writer_freshen(self._pointer, oid, err)
+        if status == lib.GPA_ENOTFOUND:
+            return False
+        self._check(status, err)
+        return True
+
+    def new_object(self, kind: int, size: int) -> NewObject:
+        out, err = ffi.new("gpa_new_object **"), new_error()
+        self._check(lib.gpa_new_object_open(out, self._pointer, kind, size, err), err)
+        return NewObject(self, out[0])
+
+    def seal(self) -> None:
+        self._call(lib.gpa_writer_seal)
+
+    def begin_batch(self) -> None:
+        self._call(lib.gpa_writer_begin_batch)
+
+    def end_batch(self) -> None:
+        self._call(lib.gpa_writer_end_batch)
+
+    def close(self) -> None:
+        """Seal, and remove the journals."""
+        self._call(lib.gpa_writer_close)
+
+    def recover(self, name: str) -> Recovery | None:
+        """Take over a journal of that name; None when its writer lives, or when it is gone."""
+        out, err = ffi.new("gpa_recovery *"), new_error()
+        status = lib.gpa_writer_recover(out, self._pointer, os.fsencode(name), err)
+        if status == lib.GPA_ENOTFOUND:
+            return None
+        check(status, err, os.path.join(self._directory, name))
+        return Recovery(*(int(getattr(out, field)) for field in Recovery._fields))
+
+    def move(self, reader: Reader) -> None:
+        """Go over to another reader of the same directory."""
+        lib.gpa_writer_move(self._pointer, reader.pointer)
+
+    def stats(self) -> WriterStats:
+        out = ffi.new("gpa_writer_stats *")
+        lib.gpa_writer_count(out, self._pointer)
+        return WriterStats(*(int(getattr(out, field)) for field in WriterStats._fields))
+
+    def _call(self, function: Callable[[Any, Any], int]) -> None:
+        err = new_error()
+        self._check(function(self._pointer, err), err)
+
+    def _check(self, status: int, err: Any) -> None:
+        if status == lib.GPA_ENOTFOUND:
+            raise ObjectMissing(f"'{self._directory}': an object is not there")
+        if status != _OK:
+            check(status, err, os.fsdecode(ffi.string(err.file)) or self._directory)
+
+
+class NewObject:
+    """An object that comes in pieces, from one thread at a time."""
+
+    def __init__(self, writer: CoreWriter, pointer: Any) -> None:
+        self._writer = writer
+        self._pointer = ffi.gc(pointer, lib.gpa_new_object_free)
+
+    def write(self, data: Any) -> None:
+        """`data`: any buffer."""
+        err = new_error()
+        with ffi.from_buffer("unsigned char[]", data) as piece:
+            self._writer._check(lib.gpa_new_object_write(self._pointer, piece, len(piece), err), err)
+
+    def finish(self) -> bytes:
+        """The raw id, when all of it has come."""
+        oid, err = ffi.new("unsigned char[]", lib.GPA_OID_MAX), new_error()
+        self._writer._check(lib.gpa_new_object_finish(oid, self._pointer, err), err)
+        return bytes(_buffer(oid, self._writer._size))
+
+    def close(self) -> None:
+        """What is not finished is forgotten."""
+        ffi.release(self._pointer)
+
+
+def _callback(step: Step) -> Any:
+    @ffi.callback("int(void *, const char *, const char *, uint64_t *)")  # type: ignore[untyped-decorator]
+    def call(_context: Any, operation: Any, path: Any, size: Any) -> int:
+        error, size[0] = step(ffi.string(operation).decode(), os.fsdecode(ffi.string(path)), int(size[0]))
+        return error
+
+    return call
