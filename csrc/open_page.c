@@ -62,7 +62,7 @@ int open_page_make_file(open_page *p, const door *d, gpa_error *err)
 	if (p->fd >= 0)
 		return GPA_OK;
 	for (;;) {
-		int fd, status = door_create(&fd, d, p->path, 0600, err);
+		int fd, status = door_create(&fd, d, p->path, 0666, err);
 		if (status)
 			return status;
 		if (is_ours(fd)) {

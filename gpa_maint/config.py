@@ -65,6 +65,8 @@ class Settings(NamedTuple):
     shared: str = ""
     precious_objects: bool = False
     unknown: tuple[str, ...] = ()
+    durability: str = "page"
+    writeout_only: bool = False
 
 
 def parse_size(text: str) -> int:
@@ -123,6 +125,43 @@ def _compression(values: Mapping[str, str]) -> int:
     return -1
 
 
+FSYNC_PARTS: dict[str, frozenset[str]] = {
+    "loose-object": frozenset({"loose-object"}),
+    "pack": frozenset({"pack"}),
+    "pack-metadata": frozenset({"pack-metadata"}),
+    "commit-graph": frozenset(),
+    "index": frozenset(),
+    "reference": frozenset(),
+    "objects": frozenset({"loose-object", "pack"}),
+    "derived-metadata": frozenset({"pack-metadata"}),
+    "committed": frozenset({"loose-object", "pack"}),
+    "added": frozenset({"loose-object", "pack"}),
+    "all": frozenset({"loose-object", "pack", "pack-metadata"}),
+}
+"""What core.fsync may name, as far as it concerns objects."""
+
+
+def _durability(values: Mapping[str, str]) -> str:
+    """What a writer of pages syncs: "none", "page", or "journal" where git would sync each loose object.
+
+    core.fsync is read as git reads it: "none" forgets the default, and what is taken away goes before what is added.
+    """
+    current = frozenset({"pack", "pack-metadata"})
+    added: set[str] = set()
+    taken: set[str] = set()
+    for word in values.get("core.fsync", "").lower().replace(",", " ").split():
+        if word == "none":
+            current = frozenset()
+        elif word.startswith("-"):
+            taken |= FSYNC_PARTS.get(word[1:], frozenset())
+        else:
+            added |= FSYNC_PARTS.get(word, frozenset())
+    parts = (current - taken) | added
+    if not parts >= {"pack", "pack-metadata"}:
+        return "none"
+    return "journal" if "loose-object" in parts or parse_bool(values.get("core.fsyncobjectfiles", "")) else "page"
+
+
 def settings_from(values: Mapping[str, str]) -> Settings:
     """Settings from git's values (keys in lower case, as git lists them). BadValue names the first bad key."""
     found: dict[str, int] = {}
@@ -139,6 +178,8 @@ def settings_from(values: Mapping[str, str]) -> Settings:
         shared=values.get("core.sharedrepository", ""),
         precious_objects=parse_bool(values.get("extensions.preciousobjects", "false")),
         unknown=tuple(sorted(key for key in values if key.startswith("gpa.") and key not in KNOWN)),
+        durability=_durability(values),
+        writeout_only=values.get("core.fsyncmethod", "").lower() == "writeout-only",
         **found,
     )
 

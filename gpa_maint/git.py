@@ -187,6 +187,23 @@ def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -
     )
 
 
+def object_dir_at(objects: str, object_format: str) -> ObjectDir:
+    """The object directory at a real path, with the settings of the repository it belongs to, if git knows one."""
+    try:
+        found = find_object_dir(objects)
+    except GitFailed:
+        found = None
+    if found is not None and found.objects == objects:
+        return found
+    return ObjectDir(
+        objects=objects,
+        common_dir=_state_home(objects),
+        object_format=object_format,
+        settings=Settings(),
+        is_own=False,
+    )
+
+
 def _state_home(objects: str) -> str:
     """Where gpa/ lives for an object directory that is not this repository's: beside it, as if it were one."""
     parent, name = os.path.split(objects)

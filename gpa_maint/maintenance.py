@@ -36,7 +36,8 @@ from .plan.expire import plan_expire
 from .plan.repack import plan_batch, why_not_small
 from .plan.run import left_out, needs_index, plan_run
 from .state import Moment, Totals, last_run_path, note_moment, read_totals, write_totals
-from .words import count_of, human_size, printable
+from .state import log as log
+from .words import count_of, human_size
 
 ROUNDS = 256
 """How many steps a run does at most: merging a backlog takes several batches."""
@@ -345,9 +346,3 @@ def describe_run(result: RunResult) -> str:
     ends += [f"warning: {line}" for line in result.warnings]
     ends += [f"left out {left.oid}: {left.reason}" for left in result.left_out]
     return "; ".join([what, *ends, f"{result.seconds:.2f} s"])
-
-
-def log(objdir: ObjectDir, text: str) -> None:
-    """Add a line to gpa/log, with the time and the process."""
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
-    fs.append_line(objdir, "log", f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from . import fs, untrusted
 from .git import ObjectDir
 from .model import RunResult, run_result_from_json
+from .words import printable
 
 KEPT_SECONDS = 14 * 86400
 """How long a move and a dropped name are remembered: longer than a process holds on to an index it has loaded."""
@@ -139,6 +141,15 @@ def write_totals(objdir: ObjectDir, space: fs.Workspace, totals: Totals) -> None
 
     body = json.dumps(totals._asdict()).encode() + b"\n"
     fs.replace_file(objdir, space, totals_path(objdir), body, durable=False)
+
+
+# ---- the log ----
+
+
+def log(objdir: ObjectDir, text: str) -> None:
+    """Add a line to gpa/log, with the time and the process."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+    fs.append_line(objdir, "log", f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))
 
 
 # ---- the last run ----

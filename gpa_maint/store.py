@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._core.batch import Batch
 from ._core.reader import Reader, ReaderStats, StreamHandle
 from .errors import AmbiguousPrefix, Corrupt, GitFailed, GpaError, ObjectMissing
-from .git import alternates_of, find_object_dir, run_git
+from .git import alternates_of, find_object_dir, object_dir_at, run_git
 from .untrusted import open_regular
+
+if TYPE_CHECKING:  # start-up cost: reading does without it
+    from .journal import Writer
 
 CACHE_BYTES = 96 << 20  # git's core.deltaBaseCacheLimit
 MAP_BYTES = 256 << 20
@@ -112,6 +116,8 @@ class PageStore:
         }
         self._reader: Reader | None = self._open_reader()
         self._oid_size = self._reader.hash_size
+        self._writer: Writer | None = None
+        self._opening = threading.Lock()
 
     @classmethod
     def open(cls, objects_dir: str | os.PathLike[str], **options: Any) -> PageStore:
@@ -197,9 +203,58 @@ class PageStore:
         """How many objects there are; they are counted anew each time."""
         return len(self._open().list()) // self._oid_size
 
-    def batch(self, **options: Any) -> Batch:
+    def cat_file(self, **options: Any) -> Batch:
         """What answers as `git cat-file --batch` does; for batch.py."""
         return Batch(self._open(), **options)
+
+    # -- Writing
+
+    def writer(
+        self,
+        *,
+        durability: str | None = None,
+        level: int | None = None,
+        page_objects: int | None = None,
+        page_bytes: int | None = None,
+    ) -> Writer:
+        """The store's writer, for all threads: opened the first time, and again after it was closed.
+
+        `durability` says what a power cut cannot take any more: "journal" whatever was added, "page" what is sealed (so
+        every commit), "none" nothing. By default as core.fsync has git do it: "page", unless that says otherwise.
+        `level` is zlib's (pack.compression), `page_objects` and `page_bytes` are gpa.pageObjects and gpa.pageBytes.
+        ValueError when a writer is open and options are given.
+        """
+        options = {"durability": durability, "level": level, "page_objects": page_objects, "page_bytes": page_bytes}
+        given = {name: value for name, value in options.items() if value is not None}
+        with self._opening:
+            writer = self._writer
+            if writer is None or writer.is_closed:
+                writer = self._writer = self._open_writer(given)
+            elif given:
+                raise ValueError(f"the store has a writer already; it cannot take another {next(iter(given))}")
+            return writer
+
+    def _open_writer(self, given: dict[str, Any]) -> Writer:
+        from .journal import Writer
+
+        objdir = object_dir_at(self.path, self.object_format)
+        settings = objdir.settings
+        options: dict[str, Any] = {
+            "durability": settings.durability,
+            "level": settings.compression,
+            "page_objects": settings.page_objects,
+            "page_bytes": settings.page_bytes,
+            **given,
+        }
+        if options["durability"] not in ("none", "page", "journal"):
+            raise ValueError(f"'{options['durability']}' is not none, page or journal")
+        return Writer(self._open(), objdir, **options)
+
+    @contextmanager
+    def batch(self) -> Iterator[Writer]:
+        """Writer.batch() of this store's writer."""
+        with self.writer().batch() as writer:
+            yield writer
 
     # -- The store itself
 
@@ -208,8 +263,11 @@ class PageStore:
         reader = self._open()
         if reader.dirs == tuple(_directories(self.path, *self._alternates)):
             reader.refresh()
-        else:
+            return
+        with self._opening:
             self._reader = self._open_reader()
+            if self._writer is not None and not self._writer.is_closed:
+                self._writer.move(self._reader)
 
     def stats(self) -> ReaderStats:
         """Counters, for tests and for tuning."""
@@ -225,7 +283,13 @@ class PageStore:
         return reader
 
     def close(self) -> None:
-        """Calls in other threads, and streams, end well; after that the maps and the cache are gone."""
+        """Calls in other threads, and streams, end well; after that the maps and the cache are gone.
+
+        The writer is closed first. When that fails the store stays open.
+        """
+        with self._opening:
+            if self._writer is not None:
+                self._writer.close()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()

@@ -166,7 +166,7 @@ class Reader:
         oids, count = ffi.new("unsigned char[]", most * self.hash_size), ffi.new("uint32_t *")
         err = new_error()
         self._check(lib.gpa_reader_expand(oids, count, most, self._pointer, prefix, digits, err), err)
-        found = _cut(bytes(_buffer(oids, min(most, count[0]) * self.hash_size)), self.hash_size)
+        found = cut(bytes(_buffer(oids, min(most, count[0]) * self.hash_size)), self.hash_size)
         return found, count[0] > most
 
     def list(self) -> bytes:
@@ -245,7 +245,7 @@ class StreamHandle:
         self._pointer = None
 
 
-def _cut(ids: bytes, size: int) -> list[bytes]:
+def cut(ids: bytes, size: int) -> list[bytes]:
     return [ids[at : at + size] for at in range(0, len(ids), size)]
 
 

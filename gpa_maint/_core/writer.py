@@ -1,4 +1,4 @@
-"""csrc/writer.c, wrapped: objects into the open page of a store, from any thread; what a fork leaves is in reader.py."""
+"""csrc/writer.c, wrapped: objects into the open page of a store, from any thread. Forks are seen to in reader.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import ObjectMissing
 from ._gpa import ffi, lib
 from .files import hash_size
-from .reader import TYPES, Reader
+from .reader import TYPES, Reader, cut
 from .status import check, new_error
 
 NUMBERS = {name: number for number, name in TYPES.items()}
@@ -91,17 +91,17 @@ class CoreWriter:
         status = _c_add(room.oid, self._pointer, kind, data, len(data), room.err)
         if status != _OK:
             self._check(status, room.err)
-        oid = _buffer(room.oid)[:]
+        oid: bytes = _buffer(room.oid)[:]
         self._rooms.append(room)
         return oid
 
-    def add_many(self, kinds: bytes, sizes: Sequence[int], data: bytes) -> bytes:
-        """The ids, one after the other, of objects whose types, sizes and contents are given."""
+    def add_many(self, kinds: bytes, sizes: Sequence[int], data: bytes) -> list[bytes]:
+        """The ids of objects whose types, sizes and contents, one after the other, are given."""
         count = len(kinds)
         oids, err = ffi.new("unsigned char[]", max(1, count * self._size)), new_error()
         numbers = ffi.new("uint64_t[]", sizes or 1)
         self._check(lib.gpa_writer_add_many(oids, self._pointer, kinds, numbers, data, count, err), err)
-        return bytes(_buffer(oids, count * self._size))
+        return cut(bytes(_buffer(oids, count * self._size)), self._size)
 
     def freshen(self, oid: bytes) -> bool:
         """Whether the object is there, and safe as if it were added now."""

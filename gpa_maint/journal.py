@@ -1,0 +1,284 @@
+"""Writer: new objects into pages, from any thread; opened by PageStore.writer().
+
+Objects wait in an open page; a journal in gpa/journal/ has all of it that was acknowledged (docs/formats/journal.md).
+I1, I4: sealing makes it an ordinary pack. I9: an object that is there already is not written again, and made young.
+What dead writers left is put into pages when a writer is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol
+
+from . import fs
+from ._core.files import idx_object_counts
+from ._core.reader import Reader
+from ._core.writer import NUMBERS, CoreWriter, WriterStats
+from .errors import GpaError
+from .git import ObjectDir
+from .state import log, read_state
+
+GROUP_BYTES = 1 << 20
+GROUP_OBJECTS = 4096
+PIECE_BYTES = 1 << 20
+TEMPORARY = re.compile(r"(?:tmp_pack_)?([0-9]+-[0-9a-f]{8})-[0-9]+\.(?:pack|idx)")
+COMPANIONS = (".promisor", ".mtimes")
+"""Files beside a pack that change what it means."""
+
+
+class Source(Protocol):
+    """A readable file."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class SavedPage(NamedTuple):
+    """A pack to be copied: `paths` of its files, .pack and .idx first, and their SHA-256 (hex) in the same order."""
+
+    name: str
+    paths: tuple[str, ...]
+    objects: int
+    bytes: int
+    sha256: tuple[str, ...]
+
+
+class SaveReport(NamedTuple):
+    """What has changed since the last save(), or since the writer was opened.
+
+    `pages` are new, whoever made them; `superseded` are names of packs whose objects are in others now.
+    """
+
+    pages: tuple[SavedPage, ...]
+    superseded: tuple[str, ...]
+
+
+class Recovered(NamedTuple):
+    """What a dead writer's journal held: objects put into pages, those that were there, bytes of an unfinished record.
+
+    With a `problem` it stays where it is.
+    """
+
+    journal: str
+    objects: int = 0
+    known: int = 0
+    cut_bytes: int = 0
+    problem: str = ""
+
+
+class Writer:
+    """Adds objects to a store, which reads them at once. Any number of threads may call.
+
+    `add` gives the raw id. An object is in the journal when it returns (but see batch()), and a commit or a tag, with
+    all that was added before it, in a pack that every git process sees. Other objects come into one when the page is
+    full, on save() and on close(). `recovered`: what was found of writers that died.
+
+    A process forked from this one may go on with it; what had not been sealed then is the parent's.
+    """
+
+    def __init__(
+        self, reader: Reader, objdir: ObjectDir, *, durability: str, level: int, page_objects: int, page_bytes: int
+    ) -> None:
+        """As PageStore.writer()."""
+        self.durability = durability
+        self._objdir = objdir
+        self._directory = os.path.join(objdir.gpa_dir, "journal")
+        for folder in (objdir.pack_dir, objdir.gpa_dir, self._directory):
+            fs.make_dir(folder, objdir.settings.shared)
+        self._saved = _live_packs(objdir)
+        self._saving = threading.Lock()
+        self._core: CoreWriter | None = CoreWriter(
+            reader,
+            objdir.object_format,
+            self._directory,
+            level=level,
+            durability=durability,
+            writeout_only=objdir.settings.writeout_only,
+            shared=fs.shared_bits(objdir.settings.shared),
+            page_objects=page_objects,
+            page_bytes=page_bytes,
+            step=fs.before_core_step,
+        )
+        self.recovered = tuple(self._recover(self._core))
+
+    # -- Adding
+
+    def add(self, kind: str, data: bytes) -> bytes:
+        """Add an object of type "commit", "tree", "blob" or "tag"."""
+        core = self._core or self._open()
+        return core.add(NUMBERS[kind], data if type(data) is bytes else bytes(data))
+
+    def add_many(self, objects: Iterable[tuple[str, bytes]]) -> list[bytes]:
+        """Add (type, content) pairs; the ids in the same order. Faster than add(): the journal is written in groups."""
+        oids: list[bytes] = []
+        kinds, contents, size = bytearray(), list[bytes](), 0
+        for kind, data in objects:
+            kinds.append(NUMBERS[kind])
+            contents.append(data)
+            size += len(data)
+            if size >= GROUP_BYTES or len(contents) == GROUP_OBJECTS:
+                oids += self._add_group(bytes(kinds), contents)
+                kinds, contents, size = bytearray(), [], 0
+        return oids + self._add_group(bytes(kinds), contents) if contents else oids
+
+    def _add_group(self, kinds: bytes, contents: list[bytes]) -> list[bytes]:
+        return self._open().add_many(kinds, [len(data) for data in contents], b"".join(contents))
+
+    def add_stream(self, kind: str, size: int, file: Source) -> bytes:
+        """Add an object of `size` bytes, which are read from `file`. Constant memory, of 16 MiB and a few.
+
+        A larger one goes into a page of its own at once. GpaError when the file ends too early.
+        """
+        new = self._open().new_object(NUMBERS[kind], size)
+        try:
+            while size and (piece := file.read(min(size, PIECE_BYTES))):
+                new.write(piece)
+                size -= len(piece)
+            return new.finish()
+        finally:
+            new.close()
+
+    def freshen(self, oid: bytes) -> bool:
+        """Whether the object is there, and as safe as if it had been added now; else it has to be added."""
+        return self._open().freshen(oid)
+
+    @contextmanager
+    def batch(self) -> Iterator[Writer]:
+        """For bulk work: what this thread adds meanwhile is sealed when pages are full, and at the end, commits too.
+
+        Up to 4 MiB of what was added last may not be in the journal yet.
+        """
+        core = self._open()
+        core.begin_batch()
+        try:
+            yield self
+        finally:
+            core.end_batch()
+
+    # -- Sealing and saving
+
+    def seal(self) -> None:
+        """Make a pack of what waits, if anything does: from then on every git process sees it."""
+        self._open().seal()
+
+    def save(self) -> SaveReport:
+        """Seal, and say which files have to be copied so that a copy of the object directory is complete again."""
+        with self._saving:
+            self.seal()
+            while True:
+                live = _live_packs(self._objdir)
+                try:
+                    pages = _describe(self._objdir, sorted(live - self._saved))
+                except FileNotFoundError:
+                    continue  # maintenance deleted a page just now, and another one has its objects
+                superseded, self._saved = sorted(self._saved - live), live
+                return SaveReport(pages, tuple(superseded))
+
+    def stats(self) -> WriterStats:
+        """Counters, for tests and for tuning."""
+        return self._open().stats()
+
+    def close(self) -> None:
+        """Seal, and remove the journals. When that fails the writer stays open."""
+        core = self._core
+        if core is not None:
+            core.close()
+            self._core = None
+
+    @property
+    def is_closed(self) -> bool:
+        return self._core is None
+
+    def move(self, reader: Reader) -> None:
+        """For PageStore: go over to another reader of the same directory."""
+        self._open().move(reader)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> CoreWriter:
+        core = self._core
+        if core is None:
+            raise ValueError("the writer is closed")
+        return core
+
+    # -- What dead writers left
+
+    def _recover(self, core: CoreWriter) -> Iterator[Recovered]:
+        for name in sorted(os.listdir(self._directory)):
+            if not name.endswith(".journal"):
+                continue
+            found = _recover_one(core, name)
+            if found is not None:
+                log(self._objdir, _describe_recovery(found))
+                yield found
+        for path in _temporary_files(self._objdir, self._directory):
+            writer = TEMPORARY.fullmatch(os.path.basename(path))
+            # It is made before any other file of its writer, and goes last.
+            if writer and not os.path.lexists(os.path.join(self._directory, f"{writer[1]}-0.journal")):
+                fs.unlink(path)
+
+
+def _recover_one(core: CoreWriter, name: str) -> Recovered | None:
+    """None when its writer lives, or when there was nothing in it."""
+    try:
+        found = core.recover(name)
+    except GpaError as error:  # whatever is wrong with it is no reason not to write
+        return Recovered(name, problem=str(error))
+    return Recovered(name, *found) if found and any(found) else None
+
+
+def _describe_recovery(found: Recovered) -> str:
+    if found.problem:
+        return f"writer: cannot recover the journal '{found.journal}': {found.problem}"
+    cut = f", {found.cut_bytes} bytes of an unfinished record dropped" if found.cut_bytes else ""
+    return (
+        f"writer: recovered the journal '{found.journal}' of a process that died: {found.objects} objects put into "
+        f"pages, {found.known} were there{cut}"
+    )
+
+
+def _temporary_files(objdir: ObjectDir, directory: str) -> list[str]:
+    """Perhaps of dead writers: in the journals' directory, and in objects/pack where that is another file system."""
+    folders = [directory]
+    if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
+        folders.append(objdir.pack_dir)
+    return [
+        os.path.join(folder, name) for folder in folders for name in os.listdir(folder) if TEMPORARY.fullmatch(name)
+    ]
+
+
+def _live_packs(objdir: ObjectDir) -> set[str]:
+    """The packs that are there, without those whose objects are all in others."""
+    names = set(os.listdir(objdir.pack_dir))
+    packs = {name[:-4] for name in names if name.endswith(".idx") and f"{name[:-4]}.pack" in names}
+    state = read_state(objdir)
+    return packs - state.superseded.keys() - state.merged.keys()
+
+
+def _describe(objdir: ObjectDir, names: list[str]) -> tuple[SavedPage, ...]:
+    """FileNotFoundError when one goes away meanwhile."""
+    counts = idx_object_counts(objdir.pack_dir, names, objdir.object_format)
+    pages = []
+    for name, count in zip(names, counts, strict=True):
+        paths = [objdir.pack_path(name), objdir.pack_path(name, ".idx")]
+        paths += [path for suffix in COMPANIONS if os.path.lexists(path := objdir.pack_path(name, suffix))]
+        sums = [_sha256(path) for path in paths]
+        pages.append(
+            SavedPage(name, tuple(paths), count or 0, sum(size for size, _ in sums), tuple(text for _, text in sums))
+        )
+    return tuple(pages)
+
+
+def _sha256(path: str) -> tuple[int, str]:
+    with open(path, "rb") as file:
+        digest: Any = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()
