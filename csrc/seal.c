@@ -57,6 +57,7 @@ static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *tra
 	/* A pack of this name holds the same bytes, or was damaged since. */
 	if (status || (status = door_rename(&w->door, t->pack_path, path, err)))
 		return status;
+	t->named = 1;
 	return (status = pack_path(path, w, hex, "idx", err)) ? status :
 								 door_rename(&w->door, t->idx_path, path, err);
 }
@@ -86,7 +87,7 @@ void temp_page_free(temp_page *t)
 void temp_page_drop(temp_page *t, const gpa_writer *w)
 {
 	gpa_error ignored;
-	if (t->pack_path && t->idx_path && t->pid == getpid()) {
+	if (t->pack_path && t->idx_path && t->pid == getpid() && !t->named) {
 		door_unlink(&w->door, t->pack_path, &ignored);
 		door_unlink(&w->door, t->idx_path, &ignored);
 	}

@@ -135,6 +135,7 @@ void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data);
 /* A page on its way to its name. */
 typedef struct temp_page {
 	pid_t pid;			/* whose files they are */
+	int named;			/* the .pack has its name */
 	char *pack_path;
 	char *idx_path;
 	int pack_fd;
@@ -146,9 +147,12 @@ typedef struct temp_page {
 int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err);
 /* Its two files, empty. */
 int temp_page_create(temp_page *t, const gpa_writer *w, gpa_error *err);
-/* Both files are written. Closes them; on failure nothing more of it is there than perhaps a .pack without .idx. */
+/* Both files are written, and are closed. */
 int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err);
-/* Of a page that is not published: removes its files. */
+/*
+ * Of a page that is not published: removes its files. When the .pack has its name already, the idx stays where it is: the
+ * next writer publishes it, or it has been by then.
+ */
 void temp_page_drop(temp_page *t, const gpa_writer *w);
 void temp_page_free(temp_page *t);
 

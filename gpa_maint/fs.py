@@ -379,6 +379,23 @@ def _flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
         os.close(fd)
 
 
+def is_held(path: str) -> bool:
+    """Does somebody hold the flock of this file? False when there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # not ours to look at
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def _host() -> str:
     return os.uname().nodename
 
@@ -505,6 +522,18 @@ def kept(base: str) -> Iterator[None]:
         yield
     finally:
         unlink(path)
+
+
+def finish_pack(objdir: ObjectDir, idx_path: str, name: str) -> None:
+    """Give an idx its name, whose pack got its own before the writer of both died; as publish_pack() does."""
+    for path in (objdir.pack_path(name), idx_path):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fsync_file(fd, path)
+        finally:
+            os.close(fd)
+    rename(idx_path, objdir.pack_path(name, ".idx"))
+    fsync_dir(objdir.pack_dir)
 
 
 def _same_content(one: str, other: str) -> bool:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from . import fs
-from ._core.files import idx_object_counts
+from ._core.files import IdxFiles, check_idx, idx_object_counts, match_pack, pack_trailer
 from ._core.reader import Reader
 from ._core.writer import NUMBERS, CoreWriter, WriterStats
 from .errors import GpaError
@@ -90,6 +90,9 @@ class Writer:
         self._directory = os.path.join(objdir.gpa_dir, "journal")
         for folder in (objdir.pack_dir, objdir.gpa_dir, self._directory):
             fs.make_dir(folder, objdir.settings.shared)
+        if durability == "journal":  # a journal is as durable as the names that lead to it
+            fs.fsync_dir(objdir.gpa_dir)
+            fs.fsync_dir(objdir.common_dir)
         self._saved = _live_packs(objdir)
         self._saving = threading.Lock()
         self._core: CoreWriter | None = CoreWriter(
@@ -119,7 +122,7 @@ class Writer:
         kinds, contents, size = bytearray(), list[bytes](), 0
         for kind, data in objects:
             kinds.append(NUMBERS[kind])
-            contents.append(data)
+            contents.append(data if type(data) is bytes else bytes(data))
             size += len(data)
             if size >= GROUP_BYTES or len(contents) == GROUP_OBJECTS:
                 oids += self._add_group(bytes(kinds), contents)
@@ -213,18 +216,16 @@ class Writer:
     # -- What dead writers left
 
     def _recover(self, core: CoreWriter) -> Iterator[Recovered]:
+        left = _left_behind(self._objdir, self._directory)
+        for path in left:
+            if path.endswith(".idx"):
+                _finish_page(self._objdir, path)
         for name in sorted(os.listdir(self._directory)):
-            if not name.endswith(".journal"):
-                continue
-            found = _recover_one(core, name)
-            if found is not None:
+            if name.endswith(".journal") and (found := _recover_one(core, name)):
                 log(self._objdir, _describe_recovery(found))
                 yield found
-        for path in _temporary_files(self._objdir, self._directory):
-            writer = TEMPORARY.fullmatch(os.path.basename(path))
-            # It is made before any other file of its writer, and goes last.
-            if writer and not os.path.lexists(os.path.join(self._directory, f"{writer[1]}-0.journal")):
-                fs.unlink(path)
+        for path in left:
+            fs.unlink(path)
 
 
 def _recover_one(core: CoreWriter, name: str) -> Recovered | None:
@@ -246,14 +247,44 @@ def _describe_recovery(found: Recovered) -> str:
     )
 
 
-def _temporary_files(objdir: ObjectDir, directory: str) -> list[str]:
-    """Perhaps of dead writers: in the journals' directory, and in objects/pack where that is another file system."""
-    folders = [directory]
+def _left_behind(objdir: ObjectDir, directory: str) -> list[str]:
+    """Pages that dead writers were making: with the journals, or in objects/pack where that is another file system."""
+    folders, found = [directory], []
     if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
         folders.append(objdir.pack_dir)
-    return [
-        os.path.join(folder, name) for folder in folders for name in os.listdir(folder) if TEMPORARY.fullmatch(name)
-    ]
+    for folder in folders:
+        for name in os.listdir(folder):
+            writer = TEMPORARY.fullmatch(name)
+            # This journal is made before any other file of its writer, held while it lives, and goes last.
+            if writer and not fs.is_held(os.path.join(directory, f"{writer[1]}-0.journal")):
+                found.append(os.path.join(folder, name))
+    return found
+
+
+def _finish_page(objdir: ObjectDir, path: str) -> None:
+    """A writer died between the names of .pack and .idx: without this a .pack would lie there that nobody sees."""
+    folder, stem = os.path.dirname(path), os.path.basename(path).removesuffix(".idx")
+    try:
+        with IdxFiles(folder, [stem], objdir.object_format) as idx_files:
+            check_idx(idx_files[stem], path)
+            trailer = pack_trailer(idx_files[stem], objdir.object_format)
+            name = f"pack-{trailer}"
+            match_pack(objdir.pack_path(name), idx_files[stem])
+        if _own_hash(objdir.pack_path(name), objdir.object_format) == trailer:
+            fs.finish_pack(objdir, path, name)
+    except (GpaError, FileNotFoundError):
+        pass  # it had not come so far: its journal has the objects
+
+
+def _own_hash(path: str, object_format: str) -> str:
+    """That of a pack without its trailer."""
+    digest = hashlib.new(object_format)
+    with open(path, "rb") as file:
+        left = os.fstat(file.fileno()).st_size - digest.digest_size
+        while left > 0 and (piece := file.read(min(left, PIECE_BYTES))):
+            digest.update(piece)
+            left -= len(piece)
+    return digest.hexdigest()
 
 
 def _live_packs(objdir: ObjectDir) -> set[str]:

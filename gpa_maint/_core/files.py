@@ -238,6 +238,11 @@ def check_idx(idx: Any, path: str) -> None:
     check(lib.gpa_idx_check(idx, err), err, path)
 
 
+def pack_trailer(idx: Any, object_format: str) -> str:
+    """The checksum (hex) of the pack that an idx belongs to."""
+    return bytes(ffi.buffer(idx.pack_trailer, hash_size(object_format))).hex()
+
+
 def match_pack(pack_path: str, idx: Any) -> None:
     """Corrupt unless the pack has a sound header, and the object count and trailer that its idx names."""
     err = new_error()

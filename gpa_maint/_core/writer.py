@@ -12,7 +12,13 @@ from .files import hash_size
 from .reader import TYPES, Reader, cut
 from .status import check, new_error
 
-NUMBERS = {name: number for number, name in TYPES.items()}
+
+class _Numbers(dict[str, int]):
+    def __missing__(self, kind: str) -> int:
+        raise ValueError(f"'{kind}' is not commit, tree, blob or tag")
+
+
+NUMBERS = _Numbers({name: number for number, name in TYPES.items()})
 DURABILITIES = {"none": lib.GPA_DURABLE_NONE, "page": lib.GPA_DURABLE_PAGE, "journal": lib.GPA_DURABLE_JOURNAL}
 
 Step = Callable[[str, str, int], tuple[int, int]]
@@ -78,11 +84,12 @@ class CoreWriter:
         options.level, options.durability = level, DURABILITIES[durability]
         options.writeout_only, options.shared = writeout_only, shared
         options.page_objects, options.page_bytes = page_objects, page_bytes
-        self._step = ffi.NULL if step is None else _callback(step)
-        options.step = self._step
+        if step is not None:
+            options.step = _callback(step)
         out, err = ffi.new("gpa_writer **"), new_error()
         self._check(lib.gpa_writer_open(out, reader.pointer, options, err), err)
         self._pointer = ffi.gc(out[0], lib.gpa_writer_free)
+        self._reader = reader  # by which forks find this one
         self._rooms: list[_Room] = []
 
     def add(self, kind: int, data: bytes) -> bytes:
@@ -142,6 +149,7 @@ class CoreWriter:
     def move(self, reader: Reader) -> None:
         """Go over to another reader of the same directory."""
         lib.gpa_writer_move(self._pointer, reader.pointer)
+        self._reader = reader
 
     def stats(self) -> WriterStats:
         out = ffi.new("gpa_writer_stats *")
@@ -183,10 +191,15 @@ class NewObject:
         ffi.release(self._pointer)
 
 
+_CALLBACKS: list[Any] = []
+"""Never freed: a writer may ask its step while it is."""
+
+
 def _callback(step: Step) -> Any:
     @ffi.callback("int(void *, const char *, const char *, uint64_t *)")  # type: ignore[untyped-decorator]
     def call(_context: Any, operation: Any, path: Any, size: Any) -> int:
         error, size[0] = step(ffi.string(operation).decode(), os.fsdecode(ffi.string(path)), int(size[0]))
         return error
 
+    _CALLBACKS.append(call)
     return call
