@@ -70,6 +70,8 @@ const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t 
 void recent_drop(recent *r, uint32_t count)
 {
 	uint32_t kept = 0, rows = r->map.count;
+	if (!count)
+		return;
 	oid_map_clear(&r->map);
 	for (uint32_t i = 0; i < rows; i++)
 		if (r->rows[i].page >= count) {

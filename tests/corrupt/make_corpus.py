@@ -23,6 +23,7 @@ from packwriter import (
     copy_op,
     delta_size,
     encode_delta,
+    entry_header,
     insert_op,
     oid_hex,
     pack_bytes,
@@ -224,6 +225,34 @@ def archive_files() -> dict[str, bytes]:
     }
 
 
+def journal_files() -> dict[str, bytes]:
+    def record(entry: bytes) -> bytes:
+        return struct.pack(">II", len(entry), zlib.crc32(entry)) + entry
+
+    def journal(*entries: bytes, version: int = 1, hash_id: int = 1) -> bytes:
+        return b"GPAJ" + struct.pack(">II", version, hash_id) + b"".join(map(record, entries))
+
+    def whole(kind: int, content: bytes, level: int = 6) -> bytes:
+        return entry_header(kind, len(content)) + zlib.compress(content, level)
+
+    four = [whole(1, b"tree 0\n"), whole(2, b""), whole(3, TEXT), whole(4, b"object 0\n", 0)]
+    return {
+        "kinds": journal(*four),
+        "same-twice": journal(four[2], four[2], whole(3, TEXT, 0)),
+        "empty": b"",
+        "header": journal(),
+        "cut": journal(*four)[:-3],
+        "zeros-behind": journal(four[0]) + bytes(30),
+        "delta": journal(four[0], entry_header(6, 9) + b"\x05" + zlib.compress(b"a program")),
+        "wrong-size": journal(four[0], entry_header(3, 99) + zlib.compress(b"short"), four[1]),
+        "claims-much": journal(entry_header(3, 1 << 40) + zlib.compress(b"short")),
+        "garbage-behind": journal(four[2] + b"garbage", four[0]),
+        "pages": journal(*(whole(3, b"%d" % number * number, 0) for number in range(12))),
+        "sha256": journal(*four, hash_id=2),
+        "version-2": journal(*four, version=2),
+    }
+
+
 def main(folder: Path) -> None:
     formats = {
         "idx": idx_files,
@@ -232,6 +261,7 @@ def main(folder: Path) -> None:
         "delta": delta_files,
         "loose": loose_files,
         "archive": archive_files,
+        "journal": journal_files,
     }
     for name, make in formats.items():
         target = folder / name

@@ -14,8 +14,9 @@ from pathlib import Path
 import archives
 import pytest
 from oracle import git
+from packwriter import oid_hex
 
-from gpa_maint import commands, fs
+from gpa_maint import PageStore, commands, fs
 from gpa_maint._core.archive import FAULTS
 from gpa_maint.archive_v1 import repack_archive
 from gpa_maint.archive_v1.listing import INDEX_NAME
@@ -130,6 +131,29 @@ def test_the_state_of_the_example_is_written_as_it_is_read(two_packs: Path) -> N
 
     assert json.dumps(json.loads(example)) + "\n" == path.read_text()
     assert state != State(superseded={})
+
+
+def test_the_journal_of_the_example_is_the_one_that_a_writer_makes(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "--object-format=sha1", "repo")
+    with PageStore.open(tmp_path / "repo" / "objects") as store:
+        writer = store.writer(level=0)
+        writer.add("blob", b"a journal\n")
+        writer.add("tree", b"")
+        (journal,) = (tmp_path / "repo" / "gpa" / "journal").iterdir()
+
+        assert _example("journal.md", "journal") == journal.read_bytes()
+
+
+def test_the_journal_of_the_example_is_recovered(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "--object-format=sha1", "repo")
+    folder = tmp_path / "repo" / "gpa" / "journal"
+    folder.mkdir(parents=True)
+    (folder / "1-00000000-0.journal").write_bytes(_example("journal.md", "journal"))
+    with PageStore.open(tmp_path / "repo" / "objects") as store:
+        assert [2] == [found.objects for found in store.writer().recovered]
+        assert ["4b825dc642cb6eb9a060e54bf8d69288fbee4904", oid_hex("blob", b"a journal\n")] == [
+            oid.hex() for oid in store
+        ]
 
 
 @pytest.mark.parametrize("document", sorted(path.name for path in FORMATS.glob("*.md")))
