@@ -119,6 +119,14 @@ int door_sync_dir(const door *d, const char *path, gpa_error *err)
 	return status;
 }
 
+int door_link(const door *d, const char *from, const char *to, gpa_error *err)
+{
+	int number = step(d, "link", to);
+	if (!number && link(from, to))
+		number = errno;
+	return number ? door_failed(err, "link", to, number) : GPA_OK;
+}
+
 int door_rename(const door *d, const char *from, const char *to, gpa_error *err)
 {
 	int number = step(d, "rename", to);

@@ -24,6 +24,8 @@ int door_write(size_t *wrote, const door *d, int fd, const char *path, const voi
 int door_truncate(const door *d, int fd, const char *path, uint64_t size, gpa_error *err);
 int door_sync(const door *d, int fd, const char *path, gpa_error *err);
 int door_sync_dir(const door *d, const char *path, gpa_error *err);
+/* GPA_ESYS with EEXIST when the name is taken. */
+int door_link(const door *d, const char *from, const char *to, gpa_error *err);
 int door_rename(const door *d, const char *from, const char *to, gpa_error *err);
 /* A name that is gone already is fine. */
 int door_unlink(const door *d, const char *path, gpa_error *err);

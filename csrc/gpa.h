@@ -651,14 +651,15 @@ typedef struct gpa_writer gpa_writer;
 #define GPA_DURABLE_JOURNAL 2
 
 /*
- * For tests: asked before each operation that changes a file ("create", "write", "fsync", "truncate", "rename", "unlink",
- * "utime"). Gives 0, or the errno that it shall fail with; a write is first done for *bytes of its bytes, which may be
+ * For tests: asked before each operation that changes a file ("create", "write", "fsync", "truncate", "link", "rename",
+ * "unlink", "utime"). Gives 0, or the errno that it shall fail with; a write is first done for *bytes of its bytes, which may be
  * made fewer.
  */
 typedef int (*gpa_step)(void *context, const char *operation, const char *path, uint64_t *bytes);
 
 typedef struct gpa_writer_options {
 	const char *journal_dir;	/* absolute, and there */
+	const char *gc_pid;		/* the file that tells that `git gc` runs; or NULL */
 	int level;			/* zlib's */
 	int durability;
 	int writeout_only;		/* core.fsyncMethod: do not wait for the disk's own cache */

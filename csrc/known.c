@@ -108,6 +108,7 @@ void writer_look(gpa_writer *w, gpa_reader *r)
 		recent_drop(&w->recent, count);
 	w->looked_ns = coarse_ns();
 	w->looking = 0;
+	watch_look(w, w->looked_ns);
 	writer_unlock(w);
 }
 

@@ -58,8 +58,10 @@ static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *tra
 	if (status || (status = door_rename(&w->door, t->pack_path, path, err)))
 		return status;
 	t->named = 1;
-	return (status = pack_path(path, w, hex, "idx", err)) ? status :
-								 door_rename(&w->door, t->idx_path, path, err);
+	if ((status = pack_path(path, w, hex, "idx", err)))
+		return status;
+	t->watched = watch_is_needed(w) && !door_link(&w->door, t->idx_path, path, err);
+	return t->watched ? GPA_OK : door_rename(&w->door, t->idx_path, path, err);
 }
 
 int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err)
@@ -162,11 +164,15 @@ static int write_page(sealing *s, gpa_error *err)
 
 /* ---- whose turn it is ---- */
 
-void writer_note_page(gpa_writer *w, const temp_page *t, const gpa_idx_entry *entries, uint32_t count)
+void writer_note_page(gpa_writer *w, temp_page *t, const gpa_idx_entry *entries, uint32_t count)
 {
+	int64_t now = coarse_ns();
 	w->stats.page_count++;
-	if (recent_add(&w->recent, t->name, entries, count, coarse_ns()))
+	if (recent_add(&w->recent, t->name, entries, count, now))
 		w->looked_ns = 0;	/* the reader has to find it by itself */
+	if (t->watched)
+		watch_add(&w->watch, t, now);
+	watch_look(w, now);
 }
 
 /* Its objects are in a pack: the page is empty, and its journal too. */
@@ -197,11 +203,10 @@ static int seal_closing(gpa_writer *w, gpa_error *err)
 	status = write_page(&s, err);
 	if (status)
 		temp_page_drop(&s.temp, w);
-	else
-		temp_page_free(&s.temp);
 	writer_lock(w);
 	if (!status)
 		end_page(&s, p);
+	temp_page_free(&s.temp);
 	w->sealing = 0;
 	pthread_cond_broadcast(&w->changed);
 	free(s.entries);

@@ -61,8 +61,10 @@ static int copy_options(gpa_writer *w, const gpa_reader *reader, const gpa_write
 	w->hash_size = reader->hash_size;
 	w->door = (door){options->step, options->step_context, options->writeout_only, options->shared};
 	w->journal_dir = strdup(options->journal_dir);
+	w->gc_pid = strdup(options->gc_pid ? options->gc_pid : "");
+	w->options.gc_pid = options->gc_pid ? w->gc_pid : NULL;
 	w->objects = strdup(reader->dirs[0]);
-	if (!w->journal_dir || !w->objects || asprintf(&w->pack_dir, "%s/pack", w->objects) < 0) {
+	if (!w->journal_dir || !w->gc_pid || !w->objects || asprintf(&w->pack_dir, "%s/pack", w->objects) < 0) {
 		w->pack_dir = NULL;
 		return out_of_memory(err);
 	}
@@ -146,6 +148,7 @@ void gpa_writer_free(gpa_writer *writer)
 	attach(writer->reader, writer, NULL);
 	free_pages(writer);
 	recent_free(&writer->recent);
+	watch_free(&writer->watch);
 	while (writer->idle) {
 		maker *next = writer->idle->next;
 		maker_free(writer->idle);
@@ -158,6 +161,7 @@ void gpa_writer_free(gpa_writer *writer)
 	pthread_cond_destroy(&writer->changed);
 	free(writer->batches);
 	free(writer->journal_dir);
+	free(writer->gc_pid);
 	free(writer->objects);
 	free(writer->pack_dir);
 	free(writer);
@@ -174,6 +178,7 @@ static void become_child(gpa_writer *w)
 	pthread_cond_init(&w->changed, NULL);
 	w->sealed = last;
 	w->sealing = w->looking = 0;
+	watch_free(&w->watch);
 	open_page_free(&w->pages[0]);
 	open_page_free(&w->pages[1]);
 	w->closed |= name_files(w, &ignored) != GPA_OK;

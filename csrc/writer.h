@@ -1,5 +1,6 @@
 /*
- * The writer from inside: writer.c (adding, batches, forks), seal.c (the open page becomes a pack), known.c (what is there
+ * The writer from inside: writer.c (adding, batches, forks), seal.c (the open page becomes a pack), watch.c (what `git gc` might
+ * take away), known.c (what is there
  * already, and reading what is not sealed), recent.c (what was sealed lately), new_object.c (objects that come in
  * pieces), recover.c (journals of dead writers).
  *
@@ -50,6 +51,42 @@ const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t 
 void recent_drop(recent *r, uint32_t count);
 void recent_free(recent *r);
 
+/* ---- seal.c, below ---- */
+
+/* A page on its way to its name. */
+typedef struct temp_page {
+	pid_t pid;			/* whose files they are */
+	int named;			/* the .pack has its name */
+	int watched;			/* the idx has, and its temporary name too */
+	char *pack_path;
+	char *idx_path;
+	int pack_fd;
+	int idx_fd;
+	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
+} temp_page;
+
+/* ---- watch.c: pages that were published while `git gc` runs ---- */
+
+typedef struct watched {
+	char *temp;			/* the idx by its temporary name */
+	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
+	int64_t since_ns;
+} watched;
+
+typedef struct watch {
+	watched *pages;
+	uint32_t count;
+	uint32_t room;
+	int64_t looked_ns;
+} watch;
+
+int watch_is_needed(const gpa_writer *w);
+/* Takes the path of the page's idx. -1 without memory. */
+int watch_add(watch *list, temp_page *t, int64_t now_ns);
+/* Now and then: mend what was taken away, and forget what is safe. */
+void watch_look(gpa_writer *w, int64_t now_ns);
+void watch_free(watch *list);
+
 /* ---- the writer ---- */
 
 /* What a thread borrows while it adds. */
@@ -73,6 +110,7 @@ struct gpa_writer {
 	size_t hash_size;
 	gpa_writer_options options;
 	char *journal_dir;
+	char *gc_pid;
 	char *objects;			/* the own object directory */
 	char *pack_dir;
 	int temp_in_packs;		/* the journals are on another file system */
@@ -92,6 +130,7 @@ struct gpa_writer {
 	output out;
 	int out_ready;
 	recent recent;
+	watch watch;
 	int64_t looked_ns;
 	int looking;			/* a thread is, at the directories */
 	batch *batches;
@@ -132,17 +171,6 @@ void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data);
 
 /* ---- seal.c ---- */
 
-/* A page on its way to its name. */
-typedef struct temp_page {
-	pid_t pid;			/* whose files they are */
-	int named;			/* the .pack has its name */
-	char *pack_path;
-	char *idx_path;
-	int pack_fd;
-	int idx_fd;
-	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
-} temp_page;
-
 /* Names for it. Under the lock. */
 int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err);
 /* Its two files, empty. */
@@ -161,7 +189,7 @@ int writer_seal(gpa_writer *w, gpa_error *err);
 /* Under the lock: until page `number` is sealed. */
 int writer_seal_through(gpa_writer *w, uint64_t number, gpa_error *err);
 /* Under the lock: a page of these objects is there now. */
-void writer_note_page(gpa_writer *w, const temp_page *t, const gpa_idx_entry *entries, uint32_t count);
+void writer_note_page(gpa_writer *w, temp_page *t, const gpa_idx_entry *entries, uint32_t count);
 /* Look at the directories now and then: for others' packs, and to let go of what the reader finds by itself then. */
 void writer_look(gpa_writer *w, gpa_reader *r);
 /* Is it time to? Under the lock. */

@@ -99,6 +99,7 @@ class Writer:
             reader,
             objdir.object_format,
             self._directory,
+            gc_pid=os.path.join(objdir.common_dir, "gc.pid"),
             level=level,
             durability=durability,
             writeout_only=objdir.settings.writeout_only,
@@ -262,13 +263,18 @@ def _left_behind(objdir: ObjectDir, directory: str) -> list[str]:
 
 
 def _finish_page(objdir: ObjectDir, path: str) -> None:
-    """A writer died between the names of .pack and .idx: without this a .pack would lie there that nobody sees."""
+    """Where a .pack has its name and its .idx has none, give it that: otherwise nobody would see it.
+
+    The writer died between the two, or `git gc` took the .idx away (csrc/watch.c).
+    """
     folder, stem = os.path.dirname(path), os.path.basename(path).removesuffix(".idx")
     try:
         with IdxFiles(folder, [stem], objdir.object_format) as idx_files:
             check_idx(idx_files[stem], path)
             trailer = pack_trailer(idx_files[stem], objdir.object_format)
             name = f"pack-{trailer}"
+            if os.path.lexists(objdir.pack_path(name, ".idx")):
+                return
             match_pack(objdir.pack_path(name), idx_files[stem])
         if _own_hash(objdir.pack_path(name), objdir.object_format) == trailer:
             fs.finish_pack(objdir, path, name)

@@ -68,6 +68,7 @@ class CoreWriter:
         object_format: str,
         journal_dir: str,
         *,
+        gc_pid: str,
         level: int,
         durability: str,
         writeout_only: bool,
@@ -78,9 +79,9 @@ class CoreWriter:
     ) -> None:
         self._directory = journal_dir
         self._size = hash_size(object_format)
-        path = ffi.new("char[]", os.fsencode(journal_dir))
+        paths = [ffi.new("char[]", os.fsencode(path)) for path in (journal_dir, gc_pid)]
         options = ffi.new("gpa_writer_options *")
-        options.journal_dir = path
+        options.journal_dir, options.gc_pid = paths
         options.level, options.durability = level, DURABILITIES[durability]
         options.writeout_only, options.shared = writeout_only, shared
         options.page_objects, options.page_bytes = page_objects, page_bytes

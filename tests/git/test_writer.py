@@ -708,6 +708,28 @@ def test_maintenance_beside_a_writer_does_not_disturb_it(repo: Path) -> None:
     fsck(repo)
 
 
+def test_an_idx_that_gc_took_away_is_put_back(repo: Path) -> None:
+    """gc takes an .idx for garbage when it has listed the directory before the .pack got its name (csrc/watch.c)."""
+    (repo / "gc.pid").write_text("1 elsewhere")
+    with PageStore.open(objects_dir(repo)) as store, store.writer() as writer:
+        lost = add_commit(writer, b"one")
+        (idx,) = pack_dir(repo).glob("*.idx")
+        idx.unlink()
+        time.sleep(0.6)
+        add_commit(writer, b"two")
+        assert idx.exists()
+        idx.unlink()
+        (gone,) = set(pack_dir(repo).glob("*.idx"))
+        gone.unlink()
+        gone.with_suffix(".pack").unlink()
+    assert {".idx"} == {Path(name).suffix for name in journals(repo)}
+    with writing(repo):
+        pass
+    assert {} == journals(repo)
+    assert {idx.name, idx.with_suffix(".pack").name} == {path.name for path in pack_dir(repo).iterdir()}
+    assert "commit" == git_line(repo, "cat-file", "-t", lost.hex())
+
+
 # -- Forks
 
 
