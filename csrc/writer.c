@@ -378,8 +378,11 @@ static int acknowledge(group *g, gpa_error *err)
 }
 
 /* Under the lock: the maker goes back. */
-static void give_back(gpa_writer *w, maker *m)
+static void give_back(group *g)
 {
+	gpa_writer *w = g->w;
+	maker *m = g->m;
+	w->stats.known_count += g->known;
 	if (m->room_size > ROOM_MOST) {
 		free(m->room);
 		m->room = NULL;
@@ -392,7 +395,7 @@ static void give_back(gpa_writer *w, maker *m)
 int group_leave(group *g, int status)
 {
 	writer_lock(g->w);
-	give_back(g->w, g->m);
+	give_back(g);
 	writer_unlock(g->w);
 	gpa_reader_free(g->r);
 	return status;
@@ -403,7 +406,7 @@ int group_end(group *g, int status, gpa_error *err)
 	writer_lock(g->w);
 	if (!status)
 		status = acknowledge(g, err);
-	give_back(g->w, g->m);
+	give_back(g);
 	writer_unlock(g->w);
 	gpa_reader_free(g->r);
 	return status;
@@ -475,7 +478,7 @@ int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error 
 	g->seals |= type == GPA_COMMIT || type == GPA_TAG;
 	int status = writer_knows(g->w, g->r, oid, err);
 	if (status != GPA_ENOTFOUND) {
-		__atomic_add_fetch(&g->w->stats.known_count, !status, __ATOMIC_RELAXED);
+		g->known += !status;
 		return status;
 	}
 	if ((status = make_entry(&entry, g->m, type, data, err)))

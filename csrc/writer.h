@@ -157,6 +157,7 @@ typedef struct group {
 	gpa_reader *r;
 	maker *m;
 	int seals;
+	uint32_t known;			/* how many were there already */
 } group;
 
 int group_begin(group *g, gpa_writer *w, gpa_error *err);
