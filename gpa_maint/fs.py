@@ -382,7 +382,7 @@ def _flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
 def is_held(path: str) -> bool:
     """Does somebody hold the flock of this file? False when there is no such file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     except OSError:

@@ -88,7 +88,7 @@ class Writer:
         self.durability = durability
         self._objdir = objdir
         self._directory = os.path.join(objdir.gpa_dir, "journal")
-        for folder in (objdir.pack_dir, objdir.gpa_dir, self._directory):
+        for folder in (objdir.gpa_dir, self._directory, *([] if os.path.isdir(objdir.pack_dir) else [objdir.pack_dir])):
             fs.make_dir(folder, objdir.settings.shared)
         if durability == "journal":  # a journal is as durable as the names that lead to it
             fs.fsync_dir(objdir.gpa_dir)

@@ -318,7 +318,8 @@ def test_where_the_journal_is_on_another_file_system(repo: Path, tmp_path: Path)
     try:
         if elsewhere.stat().st_dev == repo.stat().st_dev:
             pytest.skip("there is only one file system")
-        (repo / "gpa").symlink_to(elsewhere)
+        shutil.rmtree(pack_dir(repo))
+        pack_dir(repo).symlink_to(elsewhere)
         (pack_dir(repo) / "tmp_pack_1-0123abcd-7.pack").write_bytes(b"of a dead writer")
         with writing(repo, durability="page") as writer:
             add_commit(writer, b"one")
