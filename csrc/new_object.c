@@ -2,6 +2,8 @@
  * An object that comes in pieces. One that is not large is gathered in memory and added as a whole; a large one is hashed
  * and deflated into a page of its own as it comes, without the writer's lock, and named when it is complete.
  */
+#include <unistd.h>
+
 #include "writer.h"
 
 struct gpa_new_object {
@@ -123,6 +125,8 @@ int gpa_new_object_finish(unsigned char *oid, gpa_new_object *object, gpa_error 
 	if (object->got != object->size)
 		return unsupported(err, "object has %llu bytes of the %llu it was said to have",
 				   (unsigned long long)object->got, (unsigned long long)object->size);
+	if (!object->whole && object->temp.pid != getpid())
+		return unsupported(err, "object was begun before a fork");
 	int status = group_begin(&g, object->w, err);
 	if (status)
 		return status;

@@ -2,8 +2,11 @@
  * Sealing: the entries of the open page are copied into a pack as they are, an idx is written, and both get their names.
  * They stand in git's order: commits, tags, trees, blobs, and within a type as they were added.
  *
- * I4: .pack before .idx. A page is synced before it has a name; then the directory. One thread seals at a time, and what
- * comes meanwhile goes into the next page; threads that wait for the same seal do not each make one.
+ * I4: .pack before .idx. A page is synced before it has a name; then the directory. While it gets its names it has a
+ * .keep, as git's receive-pack makes one: `git repack` would delete a pack that it had listed before its .idx was there.
+ *
+ * One thread seals at a time, and what comes meanwhile goes into the next page; threads that wait for the same seal do
+ * not each make one.
  */
 #include <unistd.h>
 
@@ -13,11 +16,37 @@
 
 /* ---- files on their way to their names ---- */
 
+/* A crash may leave it beside a pack: its words, git's own, tell which process that was, and its inode tells us. */
+static int make_keep(gpa_writer *w, gpa_error *err)
+{
+	char host[256] = "", words[320];
+	int fd;
+	char *path = writer_temp_path(w, w->temp_count++, "keep");
+	if (!path)
+		return out_of_memory(err);
+	gethostname(host, sizeof(host) - 1);
+	int len = snprintf(words, sizeof(words), "receive-pack %ld on %s\n", (long)w->pid, host);
+	int status = door_create(&fd, &w->door, path, 0600, err);
+	if (!status) {
+		if ((status = door_write(NULL, &w->door, fd, path, words, (size_t)len, 0, err)))
+			unlink(path);
+		close(fd);
+	}
+	if (status)
+		free(path);
+	else
+		w->keep = path;
+	return status;
+}
+
 int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err)
 {
 	*t = (temp_page){.pid = w->pid, .pack_fd = -1, .idx_fd = -1};
 	/* by this file others know that the writer of the temporary ones lives */
 	int status = open_page_make_file(&w->pages[0], &w->door, err);
+	if (!status && !w->keep)
+		status = make_keep(w, err);
+	t->keep = w->keep;
 	uint32_t number = w->temp_count++;
 	t->pack_path = writer_temp_path(w, number, "pack");
 	t->idx_path = writer_temp_path(w, number, "idx");
@@ -48,11 +77,9 @@ static int pack_path(char *out, const gpa_writer *w, const char *hex, const char
 	return system_failed(err, "cannot name a pack");
 }
 
-static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
+static int name_files(temp_page *t, const gpa_writer *w, const char *hex, gpa_error *err)
 {
-	char hex[2 * GPA_OID_MAX + 1], path[PATH_ROOM];
-	oid_to_hex(hex, trailer, w->hash_size);
-	snprintf(t->name, sizeof(t->name), "pack-%s.idx", hex);
+	char path[PATH_ROOM];
 	int status = pack_path(path, w, hex, "pack", err);
 	/* A pack of this name holds the same bytes, or was damaged since. */
 	if (status || (status = door_rename(&w->door, t->pack_path, path, err)))
@@ -62,6 +89,23 @@ static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *tra
 		return status;
 	t->watched = watch_is_needed(w) && !door_link(&w->door, t->idx_path, path, err);
 	return t->watched ? GPA_OK : door_rename(&w->door, t->idx_path, path, err);
+}
+
+/* Where there are no links, or somebody else's .keep is there, it is named without one of ours. */
+static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
+{
+	char hex[2 * GPA_OID_MAX + 1], keep[PATH_ROOM];
+	gpa_error ignored;
+	oid_to_hex(hex, trailer, w->hash_size);
+	snprintf(t->name, sizeof(t->name), "pack-%s.idx", hex);
+	int status = pack_path(keep, w, hex, "keep", err);
+	if (status)
+		return status;
+	int kept = !door_link(&w->door, t->keep, keep, &ignored);
+	status = name_files(t, w, hex, err);
+	if (kept)	/* what cannot be removed the next writer finds */
+		door_unlink(&w->door, keep, &ignored);
+	return status;
 }
 
 int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err)

@@ -42,6 +42,7 @@ static int name_files(gpa_writer *w, gpa_error *err)
 		if (!w->pages[i].path)
 			return out_of_memory(err);
 	}
+	w->keep = NULL;
 	w->pages[0].number = w->sealed + 1;
 	w->open = &w->pages[0];
 	w->closing = NULL;
@@ -130,10 +131,22 @@ static void maker_free(maker *m)
 	free(m);
 }
 
+/* A pack that could not be rid of it shows by it whose .keep it has: then it stays for the next writer. */
+static int remove_keep(gpa_writer *w, gpa_error *err)
+{
+	struct stat st;
+	if (!w->keep || stat(w->keep, &st) || st.st_nlink > 1)
+		return GPA_OK;
+	return door_unlink(&w->door, w->keep, err);
+}
+
 /* Of a journal that holds nothing the name goes too; in a forked child it is the parent's. */
 static void free_pages(gpa_writer *w)
 {
 	gpa_error ignored;
+	if (w->pid == getpid())
+		remove_keep(w, &ignored);
+	free(w->keep);
 	for (int i = 1; i >= 0; i--) {
 		if (w->pid == getpid() && !w->pages[i].written)
 			open_page_remove_file(&w->pages[i], &w->door, &ignored);
@@ -181,6 +194,7 @@ static void become_child(gpa_writer *w)
 	watch_free(&w->watch);
 	open_page_free(&w->pages[0]);
 	open_page_free(&w->pages[1]);
+	free(w->keep);
 	w->closed |= name_files(w, &ignored) != GPA_OK;
 	uint32_t kept = 0;
 	for (uint32_t i = 0; i < w->batch_count; i++)
@@ -494,6 +508,8 @@ int gpa_writer_close(gpa_writer *writer, gpa_error *err)
 	int before = writer->closed;
 	writer->closed = 1;	/* nothing is added while the last page is sealed */
 	int status = writer_seal(writer, err);
+	if (!status)
+		status = remove_keep(writer, err);
 	/* the first one last: it says that the writer lives */
 	for (int i = 1; i >= 0 && !status; i--)
 		status = open_page_remove_file(&writer->pages[i], &writer->door, err);

@@ -60,6 +60,7 @@ typedef struct temp_page {
 	int watched;			/* the idx has, and its temporary name too */
 	char *pack_path;
 	char *idx_path;
+	const char *keep;		/* the writer's */
 	int pack_fd;
 	int idx_fd;
 	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
@@ -121,6 +122,7 @@ struct gpa_writer {
 	pid_t pid;
 	char id[32];			/* begins the names of its files */
 	uint32_t temp_count;
+	char *keep;			/* a file that is lent to packs as their .keep; NULL before it is made */
 	int closed;
 	open_page pages[2];
 	open_page *open;

@@ -379,6 +379,15 @@ def _flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
         os.close(fd)
 
 
+def remove_same(folder: str, path: str, suffix: str) -> None:
+    """Remove the names with this suffix in `folder` that are other names of the file `path`."""
+    inode = _inode(path)
+    for name in os.listdir(folder) if inode else ():
+        other = os.path.join(folder, name)
+        if name.endswith(suffix) and other != path and _inode(other) == inode:
+            unlink(other)
+
+
 def is_held(path: str) -> bool:
     """Does somebody hold the flock of this file? False when there is no such file."""
     try:

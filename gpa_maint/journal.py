@@ -27,7 +27,7 @@ from .state import log, read_state
 GROUP_BYTES = 1 << 20
 GROUP_OBJECTS = 4096
 PIECE_BYTES = 1 << 20
-TEMPORARY = re.compile(r"(?:tmp_pack_)?([0-9]+-[0-9a-f]{8})-[0-9]+\.(?:pack|idx)")
+TEMPORARY = re.compile(r"(?:tmp_pack_)?([0-9]+-[0-9a-f]{8})-[0-9]+\.(?:pack|idx|keep)")
 COMPANIONS = (".promisor", ".mtimes")
 """Files beside a pack that change what it means."""
 
@@ -221,6 +221,8 @@ class Writer:
         for path in left:
             if path.endswith(".idx"):
                 _finish_page(self._objdir, path)
+            if path.endswith(".keep"):
+                fs.remove_same(self._objdir.pack_dir, path, ".keep")
         for name in sorted(os.listdir(self._directory)):
             if name.endswith(".journal") and (found := _recover_one(core, name)):
                 log(self._objdir, _describe_recovery(found))

@@ -28,10 +28,14 @@ def add_commit(writer: Writer, content: bytes, *parents: bytes, message: str = "
     return writer.add("commit", commit_text(tree, *parents, message=message))
 
 
-def journals(repo: Path) -> dict[str, int]:
+def left_behind(repo: Path) -> dict[str, int]:
     """The files in gpa/journal, and their sizes."""
     folder = objects_dir(repo).parent / "gpa" / "journal"
     return {path.name: path.stat().st_size for path in folder.iterdir()} if folder.is_dir() else {}
+
+
+def journals(repo: Path) -> dict[str, int]:
+    return {name: size for name, size in left_behind(repo).items() if name.endswith(".journal")}
 
 
 def loose_count(repo: Path) -> int:

@@ -21,7 +21,7 @@ import pytest
 from histories import init_server
 from oracle import fsck, git, git_line, objects_dir, pack_dir
 from test_crash import in_child
-from writing import add_commit, assert_indexed_as_git_would, journals
+from writing import add_commit, assert_indexed_as_git_would, journals, left_behind
 
 from gpa_maint import PageStore, fs
 from gpa_maint.errors import GpaError
@@ -277,7 +277,7 @@ def assert_recovers(repo: Path, oids: tuple[str, ...], scratch: Path) -> None:
         assert [] == missing
         store.read_many(oids)
         add_commit(writer, b"goes on")
-    assert {} == journals(repo)
+    assert {} == left_behind(repo)
     assert {".pack", ".idx"} >= {path.suffix for path in pack_dir(repo).iterdir()}
     fsck(repo)
     for oid in oids:
@@ -386,7 +386,7 @@ def test_writes_that_end_early_are_gone_on_with(repos: Callable[[], Path], tmp_p
         told = run_child(repo, SCENARIOS[scenario], "journal", short)
         assert told.closed
         assert () == told.failed
-        assert {} == journals(repo)
+        assert {} == left_behind(repo)
         assert_recovers(repo, told.added, tmp_path)
 
 
@@ -418,7 +418,7 @@ def test_a_full_disk_is_told(repos: Callable[[], Path], tmp_path: Path, limit: i
 # -- Recovery is stopped too
 
 
-def left_behind(repos: Callable[[], Path]) -> tuple[Path, tuple[str, ...]]:
+def two_orphans(repos: Callable[[], Path]) -> tuple[Path, tuple[str, ...]]:
     """Two dead writers' journals, one of which was being sealed."""
     repo = repos()
     told = run_child(repo, one_by_one, "journal", killing(15))
@@ -434,7 +434,7 @@ def test_a_recovery_that_is_stopped_is_made_again(repos: Callable[[], Path], tmp
 
     stopped = 0
     for number in count(1):
-        repo, added = left_behind(repos)
+        repo, added = two_orphans(repos)
         assert added
         stop = killing(number) if lost == "nothing" else cutting(number, repo, tmp_path / "shadow", lost)
         told = run_child(repo, recovering, "none", stop)

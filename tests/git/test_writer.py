@@ -24,7 +24,7 @@ from loose import write_loose
 from oracle import ObjectFormat, all_objects, fsck, git, git_line, object_format, objects_dir, pack_dir, packs
 from packwriter import Kind, Whole, add_pack, oid_hex
 from running import gpa
-from writing import add_commit, assert_indexed_as_git_would, commit_text, journals, loose_count, tree_text
+from writing import add_commit, assert_indexed_as_git_would, commit_text, journals, left_behind, loose_count, tree_text
 
 from gpa_maint import PageStore, fs
 from gpa_maint.config import settings_from
@@ -89,7 +89,7 @@ def test_objects_are_read_at_once_and_after_sealing_as_before(tmp_path: Path, ob
     assert expected == {oid.hex() for oid in objects} == all_objects(repo).keys()
     fsck(repo)
     assert 0 == loose_count(repo)
-    assert {} == journals(repo)
+    assert {} == left_behind(repo)
 
 
 def test_many_at_once_give_their_ids_in_order(repo: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_stream_that_ends_early_adds_nothing(repo: Path) -> None:
             with pytest.raises(GpaError, match=f"object has 5 bytes of the {size} it was said to have"):
                 writer.add_stream("blob", size, io.BytesIO(b"short"))
         assert 0 == writer.stats().object_count
-        assert ["journal"] == [name.rpartition(".")[2] for name in journals(repo)]
+        assert {".journal", ".keep"} == {Path(name).suffix for name in left_behind(repo)}
     assert {} == all_objects(repo)
     assert [] == list(pack_dir(repo).iterdir())
 
@@ -609,7 +609,7 @@ def test_what_a_dead_process_added_is_recovered(repo: Path) -> None:
         assert (3, 0, 0, "") == found[1:]
         assert {oid_hex("blob", data) for data in (b"one", b"two", b"three")} == all_objects(repo).keys()
         assert 1 == len(writer.save().pages)
-    assert {} == journals(repo)
+    assert {} == left_behind(repo)
     assert (
         f"recovered the journal '{found.journal}' of a process that died: 3 objects" in (repo / "gpa/log").read_text()
     )
@@ -680,7 +680,7 @@ def test_an_empty_journal_goes_without_a_word(repo: Path) -> None:
     (folder / "somebody's file").write_bytes(b"")
     with writing(repo) as writer:
         assert () == writer.recovered
-    assert ["somebody's file"] == list(journals(repo))
+    assert ["somebody's file"] == list(left_behind(repo))
 
 
 def test_a_writer_that_is_forgotten_leaves_its_journal(repo: Path) -> None:
@@ -723,10 +723,10 @@ def test_an_idx_that_gc_took_away_is_put_back(repo: Path) -> None:
         (gone,) = set(pack_dir(repo).glob("*.idx"))
         gone.unlink()
         gone.with_suffix(".pack").unlink()
-    assert {".idx"} == {Path(name).suffix for name in journals(repo)}
+    assert {".idx"} == {Path(name).suffix for name in left_behind(repo)}
     with writing(repo):
         pass
-    assert {} == journals(repo)
+    assert {} == left_behind(repo)
     assert {idx.name, idx.with_suffix(".pack").name} == {path.name for path in pack_dir(repo).iterdir()}
     assert "commit" == git_line(repo, "cat-file", "-t", lost.hex())
 
@@ -817,14 +817,18 @@ def test_a_page_is_synced_before_it_has_a_name(repo: Path, monkeypatch: pytest.M
         assert [("write", ".journal")] == steps.take()
         writer.seal()
         assert [
+            ("create", ".keep"),
+            ("write", ".keep"),
             ("create", ".pack"),
             ("create", ".idx"),
             ("write", ".pack"),
             ("write", ".idx"),
             ("fsync", ".pack"),
             ("fsync", ".idx"),
+            ("link", ".keep"),
             ("rename", ".pack"),
             ("rename", ".idx"),
+            ("unlink", ".keep"),
             ("fsync", "pack"),
             ("truncate", ".journal"),
         ] == steps.take()
@@ -919,7 +923,7 @@ def test_closing_the_store_seals(repo: Path) -> None:
     with PageStore.open(objects_dir(repo)) as store:
         store.writer().add("blob", b"one")
     assert 1 == len(all_objects(repo))
-    assert {} == journals(repo)
+    assert {} == left_behind(repo)
 
 
 def test_a_store_that_travels_leaves_its_writer_behind(repo: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 from histories import init_server
 from oracle import all_objects, fsck, git, objects_dir
 from packwriter import oid_hex
-from writing import add_commit, journals, loose_count
+from writing import add_commit, left_behind, loose_count
 
 from gpa_maint import PageStore
 from gpa_maint.journal import Writer
@@ -141,7 +141,7 @@ def assert_all_there(repo: Path, oids: list[bytes]) -> None:
         pass
     assert {oid.hex() for oid in oids} <= all_objects(repo).keys()
     fsck(repo)
-    assert {} == journals(repo)
+    assert {} == left_behind(repo)
 
 
 @pytest.mark.parametrize("durability", ["none", "page", "journal"])
