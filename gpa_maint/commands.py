@@ -20,6 +20,8 @@ from .model import (
     ExpireResult,
     IndexInfo,
     Inventory,
+    LoosePlan,
+    LooseResult,
     PackInfo,
     RepackPlan,
     RepackResult,
@@ -33,7 +35,9 @@ from .state import Move
 
 TYPE_CHECKING = False  # start-up cost: most verbs do without these values, and without the typing module's name for it
 if TYPE_CHECKING:
-    from .reports import Explanation, RepairPlan, RepairResult, Schedule, Status, VerifyResult
+    from typing import IO
+
+    from .reports import Explanation, ImportedObjects, RepairPlan, RepairResult, Schedule, Status, VerifyResult
 
 
 def survey(path: str | None = None, *, object_dir: str | None = None) -> Inventory:
@@ -169,6 +173,47 @@ def repack(
             indexed=lambda inventory, plan: True,
             report=report,
         )
+
+
+# ---- loose objects, and objects from elsewhere ----
+
+
+def plan_add_loose_of(objdir: ObjectDir) -> LoosePlan:
+    """What add_loose() would do now."""
+    return rounds.plan_loose_now(objdir)
+
+
+def add_loose(path: str | None = None, *, object_dir: str | None = None, report: Report | None = None) -> LooseResult:
+    """Put all loose objects into pages and remove their files, as a run does when there are many.
+
+    Locked while another run, `git gc` or `git maintenance` is at work.
+    """
+    from .apply.loose import pack_loose  # start-up cost
+
+    objdir = find_object_dir(path, object_dir=object_dir)
+    with rounds.at_work(objdir) as space:
+        result = pack_loose(objdir, space, rounds.plan_loose_now(objdir), report, now=rounds.now())
+        if result.pages:
+            rounds.tell_dumb_http(objdir, path)
+        return result
+
+
+def import_objects(
+    stream: IO[bytes],
+    path: str | None = None,
+    *,
+    object_dir: str | None = None,
+    durability: str | None = None,
+    report: Report | None = None,
+) -> ImportedObjects:
+    """Put the objects of `stream`, which is what `git cat-file --batch` prints, into pages.
+
+    `durability` is that of PageStore.writer(). Needs no lock: maintenance may go on beside it.
+    """
+    from . import importing
+
+    objdir = find_object_dir(path, object_dir=object_dir)
+    return importing.import_objects(objdir, stream, durability=durability, report=report)
 
 
 # ---- expire ----
@@ -321,9 +366,12 @@ def plan_repair_of(objdir: ObjectDir, *, threads: int = 0, report: Report | None
 __all__ = [
     "EmptyPreferredPack",
     "Stop",
+    "add_loose",
     "expire",
     "explain",
+    "import_objects",
     "maintain",
+    "plan_add_loose_of",
     "plan_expire_of",
     "plan_maintenance_of",
     "plan_repack_of",

@@ -18,11 +18,10 @@ from .apply.write import record_superseded
 from .config import Settings
 from .errors import GpaError, Stopped
 from .git import ObjectDir, run_git
-from .inventory import look_around, loose_objects, take_inventory
+from .inventory import look_around, take_inventory
 from .model import (
     Inventory,
     LeftOut,
-    LoosePlan,
     RepackPlan,
     RepackResult,
     RunPlan,
@@ -147,12 +146,7 @@ class _Run:
     # -- steps
 
     def _pack_loose(self, step: RunStep) -> StepResult | None:
-        rules = self._objdir.settings
-        plan = LoosePlan(
-            objects=tuple(found.oid for found in loose_objects(self._objdir)),
-            page_objects=rules.page_objects,
-            page_bytes=rules.page_bytes,
-        )
+        plan = rounds.plan_loose_now(self._objdir)
         done = pack_loose(self._objdir, self._space, plan, self._report, self._stop.progress, now=rounds.now())
         self._left_out += done.left_out
         if not done.pages:
@@ -238,8 +232,8 @@ class _Run:
     def finish(self, *, error: str = "") -> RunResult:
         """Record the run, and say when the next one is worth while."""
         inventory = look(self._objdir)
-        if self._pages and os.path.exists(os.path.join(self._objdir.objects, "info", "packs")):
-            run_git(["update-server-info"], cwd=self._path)  # who reads over dumb HTTP finds packs by that file
+        if self._pages:
+            rounds.tell_dumb_http(self._objdir, self._path)
         if not self._steps:
             record_superseded(self._objdir, self._space, now=rounds.now())
         result = RunResult(

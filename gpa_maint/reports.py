@@ -31,6 +31,17 @@ class PackHealth(NamedTuple):
     doomed: bool = False
 
 
+class ImportedObjects(NamedTuple):
+    """What import-objects did: objects of the input, how many of them were new, pages they went into, and the lines in
+    which git says that it had none.
+    """
+
+    object_count: int
+    added_count: int
+    page_count: int
+    missing: tuple[str, ...] = ()
+
+
 class LooseFault(NamedTuple):
     """A damaged loose object (hex id)."""
 

@@ -5,6 +5,7 @@ commands.py offers them one by one, maintenance.py in a row.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,13 +16,14 @@ from .apply.repack import Report, write_pages
 from .apply.stop import Progress
 from .apply.write import UnsoundIndex, publish_index, record_superseded
 from .errors import GpaError, Locked, StalePlan
-from .git import ObjectDir
-from .inventory import index_is_sound, refuse_unreadable, take_inventory
+from .git import ObjectDir, run_git
+from .inventory import index_is_sound, loose_objects, refuse_unreadable, take_inventory
 from .model import (
     ExpirePlan,
     ExpireResult,
     IndexPlan,
     Inventory,
+    LoosePlan,
     PackInfo,
     PageInfo,
     RepackPlan,
@@ -138,6 +140,24 @@ def _untouched(inventory: Inventory, plan: IndexPlan) -> WriteResult:
         reason=plan.reason,
         warnings=plan.warnings,
     )
+
+
+# ---- loose objects ----
+
+
+def plan_loose_now(objdir: ObjectDir) -> LoosePlan:
+    """All loose objects there are."""
+    return LoosePlan(
+        objects=tuple(found.oid for found in loose_objects(objdir)),
+        page_objects=objdir.settings.page_objects,
+        page_bytes=objdir.settings.page_bytes,
+    )
+
+
+def tell_dumb_http(objdir: ObjectDir, path: str | None) -> None:
+    """Who reads over dumb HTTP finds new packs by info/packs."""
+    if os.path.exists(os.path.join(objdir.objects, "info", "packs")):
+        run_git(["update-server-info"], cwd=path)
 
 
 # ---- merging ----

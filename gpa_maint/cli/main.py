@@ -23,6 +23,8 @@ VERBS = {
     "history": "draw packs and bytes over time",
     "schedule": "print units for systemd, or a line for cron",
     "config": "show the settings that hold, and all that there are",
+    "add-loose": "put loose objects into pages",
+    "import-objects": "put what 'git cat-file --batch' prints into pages",
     "verify": "check the combined index, and with --deep every object",
     "repair": "mend what is damaged, and save what can be read",
     "cat-file": "answer as 'git cat-file --batch' does, faster",
@@ -67,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def usage() -> str:
     lines = ["usage: git gpa [--object-dir=<dir>] [--[no-]progress] <verb> [<options>]", "   or: git gpa --version", ""]
-    lines += [f"    {verb:<9} {meaning}" for verb, meaning in VERBS.items() if not verb.endswith("-v1")]
+    lines += [f"    {verb:<14} {meaning}" for verb, meaning in VERBS.items() if not verb.endswith("-v1")]
     lines += ["", f"    for archives of v1 pages: {' '.join(verb for verb in VERBS if verb.endswith('-v1'))}"]
     return "\n".join([*lines, "", "'git gpa <verb> -h' lists a verb's options, 'git gpa --help' opens the manual."])
 

@@ -23,9 +23,11 @@ ARROWS: dict[str, str] = {
     "fleet": "reports commands errors model",
     "hooks": "reports commands git config errors fs model",
     "__init__": "commands hooks store errors",
-    "commands": "reports overview mending maintenance timers checking rounds inventory plan apply model state fs git",
+    "commands": "importing reports overview mending maintenance timers checking rounds inventory plan apply model "
+    "state fs git",
     "overview": "reports maintenance rounds surroundings inventory plan model state git errors",
     "timers": "reports model git errors",
+    "importing": "store journal reports git errors",
     "batch": "store _core git errors",
     "maintenance": "due untrusted rounds inventory plan apply model state fs git errors config words",
     "rounds": "inventory plan apply model state fs git errors",

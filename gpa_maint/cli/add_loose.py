@@ -1,0 +1,45 @@
+"""git gpa add-loose"""
+
+from __future__ import annotations
+
+import argparse
+
+from gpa_maint import commands
+from gpa_maint.cli.ui import complain, count_of, human_size, new_parser, progress, say
+from gpa_maint.git import find_object_dir
+from gpa_maint.model import LooseResult, to_json
+
+
+def main(options: list[str]) -> int:
+    args = parser().parse_args(options)
+    if args.dry_run:
+        plan = commands.plan_add_loose_of(find_object_dir(object_dir=args.object_dir))
+        print(to_json(plan) if args.json else f"pack {count_of(len(plan.objects), 'loose object')}")
+        return 0
+    with progress(args) as report:
+        result = commands.add_loose(object_dir=args.object_dir, report=report)
+    for left in result.left_out:
+        complain(f"left out object {left.oid}: {left.reason}")
+    if args.json:
+        print(to_json(result))
+    else:
+        say(args, describe(result))
+    return 1 if result.left_out else 0
+
+
+def describe(result: LooseResult) -> str:
+    if not result.pages:
+        return f"nothing to do: {result.reason}"
+    pages = f"{count_of(len(result.pages), 'page')}, {human_size(sum(page.size for page in result.pages))}"
+    packed = f"packed {count_of(result.object_count, 'loose object')}, {human_size(result.loose_bytes)} -> {pages}"
+    return "; ".join(filter(None, [packed, result.reason]))
+
+
+def parser() -> argparse.ArgumentParser:
+    made = new_parser(
+        "add-loose",
+        "Put all loose objects into pages, then remove their files: the step of 'git gpa run', done now.",
+    )
+    made.add_argument("-n", "--dry-run", action="store_true", help="say how many there are, and change nothing")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    return made
