@@ -596,7 +596,7 @@ typedef struct gpa_batch_options {
 	const unsigned char *replaced;	/* pairs of oids, ascending: the second is read for the first; borrowed */
 } gpa_batch_options;
 
-/* One thread at a time. Keeps the reader; memory: 64 MiB at most beside it, and 16 bytes an object of packs whose
+/* One thread at a time. Keeps the reader; memory: 32 MiB at most beside it, and 16 bytes an object of packs whose
  * objects are asked for size on disk or delta base. */
 typedef struct gpa_batch gpa_batch;
 int gpa_batch_new(gpa_batch **out, gpa_reader *reader, const gpa_batch_options *options, gpa_error *err);

@@ -300,6 +300,12 @@ static int write_pack(git_odb_writepack **out, git_odb_backend *base, git_odb *o
 		      void *payload)
 {
 	backend *b = (backend *)base;
+	file_stamp pack_dir, index;
+	objdir_stamps(&pack_dir, &index, b->reader->dirs[0]);
+	if (!pack_dir.inode) {	/* libgit2 would not notice */
+		b->git.error_set_str(GIT_ERROR_ODB, "no directory for packs");
+		return GIT_ERROR;
+	}
 	if (!b->packs && b->git.odb_backend_pack(&b->packs, b->reader->dirs[0]))
 		return GIT_ERROR;
 	return b->packs->writepack(out, b->packs, odb, progress, payload);

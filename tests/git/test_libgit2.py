@@ -493,6 +493,14 @@ def test_a_clone_and_a_fetch_write_into_the_store(history: History, tmp_path: Pa
     assert_reads_all(clone, tmp_path / "clone")
 
 
+def test_a_fetch_without_a_directory_for_packs_is_an_error(history: History, tmp_path: Path) -> None:
+    pygit2.init_repository(os.fspath(tmp_path / "empty"), bare=True)
+    repo = open_repository(tmp_path / "empty")
+    (tmp_path / "empty/objects/pack").rmdir()
+    with pytest.raises(pygit2.GitError, match="no directory for packs"):
+        repo.remotes.create_anonymous(os.fspath(history.server)).fetch(["refs/heads/main"])
+
+
 def test_a_push_sends_what_the_store_has(history: History, tmp_path: Path, mode: Mode) -> None:
     target = init_server(tmp_path / "target")
     repo = attached(history.server, mode)
