@@ -99,17 +99,41 @@ static int hand_over(int fd)
 #endif
 }
 
-int door_sync(const door *d, int fd, const char *path, gpa_error *err)
+void door_begin_sync(int fd)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+	if (sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE))
+		return;		/* it was only a hint */
+#else
+	(void)fd;
+#endif
+}
+
+static int sync_file(const door *d, int fd, const char *path, int hands_over, gpa_error *err)
 {
 	int number = step(d, "fsync", path);
-	while (!number && (d->writeout_only ? hand_over(fd) : fsync(fd)))
+	while (!number && (hands_over ? hand_over(fd) : fsync(fd)))
 		number = errno == EINTR ? 0 : errno;
 	return number ? door_failed(err, "fsync", path, number) : GPA_OK;
 }
 
+/*
+ * With `batch` the bytes are handed to the disk, and one fsync of the directory makes all of it durable: that is right
+ * where a file system keeps to the order of things, as ext4 and XFS do.
+ */
+int door_sync_unnamed(const door *d, int fd, const char *path, gpa_error *err)
+{
+	return sync_file(d, fd, path, d->method != GPA_FSYNC_FULL, err);
+}
+
+int door_sync(const door *d, int fd, const char *path, gpa_error *err)
+{
+	return sync_file(d, fd, path, d->method == GPA_FSYNC_WRITEOUT_ONLY, err);
+}
+
 int door_sync_dir(const door *d, const char *path, gpa_error *err)
 {
-	if (d->writeout_only)	/* a directory has no bytes of its own to hand over */
+	if (d->method == GPA_FSYNC_WRITEOUT_ONLY)	/* a directory has no bytes of its own to hand over */
 		return GPA_OK;
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)

@@ -10,7 +10,7 @@
 typedef struct door {
 	gpa_step step;			/* NULL but in tests */
 	void *context;
-	int writeout_only;		/* core.fsyncMethod: hand the bytes to the disk, and do not wait for its cache */
+	int method;			/* GPA_FSYNC_* */
 	int shared;			/* as fs.py's shared_bits() */
 } door;
 
@@ -22,6 +22,10 @@ int door_create(int *fd, const door *d, const char *path, unsigned mode, gpa_err
 int door_write(size_t *wrote, const door *d, int fd, const char *path, const void *data, size_t len, uint64_t offset,
 	       gpa_error *err);
 int door_truncate(const door *d, int fd, const char *path, uint64_t size, gpa_error *err);
+/* Let the disk begin with what door_sync() will wait for: of two files, the second one then waits for little. */
+void door_begin_sync(int fd);
+/* A file that has no name yet, and whose directory will be synced when it has one. */
+int door_sync_unnamed(const door *d, int fd, const char *path, gpa_error *err);
 int door_sync(const door *d, int fd, const char *path, gpa_error *err);
 int door_sync_dir(const door *d, const char *path, gpa_error *err);
 /* GPA_ESYS with EEXIST when the name is taken. */

@@ -650,6 +650,11 @@ typedef struct gpa_writer gpa_writer;
 /* what was added, unless in a batch. */
 #define GPA_DURABLE_JOURNAL 2
 
+/* fsync each file; hand the bytes to the disk and do not wait for its own cache; or both, for many files at once. */
+#define GPA_FSYNC_FULL 0
+#define GPA_FSYNC_WRITEOUT_ONLY 1
+#define GPA_FSYNC_BATCH 2
+
 /*
  * For tests: asked before each operation that changes a file ("create", "write", "fsync", "truncate", "link", "rename",
  * "unlink", "utime"). Gives 0, or the errno that it shall fail with; a write is first done for *bytes of its bytes, which may be
@@ -662,7 +667,7 @@ typedef struct gpa_writer_options {
 	const char *gc_pid;		/* the file that tells that `git gc` runs; or NULL */
 	int level;			/* zlib's */
 	int durability;
-	int writeout_only;		/* core.fsyncMethod: do not wait for the disk's own cache */
+	int fsync_method;		/* GPA_FSYNC_*, as core.fsyncMethod */
 	int shared;			/* permission bits of core.sharedRepository; negative: the exact mode; 0: umask */
 	uint32_t page_objects;		/* a page is sealed when it holds so many objects, at least 1 */
 	uint64_t page_bytes;		/* or so many bytes */

@@ -110,9 +110,14 @@ static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *tra
 
 int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err)
 {
-	int status = sync ? door_sync(&w->door, t->pack_fd, t->pack_path, err) : GPA_OK;
+	int status = GPA_OK;
+	if (sync) {
+		door_begin_sync(t->pack_fd);
+		door_begin_sync(t->idx_fd);
+		status = door_sync_unnamed(&w->door, t->pack_fd, t->pack_path, err);
+	}
 	if (!status && sync)
-		status = door_sync(&w->door, t->idx_fd, t->idx_path, err);
+		status = door_sync_unnamed(&w->door, t->idx_fd, t->idx_path, err);
 	close_fd(&t->pack_fd);
 	close_fd(&t->idx_fd);
 	if (!status && !(status = name_both(t, w, trailer, err)) && sync)

@@ -60,7 +60,7 @@ static int copy_options(gpa_writer *w, const gpa_reader *reader, const gpa_write
 	w->options = *options;
 	w->algo = reader->options.algo;
 	w->hash_size = reader->hash_size;
-	w->door = (door){options->step, options->step_context, options->writeout_only, options->shared};
+	w->door = (door){options->step, options->step_context, options->fsync_method, options->shared};
 	w->journal_dir = strdup(options->journal_dir);
 	w->gc_pid = strdup(options->gc_pid ? options->gc_pid : "");
 	w->options.gc_pid = options->gc_pid ? w->gc_pid : NULL;

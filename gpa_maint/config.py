@@ -66,7 +66,7 @@ class Settings(NamedTuple):
     precious_objects: bool = False
     unknown: tuple[str, ...] = ()
     durability: str = "page"
-    writeout_only: bool = False
+    fsync_method: str = "fsync"
 
 
 def parse_size(text: str) -> int:
@@ -162,6 +162,11 @@ def _durability(values: Mapping[str, str]) -> str:
     return "journal" if "loose-object" in parts or parse_bool(values.get("core.fsyncobjectfiles", "")) else "page"
 
 
+def _fsync_method(text: str) -> str:
+    """git warns of a method it does not know, and uses fsync."""
+    return text if text in ("writeout-only", "batch") else "fsync"
+
+
 def settings_from(values: Mapping[str, str]) -> Settings:
     """Settings from git's values (keys in lower case, as git lists them). BadValue names the first bad key."""
     found: dict[str, int] = {}
@@ -179,7 +184,7 @@ def settings_from(values: Mapping[str, str]) -> Settings:
         precious_objects=parse_bool(values.get("extensions.preciousobjects", "false")),
         unknown=tuple(sorted(key for key in values if key.startswith("gpa.") and key not in KNOWN)),
         durability=_durability(values),
-        writeout_only=values.get("core.fsyncmethod", "").lower() == "writeout-only",
+        fsync_method=_fsync_method(values.get("core.fsyncmethod", "")),
         **found,
     )
 

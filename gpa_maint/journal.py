@@ -102,7 +102,7 @@ class Writer:
             gc_pid=os.path.join(objdir.common_dir, "gc.pid"),
             level=level,
             durability=durability,
-            writeout_only=objdir.settings.writeout_only,
+            fsync_method=objdir.settings.fsync_method,
             shared=fs.shared_bits(objdir.settings.shared),
             page_objects=page_objects,
             page_bytes=page_bytes,

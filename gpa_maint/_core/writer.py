@@ -21,6 +21,12 @@ class _Numbers(dict[str, int]):
 NUMBERS = _Numbers({name: number for number, name in TYPES.items()})
 DURABILITIES = {"none": lib.GPA_DURABLE_NONE, "page": lib.GPA_DURABLE_PAGE, "journal": lib.GPA_DURABLE_JOURNAL}
 
+FSYNC_METHODS = {
+    "fsync": lib.GPA_FSYNC_FULL,
+    "writeout-only": lib.GPA_FSYNC_WRITEOUT_ONLY,
+    "batch": lib.GPA_FSYNC_BATCH,
+}
+
 Step = Callable[[str, str, int], tuple[int, int]]
 """For tests: (operation, path, bytes) before each operation -> (errno or 0, how many bytes are written first)."""
 
@@ -71,7 +77,7 @@ class CoreWriter:
         gc_pid: str,
         level: int,
         durability: str,
-        writeout_only: bool,
+        fsync_method: str,
         shared: int,
         page_objects: int,
         page_bytes: int,
@@ -83,7 +89,7 @@ class CoreWriter:
         options = ffi.new("gpa_writer_options *")
         options.journal_dir, options.gc_pid = paths
         options.level, options.durability = level, DURABILITIES[durability]
-        options.writeout_only, options.shared = writeout_only, shared
+        options.fsync_method, options.shared = FSYNC_METHODS[fsync_method], shared
         options.page_objects, options.page_bytes = page_objects, page_bytes
         if step is not None:
             options.step = _callback(step)

@@ -1,8 +1,8 @@
 """python -m tests.bench run <question> [--size=S|M|L|Y] [--repo=<path> --packs=<n>] [--pairs=<n>]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
 
-Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations, archive. Workloads are made
-of a seed, or of --repo.
+Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations, archive, write. Workloads are
+made of a seed, or of --repo.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from tests.bench import (
     status,
     upkeep,
     workloads,
+    write,
 )
 
 QUESTIONS = {
@@ -48,6 +49,7 @@ QUESTIONS = {
     "integrations": integrations.bench,
     "libgit2": libgit2.bench,
     "archive": archive.bench,
+    "write": write.bench,
 }
 
 

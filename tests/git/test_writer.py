@@ -895,10 +895,17 @@ def test_durability_comes_from_the_repository(repo: Path) -> None:
     git(repo, "config", "core.fsync", "all")
     with writing(repo) as writer:
         assert "journal" == writer.durability
-    git(repo, "config", "core.fsyncMethod", "writeout-only")
+
+
+@pytest.mark.parametrize("method", ["fsync", "writeout-only", "batch", "unknown"])
+def test_git_s_ways_to_sync(repo: Path, method: str) -> None:
+    git(repo, "config", "core.fsync", "all")
+    git(repo, "config", "core.fsyncMethod", method)
     with writing(repo) as writer:
+        writer.add("blob", b"waits")
         add_commit(writer, b"one")
-    assert 3 == len(all_objects(repo))
+    assert 4 == len(all_objects(repo))
+    assert settings_from({"core.fsyncmethod": method}).fsync_method == ("fsync" if method == "unknown" else method)
 
 
 # -- The store's side
