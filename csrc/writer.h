@@ -1,8 +1,7 @@
 /*
- * The writer from inside: writer.c (adding, batches, forks), seal.c (the open page becomes a pack), watch.c (what `git gc` might
- * take away), known.c (what is there
- * already, and reading what is not sealed), recent.c (what was sealed lately), new_object.c (objects that come in
- * pieces), recover.c (journals of dead writers).
+ * The writer from inside: writer.c (opening, batches, forks), add.c (adding), known.c (what is there already, and reading
+ * what is not sealed), seal.c (the open page becomes a pack), watch.c (what `git gc` might take away), recent.c (what was
+ * sealed lately), new_object.c (objects that come in pieces), recover.c (journals of dead writers).
  *
  * One lock; it is let go while a page is being sealed, a journal synced, an object hashed or deflated. Threads that wait
  * for one another's work wait on `changed`.
@@ -152,6 +151,14 @@ static inline void writer_unlock(gpa_writer *w)
 }
 /* "<journal_dir>/<id>-<number>.<suffix>", or in the pack directory with tmp_pack_ before it; NULL without memory. */
 char *writer_temp_path(const gpa_writer *w, uint32_t number, const char *suffix);
+
+void maker_free(maker *m);
+/* The lock, for whoever comes from outside: a process that was forked without gpa_reader_in_child() is told here. */
+void writer_enter(gpa_writer *w);
+/* The batch of this thread, or NULL. Under the lock. */
+batch *writer_own_batch(const gpa_writer *w);
+
+/* ---- add.c ---- */
 
 /* One call's adding: its maker and reader, and whether its end has to seal. */
 typedef struct group {

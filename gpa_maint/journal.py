@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,17 +16,16 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from . import fs
-from ._core.files import IdxFiles, check_idx, idx_object_counts, match_pack, pack_trailer
+from ._core.files import idx_object_counts
 from ._core.reader import Reader
 from ._core.writer import NUMBERS, CoreWriter, WriterStats
-from .errors import GpaError
 from .git import ObjectDir
-from .state import log, read_state
+from .recovery import recover
+from .state import read_state
 
 GROUP_BYTES = 1 << 20
 GROUP_OBJECTS = 4096
 PIECE_BYTES = 1 << 20
-TEMPORARY = re.compile(r"(?:tmp_pack_)?([0-9]+-[0-9a-f]{8})-[0-9]+\.(?:pack|idx|keep)")
 COMPANIONS = (".promisor", ".mtimes")
 """Files beside a pack that change what it means."""
 
@@ -56,19 +54,6 @@ class SaveReport(NamedTuple):
 
     pages: tuple[SavedPage, ...]
     superseded: tuple[str, ...]
-
-
-class Recovered(NamedTuple):
-    """What a dead writer's journal held: objects put into pages, those that were there, bytes of an unfinished record.
-
-    With a `problem` it stays where it is.
-    """
-
-    journal: str
-    objects: int = 0
-    known: int = 0
-    cut_bytes: int = 0
-    problem: str = ""
 
 
 class Writer:
@@ -108,7 +93,7 @@ class Writer:
             page_bytes=page_bytes,
             step=fs.before_core_step,
         )
-        self.recovered = tuple(self._recover(self._core))
+        self.recovered = tuple(recover(self._core, objdir, self._directory))
 
     # -- Adding
 
@@ -213,86 +198,6 @@ class Writer:
         if core is None:
             raise ValueError("the writer is closed")
         return core
-
-    # -- What dead writers left
-
-    def _recover(self, core: CoreWriter) -> Iterator[Recovered]:
-        left = _left_behind(self._objdir, self._directory)
-        for path in left:
-            if path.endswith(".idx"):
-                _finish_page(self._objdir, path)
-            if path.endswith(".keep"):
-                fs.remove_same(self._objdir.pack_dir, path, ".keep")
-        for name in sorted(os.listdir(self._directory)):
-            if name.endswith(".journal") and (found := _recover_one(core, name)):
-                log(self._objdir, _describe_recovery(found))
-                yield found
-        for path in left:
-            fs.unlink(path)
-
-
-def _recover_one(core: CoreWriter, name: str) -> Recovered | None:
-    """None when its writer lives, or when there was nothing in it."""
-    try:
-        found = core.recover(name)
-    except GpaError as error:  # whatever is wrong with it is no reason not to write
-        return Recovered(name, problem=str(error))
-    return Recovered(name, *found) if found and any(found) else None
-
-
-def _describe_recovery(found: Recovered) -> str:
-    if found.problem:
-        return f"writer: cannot recover the journal '{found.journal}': {found.problem}"
-    cut = f", {found.cut_bytes} bytes of an unfinished record dropped" if found.cut_bytes else ""
-    return (
-        f"writer: recovered the journal '{found.journal}' of a process that died: {found.objects} objects put into "
-        f"pages, {found.known} were there{cut}"
-    )
-
-
-def _left_behind(objdir: ObjectDir, directory: str) -> list[str]:
-    """Pages that dead writers were making: with the journals, or in objects/pack where that is another file system."""
-    folders, found = [directory], []
-    if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
-        folders.append(objdir.pack_dir)
-    for folder in folders:
-        for name in os.listdir(folder):
-            writer = TEMPORARY.fullmatch(name)
-            # This journal is made before any other file of its writer, held while it lives, and goes last.
-            if writer and not fs.is_held(os.path.join(directory, f"{writer[1]}-0.journal")):
-                found.append(os.path.join(folder, name))
-    return found
-
-
-def _finish_page(objdir: ObjectDir, path: str) -> None:
-    """Where a .pack has its name and its .idx has none, give it that: otherwise nobody would see it.
-
-    The writer died between the two, or `git gc` took the .idx away (csrc/watch.c).
-    """
-    folder, stem = os.path.dirname(path), os.path.basename(path).removesuffix(".idx")
-    try:
-        with IdxFiles(folder, [stem], objdir.object_format) as idx_files:
-            check_idx(idx_files[stem], path)
-            trailer = pack_trailer(idx_files[stem], objdir.object_format)
-            name = f"pack-{trailer}"
-            if os.path.lexists(objdir.pack_path(name, ".idx")):
-                return
-            match_pack(objdir.pack_path(name), idx_files[stem])
-        if _own_hash(objdir.pack_path(name), objdir.object_format) == trailer:
-            fs.finish_pack(objdir, path, name)
-    except (GpaError, FileNotFoundError):
-        pass  # it had not come so far: its journal has the objects
-
-
-def _own_hash(path: str, object_format: str) -> str:
-    """That of a pack without its trailer."""
-    digest = hashlib.new(object_format)
-    with open(path, "rb") as file:
-        left = os.fstat(file.fileno()).st_size - digest.digest_size
-        while left > 0 and (piece := file.read(min(left, PIECE_BYTES))):
-            digest.update(piece)
-            left -= len(piece)
-    return digest.hexdigest()
 
 
 def _live_packs(objdir: ObjectDir) -> set[str]:

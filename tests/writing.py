@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from oracle import git, git_line, objects_dir, pack_dir
@@ -26,6 +29,25 @@ def add_commit(writer: Writer, content: bytes, *parents: bytes, message: str = "
     blob = writer.add("blob", content)
     tree = writer.add("tree", tree_text({"document": blob}))
     return writer.add("commit", commit_text(tree, *parents, message=message))
+
+
+def forked(work: Callable[[], object]) -> int:
+    """The number of a process that does this, and ends with 0 unless it raises."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def assert_ends_well(*pids: int) -> None:
+    assert [0] * len(pids) == [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
 def left_behind(repo: Path) -> dict[str, int]:

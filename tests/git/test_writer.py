@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,17 @@ from loose import write_loose
 from oracle import ObjectFormat, all_objects, fsck, git, git_line, object_format, objects_dir, pack_dir, packs
 from packwriter import Kind, Whole, add_pack, oid_hex
 from running import gpa
-from writing import add_commit, assert_indexed_as_git_would, commit_text, journals, left_behind, loose_count, tree_text
+from writing import (
+    add_commit,
+    assert_ends_well,
+    assert_indexed_as_git_would,
+    commit_text,
+    forked,
+    journals,
+    left_behind,
+    loose_count,
+    tree_text,
+)
 
 from gpa_maint import PageStore, fs
 from gpa_maint.config import settings_from
@@ -569,36 +580,38 @@ def test_save_reports_packs_that_others_made_meanwhile(repo: Path) -> None:
 
 def die_writing(repo: Path, *contents: bytes, batch: bool = False, durability: str = "page") -> None:
     """A process adds blobs, and dies."""
-    pid = os.fork()
-    if not pid:
+
+    def work() -> None:
         writer = PageStore.open(objects_dir(repo)).writer(durability=durability)
         with writer.batch() if batch else contextlib.nullcontext():
             for data in contents:
                 writer.add("blob", data)
             os._exit(0)
-    assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    assert_ends_well(forked(work))
 
 
 def die_together(repo: Path, *contents: list[bytes]) -> None:
     """As many processes, none of which dies before all have written."""
     reading, writing_end = os.pipe()
     ready, told = os.pipe()
-    pids = []
-    for own in contents:
-        pids.append(os.fork())
-        if not pids[-1]:
-            os.close(writing_end)
-            writer = PageStore.open(objects_dir(repo)).writer()
-            for data in own:
-                writer.add("blob", data)
-            os.write(told, b".")
-            os.read(reading, 1)
-            os._exit(0)
+
+    def work(own: list[bytes]) -> None:
+        os.close(writing_end)
+        writer = PageStore.open(objects_dir(repo)).writer()
+        for data in own:
+            writer.add("blob", data)
+        os.write(told, b".")
+        os.read(reading, 1)
+        os._exit(0)
+
+    pids = [forked(partial(work, own)) for own in contents]
+    os.close(told)
     for _ in contents:
         os.read(ready, 1)
-    for fd in (writing_end, reading, ready, told):
+    for fd in (writing_end, reading, ready):
         os.close(fd)
-    assert [0] * len(pids) == [os.waitpid(pid, 0)[1] for pid in pids]
+    assert_ends_well(*pids)
 
 
 def test_what_a_dead_process_added_is_recovered(repo: Path) -> None:
@@ -738,19 +751,16 @@ def test_a_child_never_writes_into_its_parent_s_journal(repo: Path) -> None:
     with PageStore.open(objects_dir(repo)) as store, store.writer() as writer:
         waiting = writer.add("blob", b"the parent's")
         before = journals(repo)
-        pid = os.fork()
-        if not pid:
-            status = 1
-            with contextlib.suppress(BaseException):
-                assert waiting not in store
-                commit = add_commit(writer, b"the child's")
-                assert commit in store
-                writer.add("blob", b"waits in the child")
-                assert 3 == len(journals(repo))
-                store.close()
-                status = 0
-            os._exit(status)
-        assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        def work() -> None:
+            assert waiting not in store
+            commit = add_commit(writer, b"the child's")
+            assert commit in store
+            writer.add("blob", b"waits in the child")
+            assert 3 == len(journals(repo))
+            store.close()
+
+        assert_ends_well(forked(work))
         assert before == journals(repo)
         assert waiting in store
         assert 4 == len(all_objects(repo))
@@ -760,11 +770,7 @@ def test_a_child_never_writes_into_its_parent_s_journal(repo: Path) -> None:
 def test_a_child_that_dies_leaves_its_parent_alone(repo: Path) -> None:
     with PageStore.open(objects_dir(repo)) as store, store.writer() as writer:
         writer.add("blob", b"the parent's")
-        pid = os.fork()
-        if not pid:
-            writer.add("blob", b"the child's")
-            os._exit(0)
-        os.waitpid(pid, 0)
+        assert_ends_well(forked(lambda: writer.add("blob", b"the child's")))
         add_commit(writer, b"goes on")
         with writing(repo) as other:
             assert [1] == [found.objects for found in other.recovered]
@@ -773,15 +779,18 @@ def test_a_child_that_dies_leaves_its_parent_alone(repo: Path) -> None:
 
 def test_a_child_that_lives_on_does_not_keep_its_parent_s_journal_locked(repo: Path) -> None:
     reading, writing_end = os.pipe()
-    middle = os.fork()
-    if not middle:
+
+    def last() -> None:
+        os.close(writing_end)
+        os.read(reading, 1)
+
+    def middle() -> None:
         writer = PageStore.open(objects_dir(repo)).writer()
         writer.add("blob", b"of the one in the middle")
-        if not os.fork():
-            os.close(writing_end)
-            os.read(reading, 1)
+        forked(last)
         os._exit(0)
-    os.waitpid(middle, 0)
+
+    assert_ends_well(forked(middle))
     with writing(repo) as writer:
         assert [1] == [found.objects for found in writer.recovered]
     os.close(writing_end)

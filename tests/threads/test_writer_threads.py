@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import pytest
 from histories import init_server
 from oracle import all_objects, fsck, git, objects_dir
 from packwriter import oid_hex
-from writing import add_commit, left_behind, loose_count
+from writing import add_commit, assert_ends_well, forked, left_behind, loose_count
 
 from gpa_maint import PageStore
 from gpa_maint.journal import Writer
@@ -241,17 +242,16 @@ def test_forks_while_threads_write(repo: Path) -> None:
         def work(number: int) -> None:
             oids[number] = write_until(store, number, stopped.is_set)
 
+        def child(number: int) -> None:
+            signal.alarm(60)
+            add_commit(store.writer(), b"of child %d" % number)
+            store.writer().add("blob", b"waits in child %d" % number)
+            store.close()
+
         with Threads(4, work):
             try:
                 for number in range(15):
-                    pid = os.fork()
-                    if not pid:
-                        signal.alarm(60)
-                        add_commit(store.writer(), b"of child %d" % number)
-                        store.writer().add("blob", b"waits in child %d" % number)
-                        store.close()
-                        os._exit(0)
-                    assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                    assert_ends_well(forked(partial(child, number)))
             finally:
                 stopped.set()
     assert_all_there(repo, [*chain(*oids)])
