@@ -294,6 +294,19 @@ int gpa_writer_freshen(gpa_writer *writer, const unsigned char *oid, gpa_error *
 	return group_end(&g, status, err);
 }
 
+int writer_settle(gpa_writer *w, const unsigned char *oid, gpa_error *err)
+{
+	int status = GPA_OK;
+	if (!__atomic_load_n(&w->pages[0].heads, __ATOMIC_RELAXED) &&
+	    !__atomic_load_n(&w->pages[1].heads, __ATOMIC_RELAXED))
+		return GPA_OK;
+	writer_enter(w);
+	if (seals(w, oid) && !writer_own_batch(w))
+		status = writer_seal(w, err);
+	writer_unlock(w);
+	return status;
+}
+
 int gpa_writer_seal(gpa_writer *writer, gpa_error *err)
 {
 	writer_enter(writer);

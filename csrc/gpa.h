@@ -614,19 +614,6 @@ int gpa_batch_objects(uint32_t *done, gpa_batch *batch, const unsigned char *oid
 int gpa_batch_say(gpa_batch *batch, gpa_bytes text, gpa_error *err);
 int gpa_batch_flush(gpa_batch *batch, gpa_error *err);
 
-/* ---- odb_backend.c: a reader, lent to libgit2 ---- */
-
-/*
- * Let `repository`, a git_repository, read through `reader`, of which it keeps a share for as long as its object database
- * lives. `library` is a loaded file that is linked with the libgit2 that made the repository: nothing else of it may be
- * in use meanwhile. With `replace` nothing else is read from, and libgit2 writes loose objects (synced, with `fsync`) and
- * packs into the reader's first directory; without it, the reader is asked before libgit2's own backends.
- *
- * GPA_EUNSUPPORTED where libgit2 is not 1.7 to 1.9, and for SHA-256.
- */
-int gpa_libgit2_attach(const char *library, void *repository, gpa_reader *reader, int replace, int fsync,
-		       gpa_error *err);
-
 /* ---- writer.c: new objects into pages ---- */
 
 /*
@@ -735,6 +722,20 @@ typedef struct gpa_recovery {
  * version and hash: it stays.
  */
 int gpa_writer_recover(gpa_recovery *out, gpa_writer *writer, const char *name, gpa_error *err);
+
+/* ---- odb_backend.c: a reader, lent to libgit2 ---- */
+
+/*
+ * Let `repository`, a git_repository, read through `reader`, of which it keeps a share for as long as its object database
+ * lives. `library` is a loaded file that is linked with the libgit2 that made the repository: nothing else of it may be
+ * in use meanwhile. With `replace` nothing else is read from, and what libgit2 writes goes to the reader's first directory:
+ * objects through `writer`, of which a share is kept too, or where that is NULL as loose ones (synced, with `fsync`), and
+ * what is fetched as packs. Without `replace` the reader is asked before libgit2's own backends, which write as before.
+ *
+ * GPA_EUNSUPPORTED where libgit2 is not 1.7 to 1.9, and for SHA-256.
+ */
+int gpa_libgit2_attach(const char *library, void *repository, gpa_reader *reader, gpa_writer *writer,
+		       int replace, int fsync, gpa_error *err);
 
 #pragma GCC visibility pop
 

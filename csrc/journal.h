@@ -62,6 +62,7 @@ typedef struct open_page {
 	page_row *rows;
 	uint32_t count;
 	uint32_t room;
+	uint32_t heads;		/* commits and tags, which refs may name; counted with atomic operations */
 	oid_map map;
 	uint64_t end;		/* bytes of records */
 	uint64_t kept_from;	/* those from here on are in `kept` too */

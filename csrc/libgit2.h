@@ -50,6 +50,20 @@ struct git_odb_backend {
 	void (*free)(git_odb_backend *);
 };
 
+#define GIT_STREAM_WRONLY 4
+
+struct git_odb_stream {
+	git_odb_backend *backend;
+	unsigned int mode;
+	void *hash_ctx;		/* this and the sizes are set by libgit2 */
+	uint64_t declared_size;
+	uint64_t received_bytes;
+	int (*read)(git_odb_stream *, char *data, size_t len);
+	int (*write)(git_odb_stream *, const char *data, size_t len);
+	int (*finalize_write)(git_odb_stream *, const unsigned char *oid);
+	void (*free)(git_odb_stream *);
+};
+
 /* libgit2's functions, named as there. Those that make something return 0, or a negative number. */
 typedef struct libgit2 {
 	int (*libgit2_version)(int *major, int *minor, int *revision);

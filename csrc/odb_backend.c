@@ -1,56 +1,35 @@
 /*
- * A reader, lent to a libgit2 repository: one git_odb_backend for all that it reads. It owns a share of the reader, so
- * that everything may be let go in any order, and nothing here knows of Python.
+ * A reader, lent to a libgit2 repository: one git_odb_backend for all that it reads. It owns a share of the reader, and of
+ * the writer if there is one (odb_write.c), so that everything may be let go in any order; and nothing here knows of
+ * Python.
  *
  * libgit2 calls the functions of one backend with its object database locked, one at a time, except for list_objects(),
  * which changes nothing.
  */
-#include "libgit2.h"
-#include "reader.h"
+#include "odb_backend.h"
 
 #define PRIORITY 3	/* libgit2's own backends have 1 and 2 */
 #define PATH_ROOM 4096
 
-/* A backend that was there before: its objects are listed through ours, so that each comes once. */
-typedef struct other {
-	git_odb_backend *backend;
-	int (*foreach)(git_odb_backend *, git_odb_foreach_cb, void *payload);
-} other;
-
-typedef enum recently { RECENTLY_NOTHING, RECENTLY_MISSED, RECENTLY_REFRESHED } recently;
-
-typedef struct backend {
-	git_odb_backend base;	/* first: libgit2 knows no more */
-	libgit2 git;
-	gpa_reader *reader;
-	git_odb_backend *loose;	/* libgit2's own, which writes; NULL when others do */
-	git_odb_backend *packs;	/* the same for whole packs; made when first needed */
-	other *others;
-	size_t other_count;
-	recently recently;
-	unsigned char missed[GIT_OID_SIZE];
-	size_t missed_digits;
-} backend;
-
 /* ---- answers ---- */
 
-static int refuse(const backend *b, int status, const gpa_error *err)
+/* The reader names files below one of its directories, the writer names whole paths. */
+int odb_refuse(backend *b, int status, const gpa_error *err)
 {
 	char text[sizeof(err->text) + sizeof(err->file) + PATH_ROOM];
 	int class = status == GPA_ENOMEM ? GIT_ERROR_NOMEMORY : status == GPA_ESYS ? GIT_ERROR_OS : GIT_ERROR_ODB;
 	if (status == GPA_ENOTFOUND)
 		return GIT_ENOTFOUND;	/* libgit2 finds the words */
-	snprintf(text, sizeof(text), "%s'%s%s%s': %s", status == GPA_ECORRUPT ? "corrupt " : "",
-		 b->reader->dirs[err->source > 0 ? err->source : 0], err->file[0] ? "/" : "", err->file, err->text);
+	pthread_mutex_lock(&b->lock);
+	const char *dir = err->file[0] == '/' ? "" : b->reader->dirs[err->source > 0 ? err->source : 0];
+	snprintf(text, sizeof(text), "%s'%s%s%s': %s", status == GPA_ECORRUPT ? "corrupt " : "", dir,
+		 err->file[0] && dir[0] ? "/" : "", err->file, err->text);
+	pthread_mutex_unlock(&b->lock);
 	b->git.error_set_str(class, text);
 	return GIT_ERROR;
 }
 
-/*
- * What is missing libgit2 asks for twice, with a refresh in between. Our first answer was given after looking at the
- * directories, so the second is the same without. Only once: whoever asks again gets a look.
- */
-static int is_missed_again(backend *b, const unsigned char *oid, size_t digits)
+int odb_is_missed_again(backend *b, const unsigned char *oid, size_t digits)
 {
 	int is_same = b->recently == RECENTLY_REFRESHED && b->missed_digits == digits &&
 		      !memcmp(b->missed, oid, GIT_OID_SIZE);
@@ -58,7 +37,7 @@ static int is_missed_again(backend *b, const unsigned char *oid, size_t digits)
 	return is_same;
 }
 
-static int note_miss(backend *b, int answer, const unsigned char *oid, size_t digits)
+int odb_note_miss(backend *b, int answer, const unsigned char *oid, size_t digits)
 {
 	if (answer == GIT_ENOTFOUND) {
 		b->recently = RECENTLY_MISSED;
@@ -68,16 +47,29 @@ static int note_miss(backend *b, int answer, const unsigned char *oid, size_t di
 	return answer;
 }
 
+/* A store whose alternates have changed has another reader, and what waits in the writer is found through that. */
+static int follow_writer(backend *b)
+{
+	gpa_reader *before = b->reader, *now = b->writer ? writer_reader(b->writer) : gpa_reader_share(before);
+	pthread_mutex_lock(&b->lock);
+	b->reader = now;
+	pthread_mutex_unlock(&b->lock);
+	gpa_reader_free(before);
+	return now != before;
+}
+
 static int refresh(git_odb_backend *base)
 {
 	backend *b = (backend *)base;
 	gpa_error err;
-	if (b->recently == RECENTLY_MISSED) {
+	int is_other = follow_writer(b);
+	if (b->recently == RECENTLY_MISSED && !is_other) {
 		b->recently = RECENTLY_REFRESHED;
 		return 0;
 	}
+	b->recently = RECENTLY_NOTHING;
 	int status = gpa_reader_refresh(b->reader, &err);
-	return status ? refuse(b, status, &err) : 0;
+	return status ? odb_refuse(b, status, &err) : 0;
 }
 
 /* ---- reading ---- */
@@ -101,9 +93,11 @@ static int read_whole(void **data, size_t *len, int *type, backend *b, const uns
 {
 	gpa_object object;
 	gpa_error err;
+	if (odb_settle(b, oid))
+		return GIT_ERROR;
 	int status = gpa_reader_read(&object, b->reader, oid, &err);
 	if (status)
-		return refuse(b, status, &err);
+		return odb_refuse(b, status, &err);
 	int answer = copy_out(data, len, type, b, &object);
 	gpa_object_free(&object);
 	return answer;
@@ -112,9 +106,9 @@ static int read_whole(void **data, size_t *len, int *type, backend *b, const uns
 static int read_object(void **data, size_t *len, int *type, git_odb_backend *base, const unsigned char *oid)
 {
 	backend *b = (backend *)base;
-	if (is_missed_again(b, oid, 2 * GIT_OID_SIZE))
+	if (odb_is_missed_again(b, oid, 2 * GIT_OID_SIZE))
 		return GIT_ENOTFOUND;
-	return note_miss(b, read_whole(data, len, type, b, oid), oid, 2 * GIT_OID_SIZE);
+	return odb_note_miss(b, read_whole(data, len, type, b, oid), oid, 2 * GIT_OID_SIZE);
 }
 
 static int read_header(size_t *len, int *type, git_odb_backend *base, const unsigned char *oid)
@@ -122,11 +116,13 @@ static int read_header(size_t *len, int *type, git_odb_backend *base, const unsi
 	backend *b = (backend *)base;
 	gpa_error err;
 	uint64_t size;
-	if (is_missed_again(b, oid, 2 * GIT_OID_SIZE))
+	if (odb_is_missed_again(b, oid, 2 * GIT_OID_SIZE))
 		return GIT_ENOTFOUND;
+	if (odb_settle(b, oid))
+		return GIT_ERROR;
 	int found, status = gpa_reader_info(&found, &size, b->reader, oid, &err);
 	if (status)	/* pygit2 relies on `len` being as it was */
-		return note_miss(b, refuse(b, status, &err), oid, 2 * GIT_OID_SIZE);
+		return odb_note_miss(b, odb_refuse(b, status, &err), oid, 2 * GIT_OID_SIZE);
 	*type = found;
 	*len = size;
 	return 0;
@@ -136,11 +132,13 @@ static int exists(git_odb_backend *base, const unsigned char *oid)
 {
 	backend *b = (backend *)base;
 	gpa_error err;
-	if (is_missed_again(b, oid, 2 * GIT_OID_SIZE))
+	if (odb_is_missed_again(b, oid, 2 * GIT_OID_SIZE))
+		return 0;
+	if (odb_settle(b, oid))
 		return 0;
 	int status = gpa_reader_has(b->reader, oid, &err);
 	if (status == GPA_ENOTFOUND)
-		note_miss(b, GIT_ENOTFOUND, oid, 2 * GIT_OID_SIZE);
+		odb_note_miss(b, GIT_ENOTFOUND, oid, 2 * GIT_OID_SIZE);
 	return !status;
 }
 
@@ -160,15 +158,15 @@ static int expand(unsigned char *found, backend *b, const unsigned char *oid, si
 	unsigned char oids[2 * GIT_OID_SIZE];
 	uint32_t count;
 	gpa_error err;
-	if (is_missed_again(b, oid, digits))
+	if (odb_is_missed_again(b, oid, digits))
 		return GIT_ENOTFOUND;
 	int status = gpa_reader_expand(oids, &count, 2, b->reader, oid, (unsigned)digits, &err);
 	if (status)
-		return refuse(b, status, &err);
+		return odb_refuse(b, status, &err);
 	if (count > 1)
 		return ambiguous(b, oid, digits);
 	if (!count)
-		return note_miss(b, GIT_ENOTFOUND, oid, digits);
+		return odb_note_miss(b, GIT_ENOTFOUND, oid, digits);
 	memcpy(found, oids, GIT_OID_SIZE);
 	return 0;
 }
@@ -250,12 +248,16 @@ static int list_foreign(const backend *b, const gpa_buffer *own, git_odb_foreach
 
 static int list_objects(git_odb_backend *base, git_odb_foreach_cb callback, void *payload)
 {
-	const backend *b = (const backend *)base;
+	backend *b = (backend *)base;
 	gpa_buffer own;
 	gpa_error err;
-	int status = gpa_reader_list(&own, b->reader, &err);
+	pthread_mutex_lock(&b->lock);
+	gpa_reader *reader = gpa_reader_share(b->reader);
+	pthread_mutex_unlock(&b->lock);
+	int status = gpa_reader_list(&own, reader, &err);
+	gpa_reader_free(reader);
 	if (status)
-		return refuse(b, status, &err);
+		return odb_refuse(b, status, &err);
 	int answer = hand_out(&own, callback, payload);
 	if (!answer)
 		answer = list_foreign(b, &own, callback, payload);
@@ -269,86 +271,34 @@ static int list_nothing(git_odb_backend *base, git_odb_foreach_cb callback, void
 	return 0;
 }
 
-/* ---- writing: what is there is freshened, the rest left to libgit2 ---- */
-
-static int freshen(git_odb_backend *base, const unsigned char *oid)
-{
-	backend *b = (backend *)base;
-	gpa_error err;
-	if (is_missed_again(b, oid, 2 * GIT_OID_SIZE))
-		return GIT_ENOTFOUND;
-	int status = reader_freshen(b->reader, oid, &err);
-	return status ? note_miss(b, refuse(b, status, &err), oid, 2 * GIT_OID_SIZE) : 0;
-}
-
-static int write_object(git_odb_backend *base, const unsigned char *oid, const void *data, size_t len, int type)
-{
-	git_odb_backend *loose = ((backend *)base)->loose;
-	return loose->write(loose, oid, data, len, type);
-}
-
-/* The stream asks the database of its backend whether the object is there. */
-static int write_stream(git_odb_stream **out, git_odb_backend *base, uint64_t size, int type)
-{
-	git_odb_backend *loose = ((backend *)base)->loose;
-	loose->odb = base->odb;
-	return loose->writestream(out, loose, size, type);
-}
-
-/* libgit2's backend for packs lists them all when it is made, and is needed only for a fetch. */
-static int write_pack(git_odb_writepack **out, git_odb_backend *base, git_odb *odb, git_indexer_progress_cb progress,
-		      void *payload)
-{
-	backend *b = (backend *)base;
-	file_stamp pack_dir, index;
-	objdir_stamps(&pack_dir, &index, b->reader->dirs[0]);
-	if (!pack_dir.inode) {	/* libgit2 would not notice */
-		b->git.error_set_str(GIT_ERROR_ODB, "no directory for packs");
-		return GIT_ERROR;
-	}
-	if (!b->packs && b->git.odb_backend_pack(&b->packs, b->reader->dirs[0]))
-		return GIT_ERROR;
-	return b->packs->writepack(out, b->packs, odb, progress, payload);
-}
-
 /* ---- making one, and giving it to a repository ---- */
 
 static void free_backend(git_odb_backend *base)
 {
 	backend *b = (backend *)base;
-	if (b->packs)
-		b->packs->free(b->packs);
-	if (b->loose)
-		b->loose->free(b->loose);
+	odb_free_writing(b);
 	gpa_reader_free(b->reader);
+	pthread_mutex_destroy(&b->lock);
 	free(b->others);
 	free(b);
 }
 
-static int backend_new(backend **out, const libgit2 *git, gpa_reader *reader, gpa_error *err)
+static int backend_new(backend **out, const libgit2 *git, gpa_reader *reader, gpa_writer *writer, gpa_error *err)
 {
 	backend *b = calloc(1, sizeof(*b));
 	if (!b)
 		return out_of_memory(err);
 	b->git = *git;
+	pthread_mutex_init(&b->lock, NULL);
 	b->reader = gpa_reader_share(reader);
+	b->writer = writer ? gpa_writer_share(writer) : NULL;
 	b->base = (git_odb_backend){
 		.version = GIT_ODB_BACKEND_VERSION, .read = read_object, .read_prefix = read_prefix,
 		.read_header = read_header, .exists = exists, .exists_prefix = exists_prefix, .refresh = refresh,
-		.foreach = list_objects, .freshen = freshen, .free = free_backend,
+		.foreach = list_objects, .freshen = odb_freshen, .free = free_backend,
 	};
 	*out = b;
 	return GPA_OK;
-}
-
-static int let_write(backend *b, int fsync)
-{
-	if (b->git.odb_backend_loose(&b->loose, b->reader->dirs[0], -1, fsync, 0, 0))
-		return -1;
-	b->base.write = write_object;
-	b->base.writestream = write_stream;
-	b->base.writepack = write_pack;
-	return 0;
 }
 
 /* From now on the other backends list nothing by themselves. */
@@ -391,8 +341,8 @@ static int give(backend *b, git_odb *odb, git_repository *repository, int replac
 	return b->git.repository_set_odb(repository, odb);
 }
 
-int gpa_libgit2_attach(const char *library, void *repository, gpa_reader *reader, int replace, int fsync,
-		       gpa_error *err)
+int gpa_libgit2_attach(const char *library, void *repository, gpa_reader *reader, gpa_writer *writer,
+		       int replace, int fsync, gpa_error *err)
 {
 	libgit2 git;
 	backend *b = NULL;
@@ -401,10 +351,10 @@ int gpa_libgit2_attach(const char *library, void *repository, gpa_reader *reader
 	if (!status && reader->options.algo != GPA_SHA1)
 		status = unsupported(err, "SHA-256");
 	if (!status)
-		status = backend_new(&b, &git, reader, err);
+		status = backend_new(&b, &git, reader, writer, err);
 	if (status)
 		return status;
-	if ((replace && let_write(b, fsync)) || (replace ? git.odb_new(&odb) : git.repository_odb(&odb, repository))) {
+	if ((replace && odb_let_write(b, fsync)) || (replace ? git.odb_new(&odb) : git.repository_odb(&odb, repository))) {
 		free_backend(&b->base);
 		return out_of_memory(err);
 	}

@@ -33,6 +33,7 @@ void open_page_clear(open_page *p)
 {
 	oid_map_clear(&p->map);
 	p->count = 0;
+	__atomic_store_n(&p->heads, 0, __ATOMIC_RELAXED);
 	p->end = p->kept_from = p->written = p->synced = 0;
 	p->must_sync = 0;
 	if (p->kept_room > KEPT_MOST) {
@@ -190,6 +191,8 @@ int open_page_add(open_page *p, const door *d, const unsigned char *oid, const j
 	journal_write_record(at, row->length, row->crc);
 	memcpy(at + RECORD_HEADER, entry->entry.ptr, row->length);
 	p->count++;
+	if (entry->type == GPA_COMMIT || entry->type == GPA_TAG)
+		__atomic_add_fetch(&p->heads, 1, __ATOMIC_RELAXED);
 	p->end += length;
 	return GPA_OK;
 }

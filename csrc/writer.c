@@ -286,6 +286,14 @@ void gpa_writer_move(gpa_writer *writer, gpa_reader *reader)
 	gpa_reader_free(before);
 }
 
+gpa_reader *writer_reader(gpa_writer *w)
+{
+	writer_lock(w);
+	gpa_reader *r = gpa_reader_share(w->reader);
+	writer_unlock(w);
+	return r;
+}
+
 void gpa_writer_count(gpa_writer_stats *out, gpa_writer *writer)
 {
 	writer_lock(writer);

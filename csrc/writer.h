@@ -155,6 +155,8 @@ char *writer_temp_path(const gpa_writer *w, uint32_t number, const char *suffix)
 void maker_free(maker *m);
 /* The lock, for whoever comes from outside: a process that was forked without gpa_reader_in_child() is told here. */
 void writer_enter(gpa_writer *w);
+/* The reader that its objects are found through, with one owner more. */
+gpa_reader *writer_reader(gpa_writer *w);
 /* The batch of this thread, or NULL. Under the lock. */
 batch *writer_own_batch(const gpa_writer *w);
 
@@ -177,6 +179,8 @@ int group_leave(group *g, int status);
 int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error *err);
 /* An entry that is made. `must_sync`: see open_page. */
 int group_append(group *g, const unsigned char *oid, const journal_entry *entry, int must_sync, gpa_error *err);
+/* A commit or tag that was written, and could not be sealed, or is not yet: seal it now, unless in a batch. */
+int writer_settle(gpa_writer *w, const unsigned char *oid, gpa_error *err);
 void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data);
 
 /* ---- seal.c ---- */

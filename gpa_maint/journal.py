@@ -61,7 +61,7 @@ class Writer:
 
     `add` gives the raw id. An object is in the journal when it returns (but see batch()), and a commit or a tag, with
     all that was added before it, in a pack that every git process sees. Other objects come into one when the page is
-    full, on save() and on close(). `recovered`: what was found of writers that died.
+    full, on save() and on close(), and when the program ends. `recovered`: what was found of writers that died.
 
     A process forked from this one may go on with it; what had not been sealed then is the parent's.
     """
@@ -93,6 +93,7 @@ class Writer:
             page_bytes=page_bytes,
             step=fs.before_core_step,
         )
+        self._is_lent = False
         self.recovered = tuple(recover(self._core, objdir, self._directory))
 
     # -- Adding
@@ -173,11 +174,26 @@ class Writer:
         return self._open().stats()
 
     def close(self) -> None:
-        """Seal, and remove the journals. When that fails the writer stays open."""
+        """Seal, and remove the journals. When that fails the writer stays open.
+
+        One that is lent to repositories only seals, since they go on writing: the store's close() ends it.
+        """
+        if self._is_lent:
+            self.seal()
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """For PageStore: close, whoever has it."""
         core = self._core
         if core is not None:
             core.close()
             self._core = None
+
+    def lend(self) -> CoreWriter:
+        """For PageStore: what a repository of another library writes with, until the store is closed."""
+        self._is_lent = True
+        return self._open()
 
     @property
     def is_closed(self) -> bool:

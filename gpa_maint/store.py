@@ -273,14 +273,17 @@ class PageStore:
         """Counters, for tests and for tuning."""
         return self._open().stats()
 
-    def lend_to_libgit2(self, library: str, repository: int, *, replace: bool, fsync: bool) -> object:
+    def lend_to_libgit2(self, library: str, repository: int, *, replace: bool, write: bool, fsync: bool) -> object:
         """For integrations/libgit2.py: let a libgit2 repository read what this store reads, also after close().
 
-        What comes back has to live as long as the repository: it makes forks safe.
+        With `write` it writes through the store's writer, until close(). What comes back has to live as long as the
+        repository: it makes forks safe, and at its end seals what waits.
         """
-        reader = self._open()
-        reader.lend_to_libgit2(library, repository, replace=replace, fsync=fsync)
-        return reader
+        from ._core.libgit2 import lend_to_libgit2
+
+        reader, writer = self._open(), self.writer().lend() if write else None
+        lend_to_libgit2(library, repository, reader, writer, replace=replace, fsync=fsync)
+        return reader, writer
 
     def close(self) -> None:
         """Calls in other threads, and streams, end well; after that the maps and the cache are gone.
@@ -289,7 +292,7 @@ class PageStore:
         """
         with self._opening:
             if self._writer is not None:
-                self._writer.close()
+                self._writer.end()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()

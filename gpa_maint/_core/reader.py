@@ -184,16 +184,6 @@ class Reader:
         self._check(lib.gpa_stream_open(out, kind, size, self._pointer, oid, err), err, oid)
         return StreamHandle(self, out[0], TYPES[kind[0]], int(size[0]))
 
-    def lend_to_libgit2(self, library: str, repository: int, *, replace: bool, fsync: bool) -> None:
-        """Let the git_repository at that address read through this reader, also when this object is closed or gone.
-
-        `library` is a loaded file that is linked with its libgit2. Unsupported for a version that is not known here.
-        """
-        err = new_error()
-        pointer = ffi.cast("void *", repository)
-        status = lib.gpa_libgit2_attach(os.fsencode(library), pointer, self._pointer, replace, fsync, err)
-        check(status, err, library)
-
     def refresh(self) -> None:
         """Look at the directories now."""
         err = new_error()

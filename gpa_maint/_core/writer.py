@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from weakref import finalize
 
 from ..errors import ObjectMissing
 from ._gpa import ffi, lib
@@ -65,7 +66,7 @@ class _Room:
 class CoreWriter:
     """Adds objects for a reader's own object directory. Any number of threads may call.
 
-    SystemFailed and Corrupt name the file.
+    SystemFailed and Corrupt name the file. It is closed when nobody refers to it any more, and when the program ends.
     """
 
     def __init__(
@@ -97,7 +98,13 @@ class CoreWriter:
         self._check(lib.gpa_writer_open(out, reader.pointer, options, err), err)
         self._pointer = ffi.gc(out[0], lib.gpa_writer_free)
         self._reader = reader  # by which forks find this one
+        self._end = finalize(self, _close, self._pointer, journal_dir)
         self._rooms: list[_Room] = []
+
+    @property
+    def pointer(self) -> Any:
+        """The gpa_writer *, for a libgit2 backend."""
+        return self._pointer
 
     def add(self, kind: int, data: bytes) -> bytes:
         """The raw id of an object of the type with that number."""
@@ -141,8 +148,9 @@ class CoreWriter:
         self._call(lib.gpa_writer_end_batch)
 
     def close(self) -> None:
-        """Seal, and remove the journals."""
-        self._call(lib.gpa_writer_close)
+        """Seal, and remove the journals. After a failure it may be tried again."""
+        _close(self._pointer, self._directory)
+        self._end.detach()
 
     def recover(self, name: str) -> Recovery | None:
         """Take over a journal of that name; None when its writer lives, or when it is gone."""
@@ -168,10 +176,19 @@ class CoreWriter:
         self._check(function(self._pointer, err), err)
 
     def _check(self, status: int, err: Any) -> None:
-        if status == lib.GPA_ENOTFOUND:
-            raise ObjectMissing(f"'{self._directory}': an object is not there")
-        if status != _OK:
-            check(status, err, os.fsdecode(ffi.string(err.file)) or self._directory)
+        _check(status, err, self._directory)
+
+
+def _close(pointer: Any, directory: str) -> None:
+    err = new_error()
+    _check(lib.gpa_writer_close(pointer, err), err, directory)
+
+
+def _check(status: int, err: Any, directory: str) -> None:
+    if status == lib.GPA_ENOTFOUND:
+        raise ObjectMissing(f"'{directory}': an object is not there")
+    if status != _OK:
+        check(status, err, os.fsdecode(ffi.string(err.file)) or directory)
 
 
 class NewObject:

@@ -1,4 +1,4 @@
-"""pygit2 repositories that read through a PageStore.
+"""pygit2 repositories that read and write through a PageStore.
 
 Any number of repositories and threads may share one store, and all of them may go away in any order. The C code of the
 store is called by libgit2 itself: no Python is involved in reading.
@@ -21,15 +21,24 @@ from ..store import PageStore
 if TYPE_CHECKING:
     import pygit2
 
-# A store's reader is safe in a forked process as long as Python knows of it, so it lives as long as the repository.
+# What a fork has to know of lives as long as the repository: its reader, and its writer, which seals at its end.
 _LENT: WeakKeyDictionary[pygit2.Repository, list[object]] = WeakKeyDictionary()
 
 
-def attach(repo: pygit2.Repository, store: PageStore, *, mode: Literal["replace", "add"] = "replace") -> None:
-    """Let `repo` read through `store`: before other threads use it, and before objects are taken from it.
+def attach(
+    repo: pygit2.Repository,
+    store: PageStore,
+    *,
+    mode: Literal["replace", "add"] = "replace",
+    new_objects: Literal["pages", "loose"] = "pages",
+) -> None:
+    """Let `repo` read and write through `store`: before other threads use it, and before objects are taken from it.
 
     "replace": the store is the whole object database, with loose objects and with the alternates it knows now. New
-    objects are written by libgit2, loose, and fetched ones as packs, into `store.path`.
+    objects go to the store's writer: commits and tags, with all that was written before them, are in a page that every
+    git process sees when the call returns; the rest comes into one then, or with `store.writer().seal()`, or when the
+    store is closed, the repository let go or the program ended. With new_objects="loose", and where the repository may
+    not be written to, they are libgit2's loose ones. What is fetched comes as packs.
     "add": the store is asked first, then what the repository had; writing stays as it was. Objects are listed once all
     the same.
 
@@ -37,15 +46,19 @@ def attach(repo: pygit2.Repository, store: PageStore, *, mode: Literal["replace"
     """
     if mode not in ("replace", "add"):
         raise ValueError(f"mode is 'replace' or 'add', not '{mode}'")
+    if new_objects not in ("pages", "loose"):
+        raise ValueError(f"new_objects is 'pages' or 'loose', not '{new_objects}'")
     if store.object_format != "sha1":
         raise Unsupported(f"libgit2 reads SHA-1 repositories only, and '{store.path}' is {store.object_format}")
+    replace = mode == "replace"
+    write = replace and new_objects == "pages" and os.access(store.path, os.W_OK)
     address = int.from_bytes(repo._pointer, "little")
-    lent = store.lend_to_libgit2(_library(), address, replace=mode == "replace", fsync=_syncs(repo))
+    lent = store.lend_to_libgit2(_library(), address, replace=replace, write=write, fsync=_syncs(repo))
     _LENT.setdefault(repo, []).append(lent)
 
 
 def open_repository(path: str | os.PathLike[str], store: PageStore | None = None) -> pygit2.Repository:
-    """The repository at `path`, which reads through `store`, or through a store of its own where none is given."""
+    """The repository at `path`, attached to `store`, or to a store of its own where none is given."""
     repo: pygit2.Repository = _pygit2().Repository(os.fspath(path))
     attach(repo, PageStore.open(_objects_dir(repo), object_format="sha1") if store is None else store)
     return repo

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -25,7 +24,6 @@ from histories import (
     History,
     HistorySpec,
     alternates_repo,
-    cruft_pack_repo,
     init_server,
     pushed_history,
     send_push,
@@ -509,86 +507,6 @@ def test_a_push_sends_what_the_store_has(history: History, tmp_path: Path, mode:
     git(target, "fsck", "--strict")
 
 
-# -- Writing
-
-
-def loose_files(path: Path) -> set[str]:
-    return {file.parent.name + file.name for file in objects_dir(path).glob("??/*")}
-
-
-def test_new_objects_are_loose_and_read_at_once(history: History, mode: Mode) -> None:
-    path = history.server
-    repo = attached(path, mode)
-    blob = repo.create_blob(b"new\n")
-    builder = repo.TreeBuilder()
-    builder.insert("file", blob, pygit2.enums.FileMode.BLOB)
-    tree = builder.write()
-    author = pygit2.Signature("A", "a@example.com", 1_700_000_000, 0)
-    commit = repo.create_commit("refs/heads/new", author, author, "new", tree, [repo.head.target])
-    stream = repo.odb.write(ObjectType.BLOB, b"streamed\n")
-    assert {str(oid) for oid in (blob, tree, commit, stream)} == loose_files(path)
-    assert b"new\n" == repo[blob].read_raw() and b"streamed\n" == repo.odb.read(stream)[1]
-    assert "new" == git_line(path, "log", "-1", "--format=%s", "refs/heads/new")
-    git(path, "fsck", "--strict")
-    assert_reads_all(repo, path)
-
-
-def test_what_is_there_is_not_written_again_but_its_pack_made_young(history: History, mode: Mode) -> None:
-    """As git does, so that `git gc` does not delete what was written just now. Not each time: every two seconds."""
-    path = history.server
-    repo = attached(path, mode)
-    blob = next(oid for oid, (kind, _, _) in all_objects(path).items() if kind == "blob")
-    old = time.time() - 1e6
-    for pack in pack_dir(path).glob("*.pack"):
-        os.utime(pack, (old, old))
-    kind, content = repo.odb.read(blob)
-    for write in (lambda: repo.create_blob(content), lambda: repo.odb.write(kind, content)):
-        assert blob == str(write())
-    assert set() == loose_files(path)
-    assert 1 == sum(pack.stat().st_mtime > old + 1000 for pack in pack_dir(path).glob("*.pack"))
-    assert blob == str(repo.create_blob(content))
-
-
-def test_a_loose_object_is_made_young_too(history: History, mode: Mode) -> None:
-    repo = attached(history.server, mode)
-    oid = str(repo.create_blob(b"loose"))
-    file = objects_dir(history.server) / oid[:2] / oid[2:]
-    os.utime(file, (1e9, 1e9))
-    repo.create_blob(b"loose")
-    assert file.stat().st_mtime > 1.5e9
-
-
-def test_what_only_a_cruft_pack_has_is_written_loose(tmp_path: Path) -> None:
-    """Its age is in the .mtimes file, which says that it may be deleted soon."""
-    path = cruft_pack_repo(tmp_path)
-    cruft = next(pack_dir(path).glob("*.mtimes")).with_suffix(".pack")
-    before = cruft.stat().st_mtime_ns
-    others = {oid for idx in pack_dir(path).glob("*.idx") if idx.stem != cruft.stem for oid in index_oids(path, idx)}
-    only = index_oids(path, cruft.with_suffix(".idx")) - others
-    repo = attached(path, "replace")
-    for oid in only:
-        kind, content = repo.odb.read(oid)
-        assert oid == str(repo.odb.write(kind, content))
-    assert only and only == loose_files(path)
-    assert before == cruft.stat().st_mtime_ns
-
-
-def index_oids(path: Path, idx: Path) -> set[str]:
-    return {line.split()[1] for line in git(path, "show-index", input=idx.read_bytes()).stdout.splitlines()}
-
-
-def test_an_index_and_its_trees_are_written(history: History, tmp_path: Path, mode: Mode) -> None:
-    git(tmp_path, "clone", "-q", history.server, tmp_path / "clone")
-    repo = attached(tmp_path / "clone", mode)
-    before = loose_files(tmp_path / "clone")
-    (tmp_path / "clone/added").write_text("added\n")
-    repo.index.add("added")
-    repo.index.write()
-    tree = repo.index.write_tree()
-    assert {str(tree), oid_hex("blob", b"added\n")} == loose_files(tmp_path / "clone") - before
-    assert git_line(tmp_path / "clone", "write-tree") == str(tree)
-
-
 # -- Opening
 
 
@@ -600,10 +518,7 @@ def test_a_repository_is_opened_with_a_store_of_its_own_or_a_shared_one(history:
 
 def test_a_linked_worktree_reads_the_objects_of_its_repository(tmp_path: Path) -> None:
     path, worktree = worktree_repo(tmp_path)
-    repo = open_repository(worktree)
-    assert_reads_all(repo, path)
-    repo.create_blob(b"from the worktree")
-    assert {oid_hex("blob", b"from the worktree")} == loose_files(path)
+    assert_reads_all(open_repository(worktree), path)
 
 
 def test_a_new_repository_has_no_objects(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import io
 import os
@@ -10,6 +11,7 @@ import pickle
 import random
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -696,13 +698,39 @@ def test_an_empty_journal_goes_without_a_word(repo: Path) -> None:
     assert ["somebody's file"] == list(left_behind(repo))
 
 
-def test_a_writer_that_is_forgotten_leaves_its_journal(repo: Path) -> None:
+def test_a_writer_that_is_forgotten_seals(repo: Path) -> None:
     store = PageStore.open(objects_dir(repo))
-    store.writer().add("blob", b"forgotten")
+    oid = store.writer().add("blob", b"forgotten")
     del store
-    assert {} == all_objects(repo)
-    with writing(repo) as writer:
-        assert 1 == writer.recovered[0].objects
+    gc.collect()
+    assert {oid.hex()} == set(all_objects(repo))
+    assert {} == left_behind(repo)
+
+
+ENDS = """
+import os, sys
+from gpa_maint import PageStore
+
+store = PageStore.open(sys.argv[1])
+store.writer().add("blob", b"at the end")
+if sys.argv[2] == "fork" and not os.fork():
+    store.writer().add("blob", b"of the child")
+    sys.exit()
+if sys.argv[2] == "fork":
+    os.wait()
+if sys.argv[2] == "raise":
+    raise SystemExit("as it should")
+"""
+
+
+@pytest.mark.parametrize("end", ["plain", "raise", "fork"])
+def test_a_program_that_ends_with_a_writer_open_seals(repo: Path, end: str) -> None:
+    subprocess.run(
+        [sys.executable, "-c", ENDS, objects_dir(repo), end], check=end != "raise", stderr=subprocess.DEVNULL
+    )
+    contents = [b"at the end", *([b"of the child"] if end == "fork" else [])]
+    assert {oid_hex("blob", content) for content in contents} == set(all_objects(repo))
+    assert {} == left_behind(repo)
 
 
 def test_maintenance_beside_a_writer_does_not_disturb_it(repo: Path) -> None:
