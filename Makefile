@@ -99,6 +99,8 @@ build/fuzz/%.o: csrc/%.c $(wildcard csrc/*.h)
 build/fuzz/fuzz_%: csrc/fuzz/fuzz_%.c $(FUZZ_CORE)
 	$(FUZZ_CC) -o $@ $^ $(FUZZ_LIBS)
 
+COMMA := ,
+
 # How many random changes of each file, and their seed: make fuzz MUTATE=100000,7
 MUTATE = 2000,1
 
@@ -107,6 +109,7 @@ fuzz: $(FORMATS:%=build/fuzz/fuzz_%) ## run each fuzz target on csrc/fuzz/corpus
 		echo "fuzz_$$format: $$(ls csrc/fuzz/corpus/$$format | wc -l) files, each with $(MUTATE) changes,seed"; \
 		UBSAN_OPTIONS=print_stacktrace=1 build/fuzz/fuzz_$$format -mutate=$(MUTATE) csrc/fuzz/corpus/$$format/* || exit 1; \
 	done
+	@$(RUN) tests/corrupt/texts.py $(subst $(COMMA), ,$(MUTATE))
 
 bench: $(BUILT) ## time, bytes written and files opened, beside stock git
 	@$(RUN) -m tests.bench

@@ -128,8 +128,13 @@ def read_config(*, cwd: str | None = None) -> dict[str, str]:
 
 def read_all_values(*, cwd: str | None = None) -> dict[str, tuple[str, ...]]:
     """As read_config(), with every value of each key, in git's order."""
+    return parse_config(run_git(["config", "--list", "-z"], cwd=cwd))
+
+
+def parse_config(text: str) -> dict[str, tuple[str, ...]]:
+    """What `git config --list -z` prints."""
     values: dict[str, tuple[str, ...]] = {}
-    for item in run_git(["config", "--list", "-z"], cwd=cwd).split("\0"):
+    for item in text.split("\0"):
         key, newline, value = item.partition("\n")
         if key:
             values[key] = (*values.get(key, ()), value if newline else "true")
@@ -144,8 +149,8 @@ def git_version() -> tuple[int, int]:
 def version_in(text: str) -> tuple[int, int]:
     """(2, 39) of 'git version 2.39.5 (Apple Git-154)'; (0, 0) of what is no version."""
     words = text.split()
-    numbers = words[2].split(".") if len(words) > 2 else []
-    if len(numbers) < 2 or not (numbers[0].isdigit() and numbers[1].isdigit()):
+    numbers = words[2].split(".")[:2] if len(words) > 2 else []
+    if len(numbers) < 2 or not all(one.isascii() and one.isdigit() and len(one) < 10 for one in numbers):
         return 0, 0
     return int(numbers[0]), int(numbers[1])
 
@@ -162,7 +167,10 @@ def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -
     read here.
     """
     words = ["rev-parse", "--show-object-format", "--git-common-dir", "--git-path", "objects"]
-    object_format, common, objects = run_git(words, cwd=path).splitlines()
+    lines = run_git(words, cwd=path).removesuffix("\n").split("\n")
+    if len(lines) != 3:
+        raise GpaError(f"the path of the repository at '{path or os.getcwd()}' has a newline in it")
+    object_format, common, objects = lines
     here = os.path.abspath(path or os.getcwd())
     common, objects = os.path.join(here, common), os.path.join(here, objects)
     values = read_config(cwd=path)
@@ -224,12 +232,36 @@ def _alternate(wanted: str, objects: str, as_given: str) -> str:
 
 
 def alternates_of(objects: str) -> list[str]:
-    """The object directories named in info/alternates, absolute; comments and empty lines passed over."""
+    """The object directories named in info/alternates, absolute; comments and empty lines passed over.
+
+    As in git, a path may be quoted as in C, and what is behind a NUL byte does not count.
+    """
     try:
-        lines = os.fsdecode(untrusted.read_bytes(os.path.join(objects, "info", "alternates"))).splitlines()
+        content, _, _ = untrusted.read_bytes(os.path.join(objects, "info", "alternates")).partition(b"\0")
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [os.path.realpath(os.path.join(objects, line)) for line in lines if line and not line.startswith("#")]
+    lines = [_unquoted(line) for line in content.split(b"\n") if line and not line.startswith(b"#")]
+    return [os.path.realpath(os.path.join(objects, os.fsdecode(line))) for line in lines if line]
+
+
+ESCAPES = dict(zip(b'abfnrtv"\\', b'\a\b\f\n\r\t\v"\\', strict=True))
+
+
+def _unquoted(line: bytes) -> bytes:
+    """What stands in quotes at its beginning, as far as a NUL byte; the line as it is where git sees no quotes."""
+    if not line.startswith(b'"'):
+        return line
+    import re  # start-up cost: hardly ever needed
+
+    found = re.match(rb'"((?:[^"\\]|\\[abfnrtv"\\]|\\[0-3][0-7]{2})*)"', line)
+    if found is None:
+        return line
+
+    def byte(escape: re.Match[bytes]) -> bytes:
+        number = ESCAPES.get(escape[1][0])
+        return bytes([int(escape[1], 8) if number is None else number])
+
+    return re.sub(rb"\\([0-7]{3}|.)", byte, found[1]).partition(b"\0")[0]
 
 
 # -- Names of objects
@@ -240,7 +272,7 @@ def replaced_objects() -> dict[str, str]:
     if "GIT_NO_REPLACE_OBJECTS" in os.environ:
         return {}
     base = os.environ.get("GIT_REPLACE_REF_BASE", "refs/replace/")
-    lines = run_git(["for-each-ref", "--format=%(refname) %(objectname)", base]).splitlines()
+    lines = run_git(["for-each-ref", "--format=%(refname) %(objectname)", base]).split("\n")[:-1]
     pairs = [line.removeprefix(base).split(" ") for line in lines]
     found = {name: oid for name, oid in pairs if len(name) == len(oid)}
     if found and run_git(["config", "--type=bool", "--default=true", "core.useReplaceRefs"]).strip() == "false":

@@ -45,7 +45,7 @@ def packed_refs(refs: Mapping[str, str]) -> bytes:
 
 
 def current_refs(path: str | None) -> dict[str, str]:
-    lines = run_git(["for-each-ref", "--format=%(objectname) %(refname)"], cwd=path).splitlines()
+    lines = run_git(["for-each-ref", "--format=%(objectname) %(refname)"], cwd=path).split("\n")[:-1]
     return {ref: oid for oid, _, ref in (line.partition(" ") for line in lines)}
 
 

@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _from_stdin() -> list[str]:
-    return [line for line in sys.stdin.read().splitlines() if line]
+    return [line for line in sys.stdin.read().split("\n") if line]
 
 
 def _tell(args: argparse.Namespace, outcome: fleet.Outcome) -> None:

@@ -543,6 +543,22 @@ def test_alternates_may_be_named_beside_those_in_the_file(tmp_path: Path) -> Non
                 assert "commit" == one.info(head).type
 
 
+def test_alternates_are_read_as_git_reads_them(tmp_path: Path) -> None:
+    """Quoted as in C, relative, with comments; a NUL ends the list."""
+    names = ["a b", 'q"uote', "tab\t", "é", "back\\slash", "line\nfeed", "form\ffeed"]
+    lenders = {name: objects_dir(init_server(tmp_path / name)) for name in names}
+    borrower = init_server(tmp_path / "borrower")
+    quoted = [rf'"{tmp_path}/{name}/objects"' for name in (r"q\"uote", r"tab\t", r"\303\251", r"line\nfeed")]
+    plain = ["../../a b/objects", f"{tmp_path}/back\\slash/objects", f"{tmp_path}/form\ffeed/objects"]
+    lines = [*plain, "# a comment", "", *quoted, '"not ended', "\0", "/behind"]
+    (objects_dir(borrower) / "info/alternates").write_text("\n".join(lines))
+    for name, objects in lenders.items():
+        oid = git(objects.parent, "hash-object", "-w", "--stdin", input=name).stdout.strip()
+        git(borrower, "cat-file", "-e", oid)
+        with PageStore.open(objects_dir(borrower)) as store:
+            assert oid in store
+
+
 def test_alternates_are_looked_at_on_refresh(tmp_path: Path) -> None:
     history = pushed_history(tmp_path / "lender", HistorySpec(pushes=3))
     repo = init_server(tmp_path / "borrower")
