@@ -37,12 +37,17 @@ def draw_map(cells: Sequence[Cell], title: str) -> str:
         f'<text x="10" y="24" font-size="17" font-weight="600">{_text(title)}</text>',
         f'<text x="10" y="43" fill="{FAINT}">{_summary(cells)}</text>',
     ]
+    lines += draw_packs(cells, Box(8, TOP, WIDTH - 16, HEIGHT))
+    lines += _legend(list(dict.fromkeys(cell.kind for cell in cells)))
+    return "\n".join([*lines, "</svg>"]) + "\n"
+
+
+def draw_packs(cells: Sequence[Cell], box: Box) -> Iterator[str]:
+    """The treemap alone; `cells` of one kind stand together."""
     groups = [(kind, list(group)) for kind, group in groupby(cells, key=lambda cell: cell.kind)]
     weights = [sum(map(weight, group)) for _, group in groups]
-    for (kind, group), box in zip(groups, treemap(weights, Box(8, TOP, WIDTH - 16, HEIGHT)), strict=True):
-        lines += _draw_group(kind, group, box)
-    lines += _legend([kind for kind, _ in groups])
-    return "\n".join([*lines, "</svg>"]) + "\n"
+    for (kind, group), place in zip(groups, treemap(weights, box), strict=True):
+        yield from _draw_group(kind, group, place)
 
 
 def weight(cell: Cell) -> float:
@@ -75,10 +80,20 @@ def _draw_cell(cell: Cell, box: Box, colour: str) -> Iterator[str]:
         right, top = inner.x + inner.width, inner.y
         yield f'<path d="M{right - 6:.1f} {top:.1f}h6v6z" fill="{INK}" opacity="0.6"/>'
     if inner.width >= LABEL_WIDTH and inner.height >= LABEL_HEIGHT:
-        x, y = inner.x + 5, inner.y + 14
-        yield f'<text x="{x:.1f}" y="{y:.1f}" font-size="11">{human_size(cell.size)}</text>'
-        yield f'<text x="{x:.1f}" y="{y + 13:.1f}" font-size="11">{cell.objects:,} objects</text>'
+        is_on_solid = solid.y < inner.y + LABEL_HEIGHT
+        yield from _label(cell, inner.x + 5, inner.y + 14, _ink_on(colour, PALER[cell.age]) if is_on_solid else INK)
     yield "</g>"
+
+
+def _label(cell: Cell, x: float, y: float, ink: str) -> Iterator[str]:
+    yield f'<text x="{x:.1f}" y="{y:.1f}" font-size="11" fill="{ink}">{human_size(cell.size)}</text>'
+    yield f'<text x="{x:.1f}" y="{y + 13:.1f}" font-size="11" fill="{ink}">{cell.objects:,} objects</text>'
+
+
+def _ink_on(colour: str, opacity: float) -> str:
+    """White on what is dark: 0.299, 0.587 and 0.114 are how bright red, green and blue look (ITU-R BT.601)."""
+    red, green, blue = (255 - opacity * (255 - int(colour[at : at + 2], 16)) for at in (1, 3, 5))
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else INK
 
 
 def _paleness(kind: str) -> float:

@@ -1,5 +1,6 @@
 """python -m tests.bench run <question> [--size=S|M|L|Y] [--repo=<path> --packs=<n>] [--pairs=<n>]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
+   python -m tests.bench picture --chart=<file.svg>
 
 Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations, archive, write. Workloads are
 made of a seed, or of --repo.
@@ -28,6 +29,7 @@ from tests.bench import (
     libgit2,
     loose,
     merge,
+    picture,
     push,
     read,
     simulate,
@@ -55,17 +57,20 @@ QUESTIONS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("verb", nargs="?", choices=["run", "simulate"], default="run")
+    parser.add_argument("verb", nargs="?", choices=["run", "simulate", "picture"], default="run")
     parser.add_argument("question", nargs="?", choices=sorted(QUESTIONS), help="default: all")
     parser.add_argument("--size", choices=sorted(workloads.SIZES), default="S")
     parser.add_argument("--repo", type=Path, help="a repository of yours, split into --packs packs")
     parser.add_argument("--packs", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--pushes", type=int, help="simulate so many at most")
-    parser.add_argument("--chart", type=Path, help="where simulate draws its curves (needs matplotlib)")
+    parser.add_argument("--chart", type=Path, help="the file to draw (simulate needs matplotlib)")
     args = parser.parse_args()
     if args.verb == "simulate":
         simulate.bench(args.chart, args.pushes)
+        return
+    if args.verb == "picture":
+        picture.draw(args.chart or Path("pages.svg"))
         return
     git = subprocess.run(["git", "version"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"git-gpa {__version__}, {git}, Python {platform.python_version()}, {os.cpu_count()} cores")
