@@ -16,12 +16,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
+from dying import DONE, KILLED, NOTHING_LOST, in_child, killed_at
 from faults import count_fault
 from histories import HistorySpec, pushed_history, send_push
 from loose import loose_oids, pack_all_loose, write_loose
@@ -40,7 +40,6 @@ STRIDE = {} if "GPA_TEST_KILLS" in os.environ else {"run": 5}
 """What consists of others that are stopped at each step is stopped at each fifth one, but for `make crash`."""
 
 POWER = {"nothing": "killed", "all": "power cut", "new": "power cut, new names lost"}
-DONE, FAILED, KILLED, NOTHING_LOST = 0, 1, 77, 78
 
 Verb = Callable[[Path], object]
 VERBS: dict[str, Verb] = {
@@ -92,107 +91,8 @@ def copy_of(repo: Path, target: Path) -> Path:
     return target
 
 
-# -- What a power cut takes
-
-
-class Disk:
-    """What of objects/pack would survive: watched from inside the child, step by step."""
-
-    def __init__(self, pack_dir: Path, durable: Path) -> None:
-        self.pack_dir = pack_dir
-        self.durable = durable
-        self.synced = {path.stat().st_ino for path in pack_dir.iterdir()}
-        self.last = ("", "")
-        self._keep()
-
-    def step(self, operation: str, path: str) -> None:
-        """A step begins, so the one before it is done."""
-        before, where = self.last
-        if before == "fsync" and Path(where) == self.pack_dir:
-            self._keep()
-        elif before == "fsync" and os.path.exists(where):
-            self.synced.add(os.stat(where).st_ino)
-        self.last = (operation, path)
-
-    def cut(self, lost: str) -> bool:
-        """`lost`: "all" names since the last sync of the directory, or only the "new" ones. Was anything lost?"""
-        changed = False
-        kept = {path.name: path for path in self.durable.iterdir()}
-        for path in list(self.pack_dir.iterdir()):
-            if path.name not in kept or path.stat().st_ino != kept[path.name].stat().st_ino:
-                changed = True
-                path.unlink()
-                if path.name in kept:
-                    os.link(kept[path.name], path)
-        for name, path in kept.items() if lost == "all" else ():
-            if not (self.pack_dir / name).exists():
-                changed = True
-                os.link(path, self.pack_dir / name)
-        for path in self.pack_dir.iterdir():
-            if path.stat().st_ino not in self.synced:
-                changed = True
-                path.chmod(0o644)
-                os.truncate(path, 0)
-        return changed
-
-    def _keep(self) -> None:
-        shutil.rmtree(self.durable, ignore_errors=True)
-        self.durable.mkdir()
-        for path in self.pack_dir.iterdir():
-            os.link(path, self.durable / path.name)
-
-
-# -- Children
-
-
-def in_child(work: Callable[[], int]) -> tuple[int, str]:
-    """Run `work` in a forked process: its exit status, or minus the signal, and what it said.
-
-    Through a pipe: a limit on the size of files does not silence it.
-    """
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = FAILED
-        try:
-            os.dup2(writing, 1)
-            os.dup2(writing, 2)
-            sys.stdout = sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 the child's own, to its end
-            status = work()
-        except BaseException:
-            traceback.print_exc(file=sys.stderr)
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with open(reading) as pipe:
-        said = pipe.read()
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
-
-
-def killed_at(number: int, repo: Path, verb: Verb, scratch: Path, lost: str) -> int:
-    """Run `verb` in a child that dies before its `number`-th step. KILLED, or DONE when it has fewer.
-
-    NOTHING_LOST when the power cut took nothing, so that it is no other case than that of "nothing" lost.
-    """
-
-    def work() -> int:
-        disk = Disk(pack_dir(repo), scratch / "durable")
-        left = iter(range(number - 1, -1, -1))
-
-        def before_step(operation: str, path: str) -> None:
-            disk.step(operation, path)
-            if next(left) == 0:
-                if lost != "nothing" and not disk.cut(lost):
-                    os._exit(NOTHING_LOST)
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        fs.before_step = before_step
-        verb(repo)
-        return DONE
-
-    status, said = in_child(work)
-    assert status in (DONE, NOTHING_LOST, -signal.SIGKILL), said
-    return KILLED if status < 0 else status
+def stopped_at(number: int, repo: Path, verb: Verb, scratch: Path, lost: str) -> int:
+    return killed_at(number, pack_dir(repo), lambda: verb(repo), scratch, lost)
 
 
 # -- What must hold
@@ -237,7 +137,7 @@ def test_killed_before_any_step_git_is_content_and_a_second_run_finishes(
     cuts = 0
     for number in count(1, STRIDE.get(verb, 1)):
         repo = copy_of(ready[verb], tmp_path / "repo")
-        end = killed_at(number, repo, VERBS[verb], tmp_path, lost)
+        end = stopped_at(number, repo, VERBS[verb], tmp_path, lost)
         cuts += end == KILLED
         if end != NOTHING_LOST:
             with count_fault(verb, POWER[lost], end == KILLED):
@@ -256,9 +156,9 @@ def test_killed_in_the_second_run_too_a_third_one_finishes(ready: dict[str, Path
     first = 14 if verb == "expire" else 7
     for number in range(1, 14):
         repo = copy_of(ready[verb], tmp_path / "repo")
-        assert KILLED == killed_at(first, repo, VERBS[verb], tmp_path, "nothing")
+        assert KILLED == stopped_at(first, repo, VERBS[verb], tmp_path, "nothing")
         assert leftovers(repo)
-        end = killed_at(number, repo, VERBS[verb], tmp_path, "nothing")
+        end = stopped_at(number, repo, VERBS[verb], tmp_path, "nothing")
         with count_fault(verb, "killed twice", end == KILLED):
             assert_whole(repo, digest)
             assert_finishes(repo, verb, digest)
@@ -288,7 +188,7 @@ def test_killed_before_any_step_a_second_repair_loses_nothing(
     cuts = 0
     for number in count(1):
         repo = copy_of(original, tmp_path / "repo")
-        end = killed_at(number, repo, lambda repo: commands.repair(str(repo)), tmp_path, lost)
+        end = stopped_at(number, repo, lambda repo: commands.repair(str(repo)), tmp_path, lost)
         cuts += end == KILLED
         if end != NOTHING_LOST:
             with count_fault("repair", POWER[lost], end == KILLED):
@@ -448,7 +348,7 @@ def test_a_lock_of_a_killed_run_is_taken_away(ready: dict[str, Path], tmp_path: 
     before = content_digest(repo)
     verb = VERBS["write"]
     for number in count(1):
-        assert KILLED == killed_at(number, repo, verb, tmp_path, "nothing"), "never killed while it held the lock"
+        assert KILLED == stopped_at(number, repo, verb, tmp_path, "nothing"), "never killed while it held the lock"
         if (pack_dir(repo) / "multi-pack-index.lock").exists():
             break
     assert 128 == git(repo, "multi-pack-index", "write", check=False).returncode

@@ -11,13 +11,15 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import archives as a
 import pytest
+from dying import DONE, KILLED, NOTHING_LOST, in_child, killed_at
 from oracle import all_objects, fsck, git, verify_midx
-from test_crash import DONE, KILLED, MOST_STEPS, NOTHING_LOST, Disk, failing, in_child
+from test_crash import MOST_STEPS, failing
 
 from gpa_maint import fs
 from gpa_maint.archive_v1 import (
@@ -68,29 +70,6 @@ def copy_of(folder: Path, target: Path) -> Path:
     return Path(shutil.copytree(folder, target, symlinks=True))
 
 
-def killed_at(number: int, folder: Path, work: Work, scratch: Path, lost: str) -> int:
-    """As that of test_crash.py, for what is in one folder."""
-
-    def run() -> int:
-        disk = Disk(folder, scratch / "durable")
-        left = iter(range(number - 1, -1, -1))
-
-        def before_step(operation: str, path: str) -> None:
-            disk.step(operation, path)
-            if next(left) == 0:
-                if lost != "nothing" and not disk.cut(lost):
-                    os._exit(NOTHING_LOST)
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        fs.before_step = before_step
-        work(folder)
-        return DONE
-
-    status, said = in_child(run)
-    assert status in (DONE, NOTHING_LOST, -signal.SIGKILL), said
-    return KILLED if status < 0 else status
-
-
 def assert_whole(folder: Path, expected: dict[bytes, bytes]) -> None:
     """All pages of the list are there, and an independent reader finds all values in them; so do we."""
     found = a.read_archive(folder)
@@ -120,7 +99,7 @@ def test_killed_before_any_step_an_archive_is_whole_and_a_second_run_finishes(
     cuts = 0
     for number in count(1):
         folder = copy_of(ready[verb], tmp_path / "archive")
-        end = killed_at(number, folder, work, tmp_path, lost)
+        end = killed_at(number, folder, partial(work, folder), tmp_path, lost)
         cuts += end == KILLED
         if end != NOTHING_LOST:
             assert_whole(folder, expected)
@@ -137,8 +116,8 @@ def test_killed_in_the_second_run_too_a_third_one_finishes(ready: dict[str, Path
     work, expected = works(ready)["repack"], a.read_archive(ready["repack"])
     for number in range(1, 16):
         folder = copy_of(ready["repack"], tmp_path / "archive")
-        assert KILLED == killed_at(first, folder, work, tmp_path, "nothing")
-        killed_at(number, folder, work, tmp_path, "nothing")
+        assert KILLED == killed_at(first, folder, partial(work, folder), tmp_path, "nothing")
+        killed_at(number, folder, partial(work, folder), tmp_path, "nothing")
         assert_whole(folder, expected)
         assert_finishes(folder, work, expected)
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from dying import in_child
 from histories import init_server
 from oracle import fsck, git, git_line, objects_dir, pack_dir
-from test_crash import in_child
 from writing import add_commit, assert_indexed_as_git_would, journals, left_behind
 
 from gpa_maint import PageStore, fs
