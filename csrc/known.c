@@ -95,7 +95,7 @@ void writer_look(gpa_writer *w, gpa_reader *r)
 	int changed;
 	writer_lock(w);
 	int due = writer_is_due(w);
-	uint32_t count = w->recent.page_count;
+	uint64_t end = recent_end(&w->recent);
 	w->looking |= due;
 	writer_unlock(w);
 	if (!due)
@@ -105,10 +105,26 @@ void writer_look(gpa_writer *w, gpa_reader *r)
 	snapshot_drop(s);
 	writer_lock(w);
 	if (!failed && r == w->reader)
-		recent_drop(&w->recent, count);
+		recent_drop(&w->recent, end);
 	w->looked_ns = coarse_ns();
 	w->looking = 0;
 	watch_look(w, w->looked_ns);
+	writer_unlock(w);
+}
+
+uint64_t writer_before_look(gpa_writer *w)
+{
+	writer_lock(w);
+	uint64_t end = recent_end(&w->recent);
+	writer_unlock(w);
+	return end;
+}
+
+void writer_after_look(gpa_writer *w, const gpa_reader *r, uint64_t end)
+{
+	writer_lock(w);
+	if (r == w->reader)
+		recent_drop(&w->recent, end);
 	writer_unlock(w);
 }
 

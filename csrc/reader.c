@@ -213,9 +213,16 @@ int reader_look_again(int *changed, snapshot **s, gpa_reader *r, int anyway, gpa
 int gpa_reader_refresh(gpa_reader *reader, gpa_error *err)
 {
 	int changed;
+	pthread_mutex_lock(&reader->lock);
+	gpa_writer *w = writer_of(reader);
+	pthread_mutex_unlock(&reader->lock);
+	uint64_t end = w ? writer_before_look(w) : 0;
 	snapshot *s = reader_snapshot(reader);
 	int status = reader_look_again(&changed, &s, reader, 1, err);
 	snapshot_drop(s);
+	if (w && !status)
+		writer_after_look(w, reader, end);	/* what somebody has deleted is not read any more */
+	gpa_writer_free(w);
 	return status;
 }
 

@@ -67,8 +67,15 @@ const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t 
 	return row == NO_ROW || r->pages[r->rows[row].page].gone ? NULL : &r->rows[row];
 }
 
-void recent_drop(recent *r, uint32_t count)
+uint64_t recent_end(const recent *r)
 {
+	return r->dropped + r->page_count;
+}
+
+void recent_drop(recent *r, uint64_t end)
+{
+	uint64_t wanted = end > r->dropped ? end - r->dropped : 0;	/* another thread may have dropped some */
+	uint32_t count = wanted < r->page_count ? (uint32_t)wanted : r->page_count;
 	uint32_t kept = 0, rows = r->map.count;
 	if (!count)
 		return;
@@ -83,6 +90,7 @@ void recent_drop(recent *r, uint32_t count)
 		pack_file_drop(r->pages[i].file);
 	memmove(r->pages, r->pages + count, (r->page_count - count) * sizeof(*r->pages));
 	r->page_count -= count;
+	r->dropped += count;
 }
 
 void recent_free(recent *r)

@@ -37,6 +37,7 @@ typedef struct recent {
 	recent_page *pages;
 	uint32_t page_count;
 	uint32_t page_room;
+	uint64_t dropped;		/* how many pages were before these */
 	recent_row *rows;
 	uint32_t room;
 	oid_map map;			/* map.count: how many rows */
@@ -46,8 +47,9 @@ typedef struct recent {
 int recent_add(recent *r, const char *idx_name, const gpa_idx_entry *entries, uint32_t count, int64_t now_ns);
 /* NULL when it is in none, or in one that is gone. */
 const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t size);
-/* Forget the first `count` pages. */
-void recent_drop(recent *r, uint32_t count);
+/* Where the next page will come; recent_drop() forgets those before such a place. */
+uint64_t recent_end(const recent *r);
+void recent_drop(recent *r, uint64_t end);
 void recent_free(recent *r);
 
 /* ---- seal.c, below ---- */
@@ -206,6 +208,9 @@ int writer_seal_through(gpa_writer *w, uint64_t number, gpa_error *err);
 void writer_note_page(gpa_writer *w, temp_page *t, const gpa_idx_entry *entries, uint32_t count);
 /* Look at the directories now and then: for others' packs, and to let go of what the reader finds by itself then. */
 void writer_look(gpa_writer *w, gpa_reader *r);
+/* For a reader that looks by itself: before, and when it has looked. */
+uint64_t writer_before_look(gpa_writer *w);
+void writer_after_look(gpa_writer *w, const gpa_reader *r, uint64_t end);
 /* Is it time to? Under the lock. */
 int writer_is_due(const gpa_writer *w);
 
