@@ -256,6 +256,12 @@ class PageStore:
         with self.writer().batch() as writer:
             yield writer
 
+    def seal(self) -> None:
+        """Writer.seal(), if there is a writer: every process sees what was added through this store so far."""
+        writer = self._writer
+        if writer is not None and not writer.is_closed:
+            writer.seal()
+
     # -- The store itself
 
     def refresh(self) -> None:

@@ -1,7 +1,10 @@
-"""dulwich, reading through PageStore: open_repository(), or `Repo(path, object_store=PagedObjectStore(objects))`.
+"""dulwich over PageStore: open_repository(), or `Repo(path, object_store=PagedObjectStore(objects))`.
 
 Every read goes to the store: from any thread, whatever maintenance does meanwhile, and with what anybody has written
-since. Writing is dulwich's own: loose objects and packs, as its DiskObjectStore makes them.
+since. Objects that are added go into pages, through the store's writer, and packs that come in stay packs; no loose
+object is written. A commit or a tag is seen by every process when the call returns, and so is what an index file names
+that a repository of open_repository() wrote. Where dulwich's Repo is used by itself, call `object_store.seal()` before
+another process looks at its index, or at a ref to a blob or a tree.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ import os
 import threading
 from binascii import hexlify, unhexlify
 from collections.abc import Callable, Iterable, Iterator, Set
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import AmbiguousPrefix, ObjectMissing
@@ -27,7 +31,8 @@ try:
     from dulwich.pack import Pack, UnpackedObject
     from dulwich.repo import Repo
 
-    from .dulwich_packs import Inbox, stored_deltas
+    from .dulwich_packs import Housekeeper, Inbox, stored_deltas, take_small
+    from .dulwich_repo import PagedRepo
 except ImportError as error:
     raise ImportError(f"gpa_maint.integrations.dulwich needs dulwich 1.2.18 or newer: {error}") from error
 
@@ -36,27 +41,30 @@ if TYPE_CHECKING:
     from dulwich.file import SharedPerm
     from dulwich.object_format import ObjectFormat
 
+    from ..journal import Writer
+
 Path = str | os.PathLike[str]
 
 LOOKS = 16
 _NUMBERS = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 
 
-def open_repository(path: Path, store: PageStore | None = None) -> Repo:
-    """The repository at `path`, read through `store`, or through a store of its own. Use it in a `with`, or close it.
+def open_repository(path: Path, store: PageStore | None = None) -> PagedRepo:
+    """The repository at `path`, over `store`, or over a store of its own. Use it in a `with`, or close it.
 
     Any number of repositories and threads may share a store; only whoever opened it closes it.
     """
     with Repo(os.fspath(path)) as plain:
         disk = plain.object_store
         objects = PagedObjectStore.from_config(disk.path, plain.get_config(), shared_perm=disk.shared_perm, store=store)
-    return Repo(os.fspath(path), object_store=objects)
+    return PagedRepo(os.fspath(path), object_store=objects)
 
 
 class PagedObjectStore(DiskObjectStore):
     """An object store for dulwich.repo.Repo over one object directory and its alternates.
 
-    A miss is a KeyError; a damaged object without another copy is gpa_maint's Corrupt, which names the file.
+    A miss is a KeyError; a damaged object without another copy is gpa_maint's Corrupt, which names the file. Where
+    nothing can be written, adding is SystemFailed, an OSError.
     """
 
     def __init__(
@@ -68,7 +76,10 @@ class PagedObjectStore(DiskObjectStore):
         alternates: Iterable[Path] | None = None,
         **options: Any,
     ) -> None:
-        """`store`: what to read from, else one is opened here, with `alternates`. `options` are DiskObjectStore's."""
+        """`store`: what to read from and write to, else one is opened here, with `alternates`.
+
+        `options` are DiskObjectStore's; those on fsync and compression are for packs, the writer has the repository's.
+        """
         if store is not None and object_format is None:
             object_format = get_object_format(store.object_format)
         more = [os.fspath(one) for one in alternates or ()]
@@ -76,6 +87,8 @@ class PagedObjectStore(DiskObjectStore):
         self._more = more
         self._given: PageStore | None = None
         self._own: PageStore | None = None
+        self._opening = threading.Lock()
+        self._has_added = False
         self._peeling = threading.Lock()
         if store is not None:
             self._read_from(store)
@@ -99,17 +112,30 @@ class PagedObjectStore(DiskObjectStore):
 
     @property
     def pages(self) -> PageStore:
-        """What is read from."""
-        if self._given is not None:
-            return self._given
+        """What is read from and written to."""
+        store = self._given or self._own
         # dulwich sets another object format on the store of a repository that it clones into.
-        if self._own is None or self._own.object_format != self.object_format.name:
-            self._own = PageStore.open(self.path, object_format=self.object_format.name, alternates=self._more)
-        return self._own
+        if store is not None and store.object_format == self.object_format.name:
+            return store
+        with self._opening:
+            store = self._own
+            if store is None or store.object_format != self.object_format.name:
+                if store is not None:
+                    store.close()
+                store = PageStore.open(self.path, object_format=self.object_format.name, alternates=self._more)
+                self._own = store
+            return store
 
     def close(self) -> None:
-        """Let go of what is open; the store may be used again afterwards."""
+        """Let go of what is open; the store may be used again afterwards.
+
+        What was added is seen by every process then: a store that was opened here is closed, and one that was given is
+        sealed if anything was added through this object store.
+        """
         super().close()
+        has_added, self._has_added = self._has_added, False
+        if has_added and self._given is not None:
+            self._given.seal()
         own, self._own = self._own, None
         if own is not None:
             own.close()
@@ -191,6 +217,7 @@ class PagedObjectStore(DiskObjectStore):
         """When the object, or the pack it is in, was written here, in seconds since 1970."""
         with suppress(FileNotFoundError):
             return os.path.getmtime(self._own_loose(sha))
+        self.seal()  # what waits is in no file
         for _ in range(LOOKS):
             pack = self._own_pack(sha)
             if pack is None:
@@ -212,11 +239,45 @@ class PagedObjectStore(DiskObjectStore):
     # -- Writing
 
     def add_object(self, obj: ShaFile) -> None:
-        """Write a loose object."""
-        try:
-            super().add_object(obj)
-        except FileNotFoundError:
-            super().add_object(obj)  # maintenance removed the folder, empty a moment ago
+        """Add it to the open page, which is sealed for a commit or a tag before this returns, but for batch()."""
+        self._writer().add(*_content(obj))
+
+    def add_objects(
+        self, objects: Iterable[tuple[ShaFile, str | None]], progress: Callable[..., None] | None = None
+    ) -> None:
+        """Add (object, path) pairs to pages; every process sees them at the end. There is no one Pack to give back."""
+        del progress  # it takes no time that would be worth it
+        with self.batch() as writer:
+            writer.add_many(_content(obj) for obj, _path in objects)
+
+    @contextmanager
+    def batch(self) -> Iterator[Writer]:
+        """For bulk work: what this thread adds meanwhile is sealed when pages are full and at the end, commits too."""
+        with self._writer().batch() as writer:
+            yield writer
+
+    def seal(self) -> None:
+        """Let every process see what was added through the store so far."""
+        store = self._given or self._own
+        if store is not None:
+            store.seal()
+
+    def add_pack_data(
+        self,
+        count: int,
+        unpacked_objects: Iterable[UnpackedObject],
+        progress: Callable[..., None] | None = None,
+    ) -> Pack | None:
+        """Add `count` objects: all of them, or none when they are not as announced.
+
+        Up to a page of them, all whole, become one: None. More, or deltas, become a pack as they are.
+        """
+        coming = iter(unpacked_objects)
+        taken, small = take_small(coming, count, self.object_format)
+        if small is None:
+            return super().add_pack_data(count, chain(taken, coming), progress)
+        self.add_objects([(obj, None) for obj in small])
+        return None
 
     def add_pack(self) -> tuple[BinaryIO, Callable[[], None], Callable[[], None]]:
         """A file to write a pack to, and what to call at its end: to take it in, or to drop it.
@@ -227,6 +288,7 @@ class PagedObjectStore(DiskObjectStore):
         file, commit, abort = inbox.add_pack()
 
         def commit_and_close() -> Any:
+            self.seal()  # it may stand on what waits
             with closing(inbox):
                 return commit()
 
@@ -240,14 +302,24 @@ class PagedObjectStore(DiskObjectStore):
         **options: Any,
     ) -> Pack:
         """As add_pack(), from a stream; the bases that it lacks are added."""
+        self.seal()
         with closing(Inbox(self)) as inbox:
             return inbox.add_thin_pack(read_all, read_some, progress, **options)
 
+    # -- Maintenance as dulwich does it, not beside other maintenance
+
     def repack(self, exclude: Set[bytes] | None = None, progress: Callable[[str], None] | None = None) -> int:
-        """dulwich's: all into one pack, in memory. Not beside other maintenance."""
-        count = super().repack(exclude, progress)
-        self.pages.refresh()  # what was left out is gone now
+        """dulwich's: all into one pack, in memory."""
+        self.seal()
+        with closing(Housekeeper(self)) as own:
+            count = own.repack(exclude, progress)
+        self._forget_packs()
         return count
+
+    def pack_loose_objects(self, progress: Callable[[str], None] | None = None) -> int:
+        """dulwich's: all loose objects into one pack, in memory; then they go."""
+        with closing(Housekeeper(self)) as own:
+            return own.pack_loose_objects(progress)
 
     def add_alternate_path(self, path: Path) -> None:
         """Add a line to objects/info/alternates."""
@@ -255,6 +327,16 @@ class PagedObjectStore(DiskObjectStore):
         self.pages.refresh()
 
     # -- Inside
+
+    def _writer(self) -> Writer:
+        self._has_added = True
+        return self.pages.writer()
+
+    def _forget_packs(self) -> None:
+        """Some of them are gone."""
+        self._clear_cached_packs()
+        self._invalidate_peel_cache()
+        self.pages.refresh()
 
     def _read_from(self, store: PageStore) -> None:
         if store.path != os.path.realpath(self.path) or store.object_format != self.object_format.name:
@@ -277,6 +359,10 @@ class PagedObjectStore(DiskObjectStore):
             return None
         is_own = place is not None and os.path.dirname(place.pack) == os.path.join(self.pages.path, "pack")
         return place.pack if place is not None and is_own else None
+
+
+def _content(obj: ShaFile) -> tuple[str, bytes]:
+    return obj.type_name.decode(), obj.as_raw_string()
 
 
 def _hex(oid: bytes) -> ObjectID:

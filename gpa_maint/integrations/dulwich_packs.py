@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import ExitStack, suppress
+from typing import BinaryIO
 
-from dulwich.object_format import get_object_format
+from dulwich.object_format import ObjectFormat, get_object_format
 from dulwich.object_store import DiskObjectStore
-from dulwich.objects import ObjectID, RawObjectID
+from dulwich.objects import ObjectID, RawObjectID, ShaFile
 from dulwich.pack import REF_DELTA, Pack, PackData, PackFileDisappeared, UnpackedObject
 
 from .. import fs
@@ -19,6 +20,10 @@ from ..store import PageStore
 
 IDX_NAMES_AT = 8 + 4 * 256
 """where the ids begin in an idx of version 2"""
+
+SMALL_OBJECTS = 2000
+SMALL_BYTES = 16 << 20
+"""What comes whole becomes a page up to there, all of which is in memory first."""
 
 Entries = dict[int, tuple[bytes, int]]
 """of one pack: offset -> id, and the offset of the delta base"""
@@ -55,7 +60,47 @@ def _deltas_in(pack: str, object_format: str, entries: Entries, rest: list[bytes
         rest += [entries[at][0] for at in left]
 
 
-class Inbox(DiskObjectStore):
+def take_small(
+    coming: Iterator[UnpackedObject], count: int, object_format: ObjectFormat
+) -> tuple[list[UnpackedObject], list[ShaFile] | None]:
+    """What was taken from `coming`, and its objects when these are all of `count`, few, and whole; else None.
+
+    What does not parse is dulwich's ObjectFormatException, as when it takes in a pack.
+    """
+    taken: list[UnpackedObject] = []
+    size = 0
+    is_small = 0 < count <= SMALL_OBJECTS
+    while is_small and (one := next(coming, None)) is not None:
+        taken.append(one)
+        size += sum(map(len, one.decomp_chunks))
+        is_small = _is_whole(one) and size <= SMALL_BYTES and len(taken) <= count
+    if not is_small or len(taken) != count:
+        return taken, None
+    parse = ShaFile.from_raw_chunks
+    return taken, [parse(one.pack_type_num, one.decomp_chunks, object_format=object_format) for one in taken]
+
+
+def _is_whole(one: UnpackedObject) -> bool:
+    return (
+        one.delta_base is None and 1 <= one.pack_type_num <= 4 and (one.comp_chunks is None or bool(one.decomp_chunks))
+    )
+
+
+class Housekeeper(DiskObjectStore):
+    """dulwich's own store beside `home`: for what rewrites objects that are there, which a writer would pass over."""
+
+    def __init__(self, home: DiskObjectStore) -> None:
+        vars(self).update(vars(home), _pack_cache={}, _pack_access_order=[], _alternates=None, _midx=None)
+        self._home = home
+
+    def get_raw(self, name: ObjectID | RawObjectID) -> tuple[int, bytes]:
+        return self._home.get_raw(name)
+
+    def add_pack(self) -> tuple[BinaryIO, Callable[[], None], Callable[[], None]]:
+        return self._home.add_pack()
+
+
+class Inbox(Housekeeper):
     """Where one pack is taken in, with the settings of the store it is for.
 
     To see whether a pack of the same objects is there already, DiskObjectStore opens every pack; and it leaves the new
@@ -63,8 +108,7 @@ class Inbox(DiskObjectStore):
     """
 
     def __init__(self, home: DiskObjectStore) -> None:
-        vars(self).update(vars(home), _pack_cache={}, _pack_access_order=[], _alternates=None, _midx=None)
-        self._home = home
+        super().__init__(home)
         self._base = ""
         self._names = b""
         self._held = ExitStack()
@@ -73,8 +117,8 @@ class Inbox(DiskObjectStore):
         super().close()
         self._held.close()
 
-    def get_raw(self, name: ObjectID | RawObjectID) -> tuple[int, bytes]:
-        return self._home.get_raw(name)
+    def add_pack(self) -> tuple[BinaryIO, Callable[[], None], Callable[[], None]]:
+        return DiskObjectStore.add_pack(self)
 
     def _get_pack_basepath(self, entries: Iterable[tuple[bytes, int, int | None]]) -> str:
         sorted_entries = list(entries)

@@ -1,4 +1,7 @@
-"""dulwich over PageStore: its own suites pass, it reads what git reads, and what it writes is there at once."""
+"""dulwich over PageStore: its own suites pass, it reads what git reads, and takes in and sends packs.
+
+test_dulwich_writing.py is on what it adds to pages.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from unittest import TestCase
@@ -25,7 +29,7 @@ from dulwich import porcelain
 from dulwich.errors import NotGitRepository
 from dulwich.object_store import DiskObjectStore, iter_sha1
 from dulwich.objects import Blob, ShaFile, object_class
-from dulwich.pack import Pack
+from dulwich.pack import Pack, full_unpacked_object, write_pack_data
 from dulwich.repo import Repo
 from dulwich.server import DictBackend, TCPGitServer
 from histories import (
@@ -63,6 +67,31 @@ class TestOwnStore(suites.PackBasedObjectStoreTests, TestCase):
 
     def setUp(self) -> None:
         self.store = PagedObjectStore.init(self.path)
+
+    def _others_write_loose(self) -> None:
+        self.store.add_object = partial(DiskObjectStore.add_object, self.store)
+
+    def test_delete_loose_object(self) -> None:
+        self._others_write_loose()
+        super().test_delete_loose_object()
+
+    def test_pack_loose_objects(self) -> None:
+        self._others_write_loose()
+        super().test_pack_loose_objects()
+
+    def test_repack_existing(self) -> None:
+        """What is loose is not stored again, but repacked."""
+        self._others_write_loose()
+        blobs = {Blob.from_string(data) for data in (b"yummy data", b"more yummy data")}
+        for blob in blobs:
+            self.store.add_object(blob)
+        self.store.add_objects([(blob, None) for blob in blobs])
+        assert [] == self.store.packs
+        for _ in range(2):
+            assert 2 == self.store.repack()
+            assert 1 == len(self.store.packs)
+            assert 0 == self.store.pack_loose_objects()
+        assert {blob.id for blob in blobs} == set(self.store)
 
 
 class TestGivenStore(TestOwnStore):
@@ -269,18 +298,14 @@ def assert_there(repo: Path, stores: list[PagedObjectStore], written: Iterable[S
             assert one == objects[one.id]
 
 
-def test_what_is_written_is_there_at_once_for_everybody(history: History) -> None:
-    repo = history.server
-    loose, first, second = (Blob.from_string(content) for content in (b"loose", b"first", b"second"))
-    with PageStore.for_repository(repo) as store, open_repository(repo) as one, open_repository(repo, store) as other:
-        stores = [one.object_store, other.object_store]
-        stores[0].add_object(loose)
-        assert_there(repo, stores, [loose])
-        stores[0].add_objects([(first, None), (second, None)])
-        assert_there(repo, stores, [loose, first, second])
-        assert stores[0].contains_loose(loose.id) and stores[0].contains_packed(first.id)
-    assert [] == leftovers(repo)
-    fsck(repo)
+def receive(objects: PagedObjectStore, received: list[ShaFile]) -> Pack:
+    """As a pack that comes in."""
+    file, commit, _abort = objects.add_pack()
+    records = iter([full_unpacked_object(one) for one in received])
+    write_pack_data(file.write, records, objects.object_format, num_records=len(received))
+    pack = commit()
+    assert isinstance(pack, Pack)
+    return pack
 
 
 def test_packs_that_git_made_are_taken_in(tmp_path: Path) -> None:
@@ -353,25 +378,10 @@ def test_nobody_takes_a_pack_away_before_it_is_all_there(
     monkeypatch.setattr(*moment, maintained_first)
     blob = Blob.from_string(b"on its way")
     with open_repository(repo) as opened:
-        opened.object_store.add_objects([(blob, None)])
+        receive(opened.object_store, [blob]).close()
         assert_there(repo, [opened.object_store], [blob])
     assert [] == list(pack_dir(repo).glob("*.keep"))
     assert 2 == len(packs(repo))
-
-
-def test_a_folder_that_git_removes_meanwhile_is_made_again(opened: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    blob = Blob.from_string(b"in an empty folder")
-    create = dulwich.object_store.GitFile
-
-    def prune_packed_first(path: str, *args: object, **options: object) -> object:
-        monkeypatch.undo()
-        os.rmdir(os.path.dirname(path))
-        return create(path, *args, **options)
-
-    monkeypatch.setattr(dulwich.object_store, "GitFile", prune_packed_first)
-    opened.object_store.add_object(blob)
-    assert dulwich.object_store.GitFile is create
-    assert blob == opened[blob.id]
 
 
 def test_a_keep_that_is_there_stays(history: History) -> None:
@@ -381,7 +391,7 @@ def test_a_keep_that_is_there_stays(history: History) -> None:
     with open_repository(repo) as opened:
         oids = [oid.encode() for oid in sorted(entry.oid for entry in packed_objects(repo, name))]
         objects = opened.object_store
-        pack = objects.add_objects([(objects[oid], None) for oid in oids])
+        pack = receive(objects, [objects[oid] for oid in oids])
         assert pack.name() == iter_sha1(bytes.fromhex(oid.decode()) for oid in oids)
         pack.close()
     assert "mine\n" == (pack_dir(repo) / f"{name}.keep").read_text()
@@ -540,8 +550,8 @@ def test_threads_read_and_write_while_everything_is_rewritten(pushes: int, tmp_p
             made = [Blob.from_string(b"%d" % next(numbers)) for _ in range(4)]
             objects.add_object(made[0])
             other.object_store.add_objects([(blob, None) for blob in made[1:]])
-            for blob in made:
-                assert blob == objects[blob.id] == other[blob.id]
+            assert all(blob == objects[blob.id] for blob in made)
+            assert all(blob == other[blob.id] for blob in made[1:])
 
         def send() -> None:
             oids = random.sample(list(expected), 100)
@@ -563,12 +573,20 @@ def test_a_thousand_packs_need_few_descriptors(tmp_path: Path) -> None:
     program = """
 import sys
 from dulwich.objects import Blob
+from dulwich.pack import full_unpacked_object, write_pack_data
 from gpa_maint.integrations.dulwich import open_repository
+def receive(objects, blob):
+    file, commit, _abort = objects.add_pack()
+    write_pack_data(file.write, iter([full_unpacked_object(blob)]), objects.object_format, num_records=1)
+    return commit()
 with open_repository(sys.argv[1]) as repo, open_repository(sys.argv[2]) as target:
     objects = repo.object_store
     for oid in objects:
         assert oid == objects[oid].id
-    packs = [objects.add_objects([(Blob.from_string(b"new %d" % number), None)]) for number in range(100)]
+    packs = [receive(objects, Blob.from_string(b"new %d" % number)) for number in range(100)]
+    assert 1100 == len(list(objects))
+    for number in range(100):
+        objects.add_objects([(Blob.from_string(b"newer %d" % number), None)])
     count = len(list(objects))
     target.object_store.add_pack_data(count, objects.iter_unpacked_subset(list(objects)))
     assert list(objects) == list(target.object_store)

@@ -43,7 +43,7 @@ ARROWS: dict[str, str] = {
     "fs": "untrusted git errors",
     "git": "untrusted config errors",
     "config": "errors",
-    "integrations": "store fs errors",
+    "integrations": "store journal fs errors",
     "store": "journal _core git errors untrusted",
     "plan": "reports model words",
     "_core": "errors",
