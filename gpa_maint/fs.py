@@ -22,7 +22,6 @@ from .git import ObjectDir
 TMP_PREFIX = "tmp_gpa_"
 LOG_BYTES = 256 * 1024
 INDEX_LOCK = "multi-pack-index.lock"
-ATTEMPTS = 16
 
 MOST_ASIDE = 1000
 """How many files of one name are set aside, each under a number of its own."""
@@ -640,41 +639,6 @@ def adopt_pack(stem: str) -> tuple[TempFile, TempFile]:
     fsync_path(pack)
     fsync_path(idx)
     return TempFile(pack, -1), TempFile(idx, -1)
-
-
-# ---- loose objects ----
-
-
-@contextlib.contextmanager
-def new_loose(objects: str) -> Iterator[TempFile]:
-    """A file to become a loose object of this object directory, by publish_loose(); else it goes at the end.
-
-    `git prune` removes what a killed process left.
-    """
-    path = os.path.join(objects, f"tmp_obj_{os.urandom(8).hex()}")
-    with _named("create", path):
-        temp = TempFile(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-    try:
-        yield temp
-    finally:
-        temp.close()
-        unlink(path)
-
-
-def publish_loose(temp: TempFile, objects: str, oid: str) -> None:
-    """Give it its name, also in the place of one that is there: so it counts as written now.
-
-    git removes folders that are empty at any moment: then this begins anew.
-    """
-    path = os.path.join(objects, oid[:2], oid[2:])
-    for left in range(ATTEMPTS, 0, -1):
-        try:
-            make_dir(os.path.dirname(path))
-            rename(temp.path, path)
-            return
-        except FileNotFoundError:
-            if left == 1:
-                raise
 
 
 # ---- the index ----

@@ -1,19 +1,24 @@
-"""gitdb, and so GitPython, reading through PageStore: `git.Repo(path, odbt=PagedDB)`.
+"""gitdb, and so GitPython, over PageStore: `git.Repo(path, odbt=PagedDB)`, or better gitpython.PagedRepo(path).
 
 Every read goes to the store: from any thread, whatever maintenance does meanwhile, and with what anybody has written
-since, without update_cache(). What is written becomes loose objects, as gitdb makes them.
+since, without update_cache(). What is written goes into pages, through the store's writer; no loose object is written.
+
+GitPython stores objects one by one, and starts git processes that have to see them, without a word to its database. So
+each one is sealed, into a page of its own, before store() returns; batch() and PagedRepo make fewer and larger pages.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import sha1
 from io import BytesIO
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from .. import fs
-from ..errors import AmbiguousPrefix, GpaError, ObjectMissing, Unsupported
+from ..errors import AmbiguousPrefix, Corrupt, GpaError, ObjectMissing, Unsupported
 from ..store import ObjectStream, PageStore
 
 try:
@@ -21,9 +26,15 @@ try:
     from gitdb.db.base import CachingDB, FileDBBase, ObjectDBR, ObjectDBW
     from gitdb.db.loose import LooseObjectDB
     from gitdb.exc import AmbiguousObjectName, BadObject, InvalidDBRoot
-    from gitdb.stream import FDCompressedSha1Writer, FlexibleSha1Writer, Sha1Writer
 except ImportError as error:
     raise ImportError(f"gpa_maint.integrations.gitdb needs gitdb, as gpa-maint[gitdb] installs it: {error}") from error
+
+if TYPE_CHECKING:
+    from ..journal import Writer
+
+HEADER_MOST = 32
+PIECE_BYTES = 1 << 16
+KINDS = (b"commit", b"tree", b"blob", b"tag")
 
 WHOLE_MOST = 1 << 20
 """bytes; what is larger is streamed, which takes a small object twice as long"""
@@ -33,33 +44,49 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
     """The objects of one object directory and of its alternates, as gitdb and GitPython ask for them.
 
     Ids are 20 raw bytes. A miss is BadObject; a damaged object without another copy is gpa_maint's Corrupt, which
-    names the file.
+    names the file. Where nothing can be written, storing is SystemFailed, an OSError.
     """
 
-    def __init__(self, root_path: str | os.PathLike[str], store: PageStore | None = None) -> None:
-        """`store`: what to read from, else one is opened when it is first needed. Only whoever opened it closes it."""
+    def __init__(self, root_path: str | os.PathLike[str], store: PageStore | None = None, *, seal: bool = True) -> None:
+        """`store`: what to read from and write to, else one is opened when it is first needed.
+
+        Only whoever opened it closes it. Without `seal` other processes see blobs and trees when seal() is called, the
+        page is full, or a commit or a tag is stored.
+        """
         super().__init__(os.fspath(root_path))
         self._loose = LooseObjectDB(os.fspath(root_path))
         self._given = store
         self._own: PageStore | None = None
+        self._opening = threading.Lock()
+        self._seals = seal
+        self._has_stored = False
         if store is not None:
             self._check(store)
 
     @property
     def pages(self) -> PageStore:
-        """What is read from. InvalidDBRoot when the object directory is not there."""
-        if self._given is not None:
-            return self._given
-        if self._own is None:
-            try:
-                opened = PageStore.open(self.root_path())
-            except GpaError as error:
-                raise InvalidDBRoot(self.root_path()) from error
-            self._own = self._check(opened)
-        return self._own
+        """What is read from and written to. InvalidDBRoot when the object directory is not there."""
+        store = self._given or self._own
+        if store is not None:
+            return store
+        with self._opening:
+            if self._own is None:
+                try:
+                    opened = PageStore.open(self.root_path())
+                except GpaError as error:
+                    raise InvalidDBRoot(self.root_path()) from error
+                self._own = self._check(opened)
+            return self._own
 
     def close(self) -> None:
-        """Let go of what is open; the database may be used again afterwards."""
+        """Let go of what is open; the database may be used again afterwards.
+
+        What was stored is seen by every process then: a store that was opened here is closed, and one that was given is
+        sealed if anything was stored through this database.
+        """
+        has_stored, self._has_stored = self._has_stored, False
+        if has_stored and self._given is not None:
+            self._given.seal()
         own, self._own = self._own, None
         if own is not None:
             own.close()
@@ -118,18 +145,33 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
     # -- Writing
 
     def store(self, istream: IStream) -> IStream:
-        """Write a loose object; or to the stream that set_ostream() was given. The same IStream, with its id set."""
+        """Add to a page; or write to the stream that set_ostream() was given. The same IStream, with its id set.
+
+        An id that is set already says that the stream is a loose file as it would be: compressed, with its header. It
+        is Corrupt, and nothing is stored, when it is not that of this id. GpaError when a stream ends too early.
+        """
         if self.ostream() is not None:
             return self._loose.store(istream)
-        with fs.new_loose(self.root_path()) as temp:
+        with self._adding() as writer:
             if istream.binsha is None:
-                with closing(FDCompressedSha1Writer(os.dup(temp.fd))) as writer:
-                    self._write(istream, writer)
-            else:  # it brings the file as it is to be
-                with open(temp.fd, "wb", closefd=False) as file:
-                    self._write(istream, FlexibleSha1Writer(file.write))
-            fs.publish_loose(temp, self.root_path(), istream.binsha.hex())
+                istream.binsha = writer.add_stream(os.fsdecode(istream.type), istream.size, istream)
+            else:
+                content = _Inflated(istream)
+                writer.add_stream(content.kind, content.size, content)
         return istream
+
+    @contextmanager
+    def batch(self) -> Iterator[PagedDB]:
+        """What this thread stores meanwhile is sealed when pages are full and at the end, commits too."""
+        self._has_stored = True
+        with self.pages.batch():
+            yield self
+
+    def seal(self) -> None:
+        """Let every process see what was stored so far."""
+        store = self._given or self._own
+        if store is not None:
+            store.seal()
 
     def ostream(self) -> Any:
         return self._loose.ostream()
@@ -141,19 +183,19 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
     def stream_copy(self, sha_iter: Iterable[bytes], odb: ObjectDBW) -> int:
         """Store these objects in `odb`, but for those that it has; how many that were."""
         count = 0
-        for sha in sha_iter:
-            if not odb.has_object(sha):
-                found = self.stream(sha)
-                odb.store(IStream(found.type, found.size, found.stream))
-                count += 1
+        with odb.batch() if isinstance(odb, PagedDB) else nullcontext():
+            for sha in sha_iter:
+                if not odb.has_object(sha):
+                    found = self.stream(sha)
+                    odb.store(IStream(found.type, found.size, found.stream))
+                    count += 1
         return count
 
     # -- Inside
 
-    def _write(self, istream: IStream, writer: Sha1Writer) -> None:
-        database = LooseObjectDB(self.root_path())
-        database.set_ostream(writer)
-        database.store(istream)
+    def _adding(self) -> AbstractContextManager[Writer]:
+        self._has_stored = True
+        return self.pages.batch() if self._seals else nullcontext(self.pages.writer())
 
     def _check(self, store: PageStore) -> PageStore:
         if store.path != os.path.realpath(self.root_path()):
@@ -161,3 +203,62 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         if store.object_format != "sha1":
             raise Unsupported(f"gitdb reads no {store.object_format} objects, as '{store.path}' holds")
         return store
+
+
+class _Inflated:
+    """What a loose file holds, as a file that is read once; `kind` and `size` are what it says of itself.
+
+    Corrupt when it is not the object of that id: at the latest in place of the last bytes.
+    """
+
+    def __init__(self, istream: IStream) -> None:
+        self._file, self._oid = istream, istream.binsha
+        self._stream = zlib.decompressobj()
+        header, self._ahead = self._split_header()
+        kind, _, digits = header.partition(b" ")
+        if kind not in KINDS or not digits.isdigit():
+            raise self._corrupt("it has no header")
+        self.kind, self.size = kind.decode(), int(digits)
+        self._left = self.size
+        self._hash = sha1(b"%b %d\0" % (kind, self.size))
+        if not self.size:
+            self._check_end()
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._ahead[:size] or self._inflate(size)
+        self._ahead = self._ahead[size:]
+        self._hash.update(piece)
+        self._left -= len(piece)
+        if not piece or not self._left:
+            self._check_end()
+        return piece
+
+    def _split_header(self) -> tuple[bytes, bytes]:
+        """The header, and content that came along."""
+        start = b""
+        while b"\0" not in start and (piece := self._inflate(HEADER_MOST - len(start))):
+            start += piece
+        header, _, content = start.partition(b"\0")
+        return header, content
+
+    def _inflate(self, most: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        piece = b""
+        while most > 0 and not piece and not self._stream.eof:
+            packed = self._stream.unconsumed_tail or self._file.read(PIECE_BYTES)
+            try:
+                piece = self._stream.decompress(packed, most)
+            except zlib.error as error:
+                raise self._corrupt(str(error)) from None
+            if not packed:
+                break
+        return piece
+
+    def _check_end(self) -> None:
+        if self._left or self._ahead or self._inflate(1) or not self._stream.eof:
+            raise self._corrupt(f"it does not have the {self.size} bytes it announces")
+        if self._hash.digest() != self._oid:
+            raise self._corrupt(f"its hash is {self._hash.hexdigest()}")
+
+    def _corrupt(self, reason: str) -> Corrupt:
+        return Corrupt(self._oid.hex(), reason)

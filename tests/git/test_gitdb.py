@@ -1,4 +1,7 @@
-"""gitdb and GitPython over PageStore: gitdb's own tests pass, and it reads what git reads, without being told."""
+"""gitdb and GitPython over PageStore: gitdb's own tests pass, and it reads what git reads, without being told.
+
+test_gitdb_writing.py is on what it stores in pages.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,9 @@ from histories import (
 from oracle import all_objects, fsck, git, git_line, objects_dir, pack_dir, refs
 from packwriter import Whole, add_many_packs, add_pack, oid_hex
 from test_store import MISSING, SHAPES, Shape, add_loose
+from writing import loose_count
 
-from gpa_maint import PageStore, commands, fs
+from gpa_maint import PageStore, commands
 from gpa_maint.errors import Corrupt, Unsupported
 from gpa_maint.integrations.gitdb import PagedDB
 
@@ -314,23 +318,6 @@ def test_a_worktree_is_opened_as_its_repository(tmp_path: Path) -> None:
         assert_reads_all(opened.odb, repo)
 
 
-def test_a_folder_that_git_removes_meanwhile_is_made_again(db: PagedDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = b"in an empty folder"
-    oid = oid_hex("blob", data)
-
-    def prune_packed(operation: str, path: str) -> None:
-        if operation == "rename":
-            monkeypatch.undo()
-            os.rmdir(os.path.dirname(path))
-
-    monkeypatch.setattr(fs, "before_step", prune_packed)
-    for _ in range(2):
-        assert oid == db.store(IStream(b"blob", len(data), io.BytesIO(data))).binsha.hex()
-        assert data == db.stream(bytes.fromhex(oid)).read()
-    assert fs.before_step is None
-    assert [] == list(Path(db.root_path()).glob("tmp_*"))
-
-
 # -- Threads and limits
 
 
@@ -357,7 +344,9 @@ def test_threads_read_and_write_while_everything_is_rewritten(pushes: int, tmp_p
         assert data == db.stream(sha).read()
 
     rewrite_beside(history, [read, read, read, read, write])
+    db.close()
     fsck(history.server)
+    assert 0 == loose_count(history.server)
     assert len(os.listdir("/proc/self/fd")) <= descriptors
     assert [] == list(objects_dir(history.server).rglob("tmp_*"))
 
