@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -73,3 +76,22 @@ def assert_indexed_as_git_would(repo: Path, scratch: Path) -> None:
         made.chmod(0o644)
         made.unlink()
         (scratch / "git.rev").unlink(missing_ok=True)
+
+
+NEEDS_AN_ORDINARY_USER = os.geteuid() == 0 and shutil.which("setpriv") is None
+
+
+def run_read_only(repo: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the repository as its argument, by a user who can only read it."""
+    words = [sys.executable, "-c", program, str(repo)]
+    if os.geteuid() == 0:  # modes count for root too, without the capability to override them
+        dropped = "-dac_override,-dac_read_search"
+        words = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}", *words]
+    folders = [repo, *(path for path in repo.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)

@@ -2,9 +2,11 @@
 
 Every read goes to the store: from any thread, whatever maintenance does meanwhile, and with what anybody has written
 since. Objects that are added go into pages, through the store's writer, and packs that come in stay packs; no loose
-object is written. A commit or a tag is seen by every process when the call returns, and so is what an index file names
-that a repository of open_repository() wrote. Where dulwich's Repo is used by itself, call `object_store.seal()` before
-another process looks at its index, or at a ref to a blob or a tree.
+object is written.
+
+Every process sees an object when add_object() returns, which takes a page for each; batch() and open_repository() make
+fewer and larger ones. The repository that this opens seals before an index file names what is in the open page, and for
+each commit and tag; call its seal() before another process is to see a blob or a tree in another way.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import threading
 from binascii import hexlify, unhexlify
 from collections.abc import Callable, Iterable, Iterator, Set
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -56,7 +58,8 @@ def open_repository(path: Path, store: PageStore | None = None) -> PagedRepo:
     """
     with Repo(os.fspath(path)) as plain:
         disk = plain.object_store
-        objects = PagedObjectStore.from_config(disk.path, plain.get_config(), shared_perm=disk.shared_perm, store=store)
+        config, shared_perm = plain.get_config(), disk.shared_perm
+        objects = PagedObjectStore.from_config(disk.path, config, shared_perm=shared_perm, store=store, seal=False)
     return PagedRepo(os.fspath(path), object_store=objects)
 
 
@@ -74,10 +77,13 @@ class PagedObjectStore(DiskObjectStore):
         store: PageStore | None = None,
         object_format: ObjectFormat | None = None,
         alternates: Iterable[Path] | None = None,
+        seal: bool = True,
         **options: Any,
     ) -> None:
         """`store`: what to read from and write to, else one is opened here, with `alternates`.
 
+        Without `seal` other processes see blobs and trees that are added one by one when seal() is called, the page is
+        full, or a commit or a tag is added.
         `options` are DiskObjectStore's; those on fsync and compression are for packs, the writer has the repository's.
         """
         if store is not None and object_format is None:
@@ -88,6 +94,7 @@ class PagedObjectStore(DiskObjectStore):
         self._given: PageStore | None = None
         self._own: PageStore | None = None
         self._opening = threading.Lock()
+        self._seals = seal
         self._has_added = False
         self._peeling = threading.Lock()
         if store is not None:
@@ -102,10 +109,12 @@ class PagedObjectStore(DiskObjectStore):
         shared_perm: SharedPerm | None = None,
         alternates: Iterable[Path] | None = None,
         store: PageStore | None = None,
+        seal: bool = True,
     ) -> PagedObjectStore:
         """As DiskObjectStore's, with the repository's settings."""
         made = super().from_config(path, config, shared_perm=shared_perm, alternates=alternates)
         assert isinstance(made, PagedObjectStore)
+        made._seals = seal
         if store is not None:
             made._read_from(store)
         return made
@@ -239,8 +248,9 @@ class PagedObjectStore(DiskObjectStore):
     # -- Writing
 
     def add_object(self, obj: ShaFile) -> None:
-        """Add it to the open page, which is sealed for a commit or a tag before this returns, but for batch()."""
-        self._writer().add(*_content(obj))
+        """Add it to a page, which every process sees when this returns, but for batch() and without `seal`."""
+        with self.batch() if self._seals else nullcontext(self._writer()) as writer:
+            writer.add(*_content(obj))
 
     def add_objects(
         self, objects: Iterable[tuple[ShaFile, str | None]], progress: Callable[..., None] | None = None

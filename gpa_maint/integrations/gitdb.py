@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..journal import Writer
 
 HEADER_MOST = 32
+SIZE_DIGITS = 18
 PIECE_BYTES = 1 << 16
 KINDS = (b"commit", b"tree", b"blob", b"tag")
 
@@ -216,7 +217,7 @@ class _Inflated:
         self._stream = zlib.decompressobj()
         header, self._ahead = self._split_header()
         kind, _, digits = header.partition(b" ")
-        if kind not in KINDS or not digits.isdigit():
+        if kind not in KINDS or not digits.isdigit() or len(digits) > SIZE_DIGITS:
             raise self._corrupt("it has no header")
         self.kind, self.size = kind.decode(), int(digits)
         self._left = self.size
@@ -234,12 +235,12 @@ class _Inflated:
         return piece
 
     def _split_header(self) -> tuple[bytes, bytes]:
-        """The header, and content that came along."""
+        """The header, or nothing, and content that came along."""
         start = b""
         while b"\0" not in start and (piece := self._inflate(HEADER_MOST - len(start))):
             start += piece
-        header, _, content = start.partition(b"\0")
-        return header, content
+        header, end, content = start.partition(b"\0")
+        return (header, content) if end else (b"", b"")
 
     def _inflate(self, most: int) -> bytes:
         """At most so many bytes; none at the end."""

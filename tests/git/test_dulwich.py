@@ -50,6 +50,7 @@ from oracle import ObjectFormat, all_objects, fsck, git, git_line, objects_dir, 
 from packwriter import Whole, add_many_packs, add_pack
 from running import leftovers
 from test_store import MISSING, SHAPES, Shape, add_loose
+from writing import loose_count
 
 from gpa_maint import PageStore, commands
 from gpa_maint.errors import Corrupt
@@ -78,6 +79,14 @@ class TestOwnStore(suites.PackBasedObjectStoreTests, TestCase):
     def test_pack_loose_objects(self) -> None:
         self._others_write_loose()
         super().test_pack_loose_objects()
+
+    def test_repack(self) -> None:
+        self._others_write_loose()
+        super().test_repack()
+
+    def test_repack_with_exclude(self) -> None:
+        self._others_write_loose()
+        super().test_repack_with_exclude()
 
     def test_repack_existing(self) -> None:
         """What is loose is not stored again, but repacked."""
@@ -428,6 +437,7 @@ def test_a_commit_of_dulwich_is_one_of_git(tmp_path: Path, object_format: Object
         assert_reads_all(opened.object_store, work)
     fsck(work)
     assert "" == git_line(work, "status", "--porcelain")
+    assert 0 == loose_count(work)
 
 
 # -- Sending and receiving
@@ -488,8 +498,9 @@ def test_dulwich_fetches_and_pushes_between_paths(history: History, tmp_path: Pa
             assert opened.head().decode() == git_line(history.server, "rev-parse", branch)
             commands.maintain(str(work))
             commands.repack(str(history.server))
-    fsck(work)
-    fsck(history.server)
+    for repo in (work, history.server):
+        fsck(repo)
+        assert 0 == loose_count(repo)
 
 
 @contextmanager
