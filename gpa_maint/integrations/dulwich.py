@@ -122,7 +122,7 @@ class PagedObjectStore(DiskObjectStore):
     @property
     def pages(self) -> PageStore:
         """What is read from and written to."""
-        store = self._given or self._own
+        store = self._own if self._given is None else self._given
         # dulwich sets another object format on the store of a repository that it clones into.
         if store is not None and store.object_format == self.object_format.name:
             return store
@@ -268,7 +268,7 @@ class PagedObjectStore(DiskObjectStore):
 
     def seal(self) -> None:
         """Let every process see what was added through the store so far."""
-        store = self._given or self._own
+        store = self._own if self._given is None else self._given
         if store is not None:
             store.seal()
 

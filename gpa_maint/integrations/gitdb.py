@@ -67,7 +67,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
     @property
     def pages(self) -> PageStore:
         """What is read from and written to. InvalidDBRoot when the object directory is not there."""
-        store = self._given or self._own
+        store = self._own if self._given is None else self._given
         if store is not None:
             return store
         with self._opening:
@@ -170,7 +170,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
 
     def seal(self) -> None:
         """Let every process see what was stored so far."""
-        store = self._given or self._own
+        store = self._own if self._given is None else self._given
         if store is not None:
             store.seal()
 

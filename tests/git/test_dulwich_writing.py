@@ -339,6 +339,11 @@ def test_closing_seals(server: Path, objects: PagedObjectStore) -> None:
     assert_tidy(server)
 
 
+def test_an_empty_store_that_was_given_is_the_one_in_use(server: Path) -> None:
+    with PageStore.open(objects_dir(server)) as store:
+        assert store is PagedObjectStore(objects_dir(server), store=store).pages
+
+
 def test_closing_seals_a_store_that_was_given_only_if_it_was_written_to(server: Path) -> None:
     waiting, second = blobs(2)
     with PageStore.open(objects_dir(server)) as store:

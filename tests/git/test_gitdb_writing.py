@@ -131,6 +131,7 @@ def test_what_need_not_be_seen_at_once_waits_for_a_commit(server: Path) -> None:
 
 def test_closing_seals_a_store_that_was_given(server: Path) -> None:
     with PageStore.open(objects_dir(server)) as store:
+        assert store is PagedDB(objects_dir(server), store).pages  # it is empty
         store.writer().add("blob", b"somebody else's")
         reading = PagedDB(objects_dir(server), store)
         assert 1 == reading.size()
