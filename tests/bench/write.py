@@ -2,7 +2,8 @@
 
 Each way writes the same objects into a new repository. First documents of about 300 bytes; then commits, each of one
 changed document in a folder of ten: a blob, a tree, a commit, each acknowledged before the next. No ref is moved. The
-peers leave loose files, which take whole blocks of the disk.
+peers leave loose files, which take whole blocks of the disk; only dulwich's add_objects() makes a pack. What is called
+"through pages" are these libraries over a PageStore, as open_repository() and PagedRepo use it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 
 import pygit2
 from dulwich.object_store import DiskObjectStore
-from dulwich.objects import ShaFile
+from dulwich.objects import Blob, ShaFile
+from gitdb import GitDB
+from gitdb.base import IStream
 
 from gpa_maint import PageStore
+from gpa_maint.integrations.dulwich import PagedObjectStore
+from gpa_maint.integrations.gitdb import PagedDB
 from tests.bench.measure import Cost, Table, call
 
 OBJECTS = 100_000
@@ -132,6 +139,29 @@ def _dulwich(repo: Path, count: int) -> None:
         add("blob", data)
 
 
+def _dulwich_pack(repo: Path, count: int) -> None:
+    with closing(DiskObjectStore(os.fspath(repo / "objects"))) as store:
+        store.add_objects([(Blob.from_string(data), None) for data in documents(count)])
+
+
+def _dulwich_pages(repo: Path, count: int) -> None:
+    with closing(PagedObjectStore(repo / "objects")) as store:
+        store.add_objects((Blob.from_string(data), None) for data in documents(count))
+
+
+def _gitdb(repo: Path, count: int) -> None:
+    add = _gitdb_add(GitDB(os.fspath(repo / "objects")))
+    for data in documents(count):
+        add("blob", data)
+
+
+def _gitdb_pages(repo: Path, count: int) -> None:
+    with closing(PagedDB(repo / "objects")) as db, db.batch():
+        add = _gitdb_add(db)
+        for data in documents(count):
+            add("blob", data)
+
+
 # -- One by one
 
 NUMBERS = {"commit": 1, "tree": 2, "blob": 3}
@@ -149,12 +179,22 @@ def _pygit2_add(repo: Path) -> Callable[[str, bytes], bytes]:
 
 
 def _dulwich_add(repo: Path, *, fsync: bool = False) -> Callable[[str, bytes], bytes]:
-    store = DiskObjectStore(os.fspath(repo / "objects"), fsync_object_files=fsync)
+    return _dulwich_add_to(DiskObjectStore(os.fspath(repo / "objects"), fsync_object_files=fsync))
 
+
+def _dulwich_add_to(store: DiskObjectStore) -> Callable[[str, bytes], bytes]:
     def add(kind: str, data: bytes) -> bytes:
         made = ShaFile.from_raw_string(NUMBERS[kind], data)
         store.add_object(made)
         return made.sha().digest()
+
+    return add
+
+
+def _gitdb_add(db: GitDB | PagedDB) -> Callable[[str, bytes], bytes]:
+    def add(kind: str, data: bytes) -> bytes:
+        oid: bytes = db.store(IStream(kind.encode(), len(data), BytesIO(data))).binsha
+        return oid
 
     return add
 
@@ -186,17 +226,46 @@ def _dulwich_synced(repo: Path, count: int) -> None:
     write_commits(_dulwich_add(repo, fsync=True), count)
 
 
+def _dulwich_page_commits(durability: str) -> Way:
+    def way(repo: Path, count: int) -> None:
+        with PageStore.open(repo / "objects", object_format="sha1") as store:
+            store.writer(durability=durability)
+            write_commits(_dulwich_add_to(PagedObjectStore(repo / "objects", store=store, seal=False)), count)
+
+    return way
+
+
+def _gitdb_commits(repo: Path, count: int) -> None:
+    write_commits(_gitdb_add(GitDB(os.fspath(repo / "objects"))), count)
+
+
+def _gitdb_page_commits(durability: str) -> Way:
+    def way(repo: Path, count: int) -> None:
+        with PageStore.open(repo / "objects", object_format="sha1") as store:
+            store.writer(durability=durability)
+            write_commits(_gitdb_add(PagedDB(repo / "objects", store, seal=False)), count)
+
+    return way
+
+
 BULK: dict[str, tuple[Way, int]] = {
     "git-gpa": (_add_many, OBJECTS),
     "git-gpa, add() one by one": (_add, OBJECTS),
     "git fast-import": (_fast_import, OBJECTS),
     "pygit2": (_pygit2, LOOSE_OBJECTS),
     "dulwich": (_dulwich, LOOSE_OBJECTS),
+    "dulwich, add_objects()": (_dulwich_pack, LOOSE_OBJECTS),
+    "dulwich through pages, add_objects()": (_dulwich_pages, OBJECTS),
+    "gitdb": (_gitdb, LOOSE_OBJECTS),
+    "gitdb through pages, batch()": (_gitdb_pages, LOOSE_OBJECTS),
 }
 COMMITTING: dict[str, tuple[Way, int]] = {
     "git-gpa": (_commits("none"), COMMITS),
     "pygit2": (_pygit2_commits, COMMITS),
     "dulwich": (_dulwich_commits, COMMITS),
+    "dulwich through pages": (_dulwich_page_commits("none"), COMMITS),
+    "gitdb": (_gitdb_commits, COMMITS),
+    "gitdb through pages": (_gitdb_page_commits("none"), COMMITS),
 }
 SYNCED: dict[str, tuple[Way, int]] = {
     "git-gpa": (_commits("page"), COMMITS),
@@ -204,4 +273,6 @@ SYNCED: dict[str, tuple[Way, int]] = {
     "git-gpa, journal": (_commits("journal"), COMMITS),
     "pygit2": (_pygit2_synced, COMMITS),
     "dulwich": (_dulwich_synced, COMMITS),
+    "dulwich through pages": (_dulwich_page_commits("page"), COMMITS),
+    "gitdb through pages": (_gitdb_page_commits("page"), COMMITS),
 }

@@ -17,6 +17,9 @@ def test_the_examples_run_and_leave_a_sound_repository(
 ) -> None:
     pushed_history(tmp_path / "history", HistorySpec(pushes=5)).server.rename(tmp_path / "repo.git")
     git(tmp_path / "repo.git", "symbolic-ref", "HEAD", "refs/heads/main")
+    git(tmp_path, "clone", "-q", "repo.git", "work")
+    git(tmp_path / "work", "config", "user.name", "A")
+    git(tmp_path / "work", "config", "user.email", "a@example.com")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for example in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
@@ -28,4 +31,8 @@ def test_the_examples_run_and_leave_a_sound_repository(
         fsck(repo)
         assert "changed" == git_line(repo, "cat-file", "-p", "documents:two")
         assert 2 == len(git(repo, "rev-list", "documents").stdout.split())
-    assert [] == [path for path in (tmp_path / "repo.git" / "objects").glob("??/*") if path.is_file()]
+    assert "by dulwich" == git_line(tmp_path / "repo.git", "log", "-1", "--format=%s", "dulwich")
+    assert "changed" == git_line(tmp_path / "work", "show", "HEAD:new")
+    for objects in (tmp_path / "repo.git" / "objects", tmp_path / "work" / ".git" / "objects"):
+        assert [] == [path for path in objects.glob("??/*") if path.is_file()]
+    fsck(tmp_path / "work")
