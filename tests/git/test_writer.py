@@ -772,6 +772,20 @@ def test_an_idx_that_gc_took_away_is_put_back(repo: Path) -> None:
     assert "commit" == git_line(repo, "cat-file", "-t", lost.hex())
 
 
+def test_a_page_that_somebody_deleted_is_forgotten_when_the_store_looks(repo: Path) -> None:
+    with PageStore.open(objects_dir(repo)) as store, store.writer() as writer:
+        first, waiting = add_commit(writer, b"one"), writer.add("blob", b"waits")
+        assert first in store
+        for path in pack_dir(repo).iterdir():
+            path.unlink()
+        kept = add_commit(writer, b"two")
+        store.refresh()
+        assert first not in store
+        assert kept in store and waiting in store
+        assert first == add_commit(writer, b"one")
+        assert first in store
+
+
 # -- Forks
 
 
