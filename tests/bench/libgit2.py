@@ -1,4 +1,4 @@
-"""What does a pygit2 repository cost that reads through a PageStore, beside one that reads by itself? And `git gpa
+"""What does a pygit2 repository cost that reads and writes through a PageStore, beside one that does so by itself? And `git gpa
 cat-file` beside git's, for programs that talk to a process?
 
 Each way opens the repository anew and asks for the same objects; CPU time counts, processes included. Repositories: as
@@ -28,6 +28,7 @@ from tests.bench.read import CHAINS, MISSES, READS, Way, compare, stored_order
 
 Ask = Callable[[pygit2.Repository, Sequence[pygit2.Oid]], object]
 OURS = "attached"
+NEW = 1000
 
 
 def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
@@ -52,6 +53,8 @@ def _bench_one(repo: Path, pairs: int, title: str) -> None:
     compare(f"{title}: the same in order", repo, _ways(_read), ordered, pairs, ours=OURS)
     compare(f"{title}: headers", repo, _ways(_headers), chosen, pairs, ours=OURS)
     compare(f"{title}: {MISSES} absent", repo, _ways(_misses), absent, pairs, ours=OURS)
+    writers = {OURS: _way(_write, "replace"), "pygit2": _way(_write, None)}
+    compare(f"{title}: {NEW} new blobs", repo, writers, absent[:NEW], pairs, ours=OURS)
     for options in (["--batch", "--buffer"], ["--batch-check", "--buffer"], ["--batch"]):
         ways = {"git gpa cat-file": _cat_file("git", "gpa", *options), "git cat-file": _cat_file("git", *options)}
         compare(f"{title}: cat-file {' '.join(options)}", repo, ways, chosen, pairs, ours="git gpa cat-file")
@@ -115,6 +118,13 @@ def _headers(repo: pygit2.Repository, oids: Sequence[pygit2.Oid]) -> None:
 def _misses(repo: pygit2.Repository, oids: Sequence[pygit2.Oid]) -> None:
     odb = repo.odb
     assert not any(oid in odb for oid in oids)
+
+
+def _write(repo: pygit2.Repository, oids: Sequence[pygit2.Oid]) -> None:
+    """Other contents each time; pygit2 alone writes loose objects."""
+    salt = os.urandom(8)
+    for oid in oids:
+        repo.create_blob(salt + oid.raw)
 
 
 def _cat_file(*words: str) -> Way:
