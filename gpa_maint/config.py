@@ -7,9 +7,9 @@ parse is an error that names the key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from .errors import GpaError
+from .tuples import NamedTuple
 
 KEYS: tuple[tuple[str, str, str, str, str], ...] = (
     # key, field, type, default, meaning

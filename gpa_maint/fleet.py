@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from . import commands
 from .commands import Stop
 from .errors import GpaError, Locked
 from .model import RunResult
+from .tuples import NamedTuple
 
 
 class Outcome(NamedTuple):

@@ -7,13 +7,14 @@ gives it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import IO, NamedTuple
+from typing import IO
 
 from .errors import GpaError
 from .git import ObjectDir
 from .journal import GROUP_BYTES, GROUP_OBJECTS, Writer
 from .reports import ImportedObjects
 from .store import PageStore
+from .tuples import NamedTuple
 
 Report = Callable[[str, int, int], None]
 IMPORTING = "Importing objects"

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from . import fs
 from ._core.files import idx_object_counts
@@ -22,6 +22,7 @@ from ._core.writer import NUMBERS, CoreWriter, WriterStats
 from .git import ObjectDir
 from .recovery import recover
 from .state import read_state
+from .tuples import NamedTuple
 
 GROUP_BYTES = 1 << 20
 GROUP_OBJECTS = 4096

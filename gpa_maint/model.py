@@ -9,7 +9,12 @@ times faster, both the classes and their values.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from .tuples import NamedTuple
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
+
 
 FORMAT_VERSION = 1
 

@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from . import fs
 from ._core.files import IdxFiles, check_idx, match_pack, pack_trailer
@@ -17,6 +16,7 @@ from ._core.writer import CoreWriter
 from .errors import GpaError
 from .git import ObjectDir
 from .state import log
+from .tuples import NamedTuple
 
 PIECE_BYTES = 1 << 20
 TEMPORARY = re.compile(r"(?:tmp_pack_)?([0-9]+-[0-9a-f]{8})-[0-9]+\.(?:pack|idx|keep)")

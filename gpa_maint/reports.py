@@ -5,9 +5,8 @@ Apart from those because no other verb needs them, and each class costs a comman
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .model import RunResult, Step
+from .tuples import NamedTuple
 
 
 class Explanation(NamedTuple):

@@ -12,12 +12,16 @@ import contextlib
 import os
 import time
 from collections.abc import Collection
-from typing import Any, NamedTuple
 
 from . import fs, untrusted
 from .git import ObjectDir
 from .model import RunResult, run_result_from_json
+from .tuples import NamedTuple
 from .words import printable
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
 
 KEPT_SECONDS = 14 * 86400
 """How long a move and a dropped name are remembered: longer than a process holds on to an index it has loaded."""

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ._core.batch import Batch
 from ._core.reader import Reader, ReaderStats, StreamHandle
 from .errors import AmbiguousPrefix, Corrupt, GitFailed, GpaError, ObjectMissing
 from .git import alternates_of, find_object_dir, object_dir_at, run_git
+from .tuples import NamedTuple
 from .untrusted import open_regular
 
 if TYPE_CHECKING:  # start-up cost: reading does without it

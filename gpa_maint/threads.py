@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
 
-Answer = TypeVar("Answer")
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
+
 POLL_SECONDS = 0.1
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NamedTuple
 
 from .errors import GpaError
 from .git import ObjectDir
 from .reports import Schedule, ScheduleFile
+from .tuples import NamedTuple
 
 USUAL_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 """Where systemd and most crons look for programs."""

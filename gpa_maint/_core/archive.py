@@ -10,10 +10,11 @@ import hashlib
 import struct
 from collections.abc import Container, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from ..errors import DamagedArchive
+from ..tuples import NamedTuple
 from ._gpa import ffi, lib
 from .files import Map
 from .page import CODES, TYPES, Buffer

@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
 
 from ..errors import Corrupt, ObjectMissing, Unsupported
 from ._gpa import ffi, lib
 from .progress import Progress, pointer_of
 from .status import check, new_error
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
 
 AT_FDCWD = -100
 ALGORITHMS = {"sha1": lib.GPA_SHA1, "sha256": lib.GPA_SHA256}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any, NamedTuple
 
 from ..errors import Corrupt, GpaError
+from ..tuples import NamedTuple
 from ._gpa import ffi, lib
 from .files import ALGORITHMS, IdxFiles, Midx, hash_size
 from .progress import Progress, pointer_of
 from .status import check, new_error
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class MergeStats(NamedTuple):

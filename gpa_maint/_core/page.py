@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
 
 from ..errors import GpaError
 from ._gpa import ffi, lib
 from .files import ALGORITHMS, CStrings, hash_size
 from .progress import Progress, pointer_of
 from .status import check, new_error
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 TYPES = {lib.GPA_COMMIT: "commit", lib.GPA_TREE: "tree", lib.GPA_BLOB: "blob", lib.GPA_TAG: "tag"}
 CODES = {kind: code for code, kind in TYPES.items()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ._gpa import ffi
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Progress:

@@ -9,10 +9,11 @@ import os
 import struct
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
 from ..errors import ObjectMissing
+from ..tuples import NamedTuple
 from ._gpa import ffi, lib
 from .files import ALGORITHMS, CStrings, hash_size
 from .status import check, new_error

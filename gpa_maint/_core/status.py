@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 from ..errors import Corrupt, FileGone, GpaError, ObjectMissing, Stopped, SystemFailed, Unsupported
 from ._gpa import ffi, lib
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def new_error() -> Any:

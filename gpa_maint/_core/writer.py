@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import finalize
 
 from ..errors import ObjectMissing
+from ..tuples import NamedTuple
 from ._gpa import ffi, lib
 from .files import hash_size
 from .reader import TYPES, Reader, cut

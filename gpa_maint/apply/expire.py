@@ -11,7 +11,6 @@ import errno
 import os
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from typing import Any, NamedTuple
 
 from .. import fs
 from .._core.files import IdxFiles, Midx, Proof, match_pack, open_midx
@@ -19,6 +18,11 @@ from ..errors import Corrupt, ObjectMissing, Refused, StalePlan, SystemFailed, U
 from ..git import ObjectDir
 from ..model import ExpirePlan, Step
 from ..state import read_state
+from ..tuples import NamedTuple
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
 
 Report = Callable[[str, int, int], None]
 

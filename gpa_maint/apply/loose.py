@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from stat import S_ISREG
-from typing import NamedTuple
 
 from .. import fs
 from .._core.files import IdxFiles, check_idx, directory, hash_size, match_pack
@@ -19,6 +18,7 @@ from .._core.page import BadLoose, LoosePageWriter, loose_heads, loose_name
 from ..errors import GpaError, Locked, Stopped
 from ..git import ObjectDir
 from ..model import LeftOut, LoosePlan, LooseResult
+from ..tuples import NamedTuple
 from .pages import Page, Progress, Report, drop_pages, publish_pages, write_page
 
 PACKING = "Packing loose objects"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable
-from typing import NamedTuple
 
 from .. import fs
 from .._core.progress import Progress as Progress  # commands.py has it from here
 from ..git import ObjectDir
 from ..model import PageInfo
+from ..tuples import NamedTuple
 
 Report = Callable[[str, int, int], None]
 

@@ -12,7 +12,6 @@ import struct
 import zlib
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
 
 from .. import fs
 from .._core.files import IdxFiles, directory, idx_oids, midx_oids, open_midx
@@ -21,6 +20,7 @@ from .._core.page import loose_name
 from ..errors import Corrupt, GitFailed, GpaError, Unsupported
 from ..git import ObjectDir, run_git
 from ..model import PageInfo
+from ..tuples import NamedTuple
 from .pages import publish_pages
 from .repack import write_all
 

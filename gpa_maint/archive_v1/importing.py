@@ -11,7 +11,6 @@ import os
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from .. import fs
 from .._core.archive import Entry
@@ -22,6 +21,7 @@ from ..errors import DamagedArchive, Unsupported
 from ..git import ObjectDir, run_git
 from ..model import PageInfo
 from ..store import PageStore
+from ..tuples import NamedTuple
 from .rescue import Rescued, references, rescue_objects
 from .scan import Report, Scan
 

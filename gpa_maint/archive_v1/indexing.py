@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from .._core.archive import ArchiveIndex, IndexedPage, PageFile, Rows, make_index
 from ..errors import Corrupt, DamagedArchive, GpaError, Unsupported
+from ..tuples import NamedTuple
 from .listing import INDEX_NAME, Listing, open_index
 
 OBJECTS, RAW = 0, 1

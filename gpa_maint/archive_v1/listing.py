@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
 
 from .. import untrusted
 from .._core.archive import ArchiveIndex
 from ..errors import Corrupt, GpaError, Unsupported
+from ..tuples import NamedTuple
 
 PAGE_NAME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 LIST_NAME = "pages"

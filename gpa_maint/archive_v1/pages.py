@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from .. import fs
 from .._core.archive import PageFileWriter
 from ..model import PageInfo
+from ..tuples import NamedTuple
 from .indexing import known_pages
 from .listing import INDEX_NAME, Listing, find_pages, list_content
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from .. import untrusted
 from ..errors import GitFailed, GpaError
 from ..git import run_git
+from ..tuples import NamedTuple
 
 LINE = re.compile(r"([0-9a-f]{40}) (refs/[^ ]+)")
 MOST_BYTES = 1 << 30

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .._core.archive import CAPACITY
 from ..model import PageInfo, WriteResult
+from ..tuples import NamedTuple
 
 
 class Finding(NamedTuple):

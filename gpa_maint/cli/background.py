@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import TypeVar
 
 from gpa_maint.cli.ui import count_of
 from gpa_maint.commands import Stop
 from gpa_maint.model import RunPlan, RunStep
 from gpa_maint.threads import in_thread
 
-Answer = TypeVar("Answer")
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
 
 
 def describe_plan(plan: RunPlan) -> str:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from gpa_maint.model import RunResult
 from gpa_maint.reports import Cost, Status
+from gpa_maint.tuples import NamedTuple
 
 Labels = tuple[tuple[str, str], ...]
 

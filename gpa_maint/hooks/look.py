@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from gpa_maint import fs
 from gpa_maint.git import ObjectDir, find_object_dir, git_version, run_git
@@ -11,6 +10,7 @@ from gpa_maint.hooks import scripts, settings
 from gpa_maint.hooks.record import Record, read_record
 from gpa_maint.hooks.scripts import Place
 from gpa_maint.hooks.settings import Setting, Values
+from gpa_maint.tuples import NamedTuple
 
 
 class Found(NamedTuple):

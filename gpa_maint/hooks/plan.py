@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from gpa_maint.errors import Refused
 from gpa_maint.hooks import scripts, settings
@@ -12,6 +11,7 @@ from gpa_maint.hooks.look import Found
 from gpa_maint.hooks.scripts import EVENTS, Place
 from gpa_maint.hooks.settings import Values
 from gpa_maint.reports import InstallChange, InstallResult
+from gpa_maint.tuples import NamedTuple
 
 FILE, CONFIG = "file", "config"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple
 
 from gpa_maint import fs
 from gpa_maint.errors import Corrupt
 from gpa_maint.git import ObjectDir
+from gpa_maint.tuples import NamedTuple
 
 
 class Record(NamedTuple):

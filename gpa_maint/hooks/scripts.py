@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import NamedTuple
 
 from gpa_maint.errors import Refused
+from gpa_maint.tuples import NamedTuple
 
 EVENTS = ("post-receive", "post-commit", "post-merge", "post-rewrite")
 """When objects may have come. git has no hook after a plain fetch."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
 
 from gpa_maint import fs
 from gpa_maint.git import run_git
+from gpa_maint.tuples import NamedTuple
 
 SETTINGS: tuple[tuple[str, str, str], ...] = (
     # key, value, reason

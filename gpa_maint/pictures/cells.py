@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..model import Inventory, PackInfo
 from ..plan.repack import KINDS, kind_of
+from ..tuples import NamedTuple
 
 COLOURS = {
     "small": "#e69f00",

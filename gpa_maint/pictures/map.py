@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
-from typing import NamedTuple
 
+from ..tuples import NamedTuple
 from ..words import count_of, human_size, printable
 from .cells import AGES, COLOURS, Cell, meaning
 

@@ -14,9 +14,9 @@ full pages, and every index fewer packs outside it; so there is an end.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
 from ..model import Inventory, PackInfo, RunPlan, RunRules, RunStep
+from ..tuples import NamedTuple
 from ..words import count_of
 from .expire import plan_expire
 from .repack import why_not_small
