@@ -258,9 +258,21 @@ def maintain(
     on. Locked when another run, `git gc` or `git maintenance` is at work. A result without steps says in `reason` why
     nothing was due.
     """
+    objdir = find_object_dir(path, object_dir=object_dir)
+    return maintain_in(objdir, path, max_seconds=max_seconds, stop=stop, report=report)
+
+
+def maintain_in(
+    objdir: ObjectDir,
+    path: str | None = None,
+    *,
+    max_seconds: float | None = None,
+    stop: Stop | None = None,
+    report: Report | None = None,
+) -> RunResult:
+    """maintain() where the object directory of the repository at `path` is known already."""
     from . import maintenance  # start-up cost: the single verbs do without
 
-    objdir = find_object_dir(path, object_dir=object_dir)
     ending = stop or Stop()
     if max_seconds is None:
         return maintenance.run(objdir, path=path, stop=ending, report=report)
@@ -371,6 +383,7 @@ __all__ = [
     "explain",
     "import_objects",
     "maintain",
+    "maintain_in",
     "plan_add_loose_of",
     "plan_expire_of",
     "plan_maintenance_of",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
 from gpa_maint import commands
-from gpa_maint.cli.ui import complain, count_of, human_size, new_parser, progress, say
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import complain, count_of, human_size, progress, say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import LooseResult, to_json
 
@@ -35,7 +34,7 @@ def describe(result: LooseResult) -> str:
     return "; ".join(filter(None, [packed, result.reason]))
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "add-loose",
         "Put all loose objects into pages, then remove their files: the step of 'git gpa run', done now.",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 
 from gpa_maint.archive_v1 import Finding, Unindexed
-from gpa_maint.cli.ui import Parser, complain, count_of, human_size, new_parser, warn
+from gpa_maint.cli.parser import Namespace, Parser, new_parser
+from gpa_maint.cli.ui import complain, count_of, human_size, warn
 
 EXAMPLES = 3
 
@@ -24,11 +24,11 @@ def archive_parser(verb: str, description: str) -> Parser:
     return made
 
 
-def add_raw_option(parser: argparse.ArgumentParser) -> None:
+def add_raw_option(parser: Parser) -> None:
     parser.add_argument("--raw", action="store_true", help="values may be anything: do not read them as git objects")
 
 
-def parse_archive_alone(parser: Parser, options: list[str]) -> argparse.Namespace:
+def parse_archive_alone(parser: Parser, options: list[str]) -> Namespace:
     """The options of a verb that needs no repository."""
     args = parser.parse_args(options)
     if args.object_dir:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import sys
 
 from gpa_maint.batch import DEFAULT_FORMAT, cat_file
-from gpa_maint.cli.ui import complain, new_parser
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import complain
 from gpa_maint.errors import GitFailed, SystemFailed
 
 
@@ -38,17 +38,16 @@ def main(options: list[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "cat-file",
         "Answer for each object whose name comes on standard input, as 'git cat-file' does.\n"
         "A format may have %(objectname), %(objecttype), %(objectsize), %(objectsize:disk),\n"
         "%(deltabase) and %(rest).",
     )
-    kind = made.add_mutually_exclusive_group()
-    how = {"metavar": "<format>", "nargs": "?", "const": DEFAULT_FORMAT}
-    kind.add_argument("--batch", help="a line about the object, then its content", **how)  # type: ignore[arg-type]
-    kind.add_argument("--batch-check", help="the line alone", **how)  # type: ignore[arg-type]
+    how = {"metavar": "<format>", "nargs": "?", "const": DEFAULT_FORMAT, "excludes": "kind"}
+    made.add_argument("--batch", help="a line about the object, then its content", **how)
+    made.add_argument("--batch-check", help="the line alone", **how)
     made.add_argument("--batch-all-objects", action="store_true", help="for all objects, instead of those on stdin")
     made.add_argument("--unordered", action="store_true", help="with --batch-all-objects, in any order")
     made.add_argument(

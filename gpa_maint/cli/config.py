@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
-from gpa_maint.cli.ui import new_parser
+from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.config import FORMAT_VERSION, KEYS, in_effect
 from gpa_maint.git import find_object_dir
 
@@ -35,7 +34,7 @@ def _table(rows: list[dict[str, str]]) -> str:
     )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser("config", "Show the gpa.* settings that hold here; 'git config' changes them.")
     made.add_argument("--list-keys", action="store_true", help="every key with its type, default and meaning")
     made.add_argument("--json", action="store_true", help="answer in JSON")

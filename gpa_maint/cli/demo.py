@@ -7,7 +7,6 @@ rather than by git.py, because it has to run as a stranger's: with an environmen
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import random
@@ -18,12 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from tqdm import tqdm
 
-from gpa_maint.cli.ui import Parser, count_option, human_size
+from gpa_maint.cli.parser import Parser
+from gpa_maint.cli.ui import count_option, human_size
 from gpa_maint.errors import GitFailed, GpaError
+from gpa_maint.tuples import NamedTuple
 
 FATAL_STATUS = 128
 INTERRUPTED_STATUS = 130
@@ -66,7 +66,7 @@ class Measured(NamedTuple):
 
 def main(options: list[str] | None = None) -> int:
     """Show it; gives the exit status: 0, or 1 when a repository lost an object."""
-    args = parser().parse_args(options)
+    args = parser().parse_args(sys.argv[1:] if options is None else options)
     try:
         with _place(args.keep) as place:
             return _show(place, args.pushes)
@@ -81,8 +81,8 @@ def main(options: list[str] | None = None) -> int:
     return FATAL_STATUS
 
 
-def parser() -> argparse.ArgumentParser:
-    made = Parser(prog="python -m gpa_maint.cli.demo", description="Watch git gpa at work, beside stock git.")
+def parser() -> Parser:
+    made = Parser("python -m gpa_maint.cli.demo", "Watch git gpa at work, beside stock git.")
     made.add_argument(
         "--pushes", metavar="<n>", type=count_option, default=DEFAULT_PUSHES, help="how many (default %(default)s)"
     )

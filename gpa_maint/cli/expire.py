@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, human_size, new_parser, progress, say, time_option, warn, when
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import count_of, human_size, progress, say, time_option, warn, when
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import ExpirePlan, ExpireResult, to_json
 
@@ -48,7 +47,7 @@ def describe_result(result: ExpireResult) -> str:
     return f"{line}; the first may go at {when(result.next_due)}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "expire",
         "Delete pages that no object is read from any more, once their grace is over. First the\n"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
 from gpa_maint import commands
-from gpa_maint.cli.ui import new_parser, printable, when
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import printable, when
 from gpa_maint.model import Step, to_json
 from gpa_maint.reports import Explanation
 
@@ -30,7 +29,7 @@ def _line(step: Step) -> str:
     return f"{step.action:<6} {step.pack}: {step.reason}{due}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "explain",
         "Say for each pack, the oldest first, what a run would do with it now, and by which rule:\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gpa_maint import archive_v1
 from gpa_maint.archive_v1 import ExportResult
 from gpa_maint.cli.archives import archive_parser
-from gpa_maint.cli.ui import Parser, complain, count_of, human_size, progress, say
+from gpa_maint.cli.parser import Parser
+from gpa_maint.cli.ui import complain, count_of, human_size, progress, say
 from gpa_maint.model import to_json
 
 

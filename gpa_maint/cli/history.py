@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
 from gpa_maint.cli.map import columns, write_picture
-from gpa_maint.cli.ui import new_parser, say
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import say
 from gpa_maint.errors import GpaError
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import to_json
@@ -30,7 +29,7 @@ def main(options: list[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser("history", "Draw packs, bytes and bytes written for each byte pushed, from run to run.")
     made.add_argument("-o", "--output", metavar="<file>", help="write an SVG there")
     made.add_argument("--json", action="store_true", help="answer in JSON")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import complain, count_of, new_parser, progress, say
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import complain, count_of, progress, say
 from gpa_maint.model import to_json
 from gpa_maint.reports import ImportedObjects
 
@@ -35,7 +35,7 @@ def describe(result: ImportedObjects) -> str:
     return f"imported {count_of(result.object_count, 'object')} {pages}{note}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "import-objects",
         "Put the objects that 'git cat-file --batch' prints, read from standard input, into pages.\n"

@@ -7,7 +7,8 @@ import sys
 from gpa_maint import archive_v1
 from gpa_maint.archive_v1 import ImportResult
 from gpa_maint.cli.archives import archive_parser, tell_findings, tell_strays, tell_unindexed
-from gpa_maint.cli.ui import Parser, complain, count_of, human_size, progress, say
+from gpa_maint.cli.parser import Parser
+from gpa_maint.cli.ui import complain, count_of, human_size, progress, say
 from gpa_maint.model import to_json
 
 RESCUE_HINT = "--rescue takes more of what a killed writer may have left"

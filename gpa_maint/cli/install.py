@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 
 from gpa_maint import hooks
-from gpa_maint.cli.ui import Parser, new_parser, say, warn
+from gpa_maint.cli.parser import Namespace, Parser, new_parser
+from gpa_maint.cli.ui import say, warn
 from gpa_maint.model import to_json
 from gpa_maint.reports import InstallChange, InstallResult
 
@@ -25,12 +25,12 @@ def main(options: list[str]) -> int:
     return 0
 
 
-def refuse_object_dir(made: Parser, args: argparse.Namespace) -> None:
+def refuse_object_dir(made: Parser, args: Namespace) -> None:
     if args.object_dir is not None:
         made.error("--object-dir: hooks and settings belong to a repository; use 'git -C <dir> gpa ...'")
 
 
-def show(args: argparse.Namespace, result: InstallResult) -> None:
+def show(args: Namespace, result: InstallResult) -> None:
     """Warnings, then what changes, one line each, or why nothing does. A dry run is never quiet."""
     for line in result.warnings:
         warn(line)

@@ -117,7 +117,7 @@ def _run(verb: str, options: list[str]) -> int:
 
     module = import_module(f"gpa_maint.cli.{verb.replace('-', '_')}")
     if options == [COMPLETION_HELPER]:
-        print("\n".join(sorted(module.parser()._option_string_actions)))
+        print("\n".join(sorted(module.parser().full()._option_string_actions)), flush=True)
         return 0
     _warn_of_unknown_settings()
     try:

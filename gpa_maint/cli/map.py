@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 import time
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import new_parser, say
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import to_json
 from gpa_maint.pictures.cells import Map, cells_of
@@ -51,7 +51,7 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser("map", "Draw the packs: how large, of which kind, how old, and how much of each is live.")
     made.add_argument("-o", "--output", metavar="<file>", help="write an SVG there")
     made.add_argument("--json", action="store_true", help="answer in JSON")

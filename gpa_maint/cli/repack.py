@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-
 from gpa_maint import commands
+from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import (
     complain,
     count_of,
     count_option,
     human_size,
-    new_parser,
     progress,
     say,
     size_option,
@@ -68,7 +66,7 @@ def describe_result(result: RepackResult) -> str:
     )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "repack",
         "Merge small packs into pages, oldest first, and index them. The sources stay until\n'git gpa expire'.",

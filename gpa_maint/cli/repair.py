@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import complain, count_option, new_parser, printable, progress, say
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import complain, count_option, printable, progress, say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import to_json
 from gpa_maint.reports import RepairPlan, RepairResult
@@ -51,7 +51,7 @@ def tell_losses(result: RepairResult) -> None:
         print("hint: into objects/pack, or run 'git fetch --refetch'", file=sys.stderr)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "repair",
         "Read every byte, make damaged idx files and the index anew, and save what can be read of\n"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 
 from gpa_maint import commands, maintenance
 from gpa_maint.cli.background import describe_plan, stoppable
-from gpa_maint.cli.ui import complain, count_option, new_parser, progress, say, time_option, warn
+from gpa_maint.cli.parser import Namespace, Parser, new_parser
+from gpa_maint.cli.ui import complain, count_option, progress, say, time_option, warn
 from gpa_maint.due import is_worth_while
 from gpa_maint.errors import Locked
 from gpa_maint.git import find_object_dir
@@ -38,9 +38,7 @@ def main(options: list[str]) -> int:
         with progress(args) as report:
             result = stoppable(
                 stop,
-                lambda: commands.maintain(
-                    object_dir=args.object_dir, max_seconds=args.max_runtime, stop=stop, report=report
-                ),
+                lambda: commands.maintain_in(objdir, max_seconds=args.max_runtime, stop=stop, report=report),
             )
     except Locked as error:
         if args.auto or args.detach:
@@ -53,7 +51,7 @@ def main(options: list[str]) -> int:
     return status_of(result)
 
 
-def tell(args: argparse.Namespace, result: RunResult) -> None:
+def tell(args: Namespace, result: RunResult) -> None:
     """Warnings and what was left out on stderr, the answer on stdout; with --auto only if something was done."""
     for line in result.warnings:
         warn(line)
@@ -93,7 +91,7 @@ def detach() -> None:
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser("run", "Do all maintenance that is due, in small steps. The hooks of 'git gpa install' start it.")
     made.add_argument("--auto", action="store_true", help="say nothing when nothing is due or another run is at work")
     made.add_argument("--detach", action="store_true", help="go on in the background; see gpa/log in the repository")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable
 
 from gpa_maint import fleet
 from gpa_maint.cli.background import describe_plan, stoppable
+from gpa_maint.cli.parser import Namespace
 from gpa_maint.cli.ui import count_of, progress, say
 from gpa_maint.commands import Stop, plan_maintenance_of
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RunResult, to_json
 
 
-def main(args: argparse.Namespace) -> int:
+def main(args: Namespace) -> int:
     """Exit status 1 when any repository failed."""
     paths = list(fleet.find_repositories(args.all)) if args.all else _from_stdin()
     if args.dry_run:
@@ -49,7 +49,7 @@ def _from_stdin() -> list[str]:
     return [line for line in sys.stdin.read().split("\n") if line]
 
 
-def _tell(args: argparse.Namespace, outcome: fleet.Outcome) -> None:
+def _tell(args: Namespace, outcome: fleet.Outcome) -> None:
     """One line for each repository where something was done, or that failed."""
     if outcome.error is not None:
         words = str(outcome.error).removeprefix("fatal: ")

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import Parser, new_parser
+from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.git import run_git
 from gpa_maint.model import to_json
 from gpa_maint.reports import Schedule

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, human_size, new_parser, printable, when
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import count_of, human_size, printable, when
 from gpa_maint.model import RunResult, to_json
 from gpa_maint.reports import Cost, Status
 
@@ -105,7 +105,7 @@ def _due(status: Status) -> Iterator[str]:
         yield f"due: {step.verb:<6}  {step.reason}{packs}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "status",
         "Show what is there, what a run would do now, what the last one did, and what somebody\n"

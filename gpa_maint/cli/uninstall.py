@@ -6,7 +6,8 @@ import shlex
 
 from gpa_maint import hooks
 from gpa_maint.cli.install import refuse_object_dir, show
-from gpa_maint.cli.ui import Parser, new_parser, say
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import say
 
 
 def main(options: list[str]) -> int:

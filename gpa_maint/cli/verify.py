@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, count_option, new_parser, printable, progress, say
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import count_of, count_option, printable, progress, say
 from gpa_maint.model import to_json
 
 
@@ -26,7 +26,7 @@ def main(options: list[str]) -> int:
     return 1 if result.findings else 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser(
         "verify", "Check the combined index as 'git multi-pack-index verify' does. Every finding is reported."
     )

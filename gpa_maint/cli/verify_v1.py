@@ -11,7 +11,8 @@ from gpa_maint.cli.archives import (
     tell_strays,
     tell_unindexed,
 )
-from gpa_maint.cli.ui import Parser, count_of, progress, say
+from gpa_maint.cli.parser import Parser
+from gpa_maint.cli.ui import count_of, progress, say
 from gpa_maint.model import to_json
 
 

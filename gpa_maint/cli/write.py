@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from gpa_maint import commands
-from gpa_maint.cli.ui import count_of, human_size, new_parser, progress, say, warn
+from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import count_of, human_size, progress, say, warn
 from gpa_maint.model import to_json
 
 
@@ -38,13 +38,11 @@ def main(options: list[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     made = new_parser("write", "Write the combined index over all packs. It stays untouched when nothing changed.")
     made.add_argument("--preferred-pack", metavar="<pack>", help="wins every object it holds")
     made.add_argument("--stdin-packs", action="store_true", help="index only the packs named on standard input (*.idx)")
-    made.add_argument(
-        "--bitmap", action=argparse.BooleanOptionalAction, default=False, help="let git write a bitmap over the index"
-    )
+    made.add_argument("--bitmap", action="switch", default=False, help="let git write a bitmap over the index")
     made.add_argument(
         "--refs-snapshot", metavar="<file>", help="refs for the bitmap, as for git multi-pack-index write"
     )

@@ -31,7 +31,9 @@ def test_every_command_names_a_verb_and_options_that_there_are(document: Path) -
         if verb.startswith("-") or verb == "<verb>":
             continue
         assert verb in VERBS, command
-        known = importlib.import_module(f"gpa_maint.cli.{verb.replace('-', '_')}").parser()._option_string_actions
+        known = (
+            importlib.import_module(f"gpa_maint.cli.{verb.replace('-', '_')}").parser().full()._option_string_actions
+        )
         for option in options:
             name = option.partition("=")[0]
             assert not name.startswith("-") or name in known, command

@@ -22,7 +22,7 @@ SCREEN_LINES, SCREEN_COLUMNS = 24, 96
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = importlib.import_module(f"gpa_maint.cli.{verb.replace('-', '_')}").parser()
+    made: argparse.ArgumentParser = importlib.import_module(f"gpa_maint.cli.{verb.replace('-', '_')}").parser().full()
     return made
 
 
