@@ -46,7 +46,7 @@ INTERRUPTED_STATUS = 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; gives its exit status."""
+    """Run one command; gives its exit status. Without `argv`, as a program, it ends the process after any verb."""
     words = sys.argv[1:] if argv is None else argv
     if words == ["--version"]:
         print(f"git-gpa version {__version__}")
@@ -64,7 +64,11 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"error: unknown subcommand: `{verb}'\n{usage()}", file=sys.stderr)
         return USAGE_STATUS
-    return _run(verb, [*before, *options])
+    status = _run(verb, [*before, *options])
+    if argv is None:
+        # Nothing is left to be done: to tidy up would take Python a tenth of the whole command.
+        os._exit(status)
+    return status
 
 
 def usage() -> str:
@@ -109,7 +113,7 @@ def _run(verb: str, options: list[str]) -> int:
     import gc
     from importlib import import_module
 
-    if verb == "run" and set(options) == {"--auto", "--detach"} and not _is_run_due():
+    if verb == "run" and "--auto" in options and {"--auto", "--detach"}.issuperset(options) and not _is_run_due():
         return 0
     gc.disable()  # a command ends before its garbage matters; looking for it costs more
 
@@ -141,7 +145,7 @@ def _run(verb: str, options: list[str]) -> int:
 
 
 def _is_run_due() -> bool:
-    """For what hooks start: the answer is mostly no, and shall cost little more than starting Python."""
+    """For what hooks and timers start: the answer is mostly no, and shall cost little more than starting Python."""
     from gpa_maint.due import git_dir_here, is_worth_while
 
     git_dir = git_dir_here()
