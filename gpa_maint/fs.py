@@ -371,8 +371,8 @@ def _flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
                 holder=holder,
                 hint=f"{who}; nothing was changed, and running again later is safe",
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"process {os.getpid()} on {_host()}\n".encode(), 0)
+        # Not emptied first: ext4 would write an emptied file to the disk at once when it is closed.
+        os.ftruncate(fd, os.pwrite(fd, f"process {os.getpid()} on {_host()}\n".encode(), 0))
         yield
     finally:
         os.close(fd)

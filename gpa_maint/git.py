@@ -16,6 +16,7 @@ from .errors import GitFailed, GpaError, Unsupported
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
     from subprocess import Popen
+    from types import TracebackType
 
 # What the object directory alone cannot tell, and what would make our writing wrong.
 REFUSED_EXTENSIONS = {"extensions.compatobjectformat"}
@@ -57,31 +58,67 @@ def run_git(
 
     `stdin`: text, or a descriptor. `alone`: outside any repository. `objects`: the object directory to work on.
     """
+    with _Git(args, cwd=cwd, stdin=stdin, alone=alone, objects=objects) as git:
+        return git.answer()
+
+
+class _Git:
+    """A git command that is at work: it is waited for in any case."""
+
     # Not subprocess: importing it costs more than the two short calls that every command makes. Files in memory
     # instead of pipes, so that nothing can wait for anything.
-    argv = ["git", *(() if cwd is None else ("-C", cwd)), *args]
-    with ExitStack() as stack:
-        fds = [_memory_file(stack) for _ in range(3)]
-        if isinstance(stdin, int):
-            fds[0] = stdin
-        elif stdin is not None:
-            os.write(fds[0], os.fsencode(stdin))
-            os.lseek(fds[0], 0, os.SEEK_SET)
+
+    def __init__(
+        self,
+        args: list[str],
+        *,
+        cwd: str | None = None,
+        stdin: str | int | None = None,
+        alone: bool = False,
+        objects: str | None = None,
+    ) -> None:
+        self._argv = ["git", *(() if cwd is None else ("-C", cwd)), *args]
+        self._status: int | None = None
         environment = _environment(named=cwd is not None)
         if alone:
             environment = {**environment, "GIT_DIR": os.devnull}
         if objects is not None:
             environment = {**environment, "GIT_OBJECT_DIRECTORY": objects}
-        try:
-            actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
-            pid = os.posix_spawnp("git", argv, environment, file_actions=actions)
-        except FileNotFoundError:
-            raise GitFailed(argv, 127, "fatal: git is not installed, or not in PATH") from None
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        answer, complaint = (os.fsdecode(os.pread(fd, os.fstat(fd).st_size, 0)) for fd in fds[1:])
-    if status:
-        raise GitFailed(argv, status, complaint)
-    return answer
+        with ExitStack() as stack:
+            self._fds = [_memory_file(stack) for _ in range(3)]
+            given = list(self._fds)
+            if isinstance(stdin, int):
+                given[0] = stdin
+            elif stdin is not None:
+                os.write(given[0], os.fsencode(stdin))
+                os.lseek(given[0], 0, os.SEEK_SET)
+            actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)]
+            try:
+                self._pid = os.posix_spawnp("git", self._argv, environment, file_actions=actions)
+            except FileNotFoundError:
+                complaint = "fatal: git is not installed, or not in PATH"
+                raise GitFailed(self._argv, 127, complaint) from None
+            self._open = stack.pop_all()
+
+    def answer(self) -> str:
+        """Its standard output, when it has ended. GitFailed unless its status is 0."""
+        status = self._wait()
+        answer, complaint = (os.fsdecode(os.pread(fd, os.fstat(fd).st_size, 0)) for fd in self._fds[1:])
+        if status:
+            raise GitFailed(self._argv, status, complaint)
+        return answer
+
+    def _wait(self) -> int:
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return self._status
+
+    def __enter__(self) -> _Git:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._wait()
+        self._open.close()
 
 
 # `git rev-parse --local-env-vars`: what ties git to another repository than the one it is started in.
@@ -121,14 +158,12 @@ def _memory_file(stack: ExitStack) -> int:
     return fd
 
 
-def read_config(*, cwd: str | None = None) -> dict[str, str]:
-    """Every setting that holds, the last value of each; a key without a value is "true", as git reads it."""
-    return {key: values[-1] for key, values in read_all_values(cwd=cwd).items()}
-
-
 def read_all_values(*, cwd: str | None = None) -> dict[str, tuple[str, ...]]:
-    """As read_config(), with every value of each key, in git's order."""
-    return parse_config(run_git(["config", "--list", "-z"], cwd=cwd))
+    """Every setting that holds: all values of a key in git's order, "true" for a key without one, as git reads it."""
+    return parse_config(run_git(LIST_CONFIG, cwd=cwd))
+
+
+LIST_CONFIG = ["config", "--list", "-z"]
 
 
 def parse_config(text: str) -> dict[str, tuple[str, ...]]:
@@ -167,13 +202,14 @@ def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -
     read here.
     """
     words = ["rev-parse", "--show-object-format", "--git-common-dir", "--git-path", "objects"]
-    lines = run_git(words, cwd=path).removesuffix("\n").split("\n")
+    with _Git(words, cwd=path) as paths, _Git(LIST_CONFIG, cwd=path) as config:  # at the same time
+        lines = paths.answer().removesuffix("\n").split("\n")
+        values = {key: found[-1] for key, found in parse_config(config.answer()).items()}
     if len(lines) != 3:
         raise GpaError(f"the path of the repository at '{path or os.getcwd()}' has a newline in it")
     object_format, common, objects = lines
     here = os.path.abspath(path or os.getcwd())
     common, objects = os.path.join(here, common), os.path.join(here, objects)
-    values = read_config(cwd=path)
     for key in sorted(REFUSED_EXTENSIONS & values.keys()):
         raise Unsupported(f"repository has the extension '{key.partition('.')[2]}', which is not supported")
     chosen = os.path.realpath(objects)
