@@ -107,11 +107,12 @@ class _Run:
         self._warnings = [f"removed the lock '{lock}' of a killed run" for lock in space.healed]
         self._reasons: list[str] = []
         self._pages: set[str] = set()
+        self._seen: Inventory | None = None
         self._totals = Totals(since=rounds.now())
 
     def do_all(self) -> None:
         """Do the first step that is due and decide again, until none is due that gets anything done."""
-        inventory = look(self._objdir)
+        inventory = self._look()
         self._totals = _count_pushed(self._objdir, inventory)
         self._write_next(inventory)
         plan = _decide(self._objdir, inventory)
@@ -122,12 +123,18 @@ class _Run:
             step = plan.due[0]
             if not self._do(step):
                 idle.add(step.verb)
-            plan = _decide(self._objdir, look(self._objdir), idle)
+            plan = _decide(self._objdir, self._look(), idle)
         self._reasons += [plan.step(verb).reason for verb in TELLING if verb not in idle]
+
+    def _look(self) -> Inventory:
+        """What is there now, as this run has left it."""
+        if self._seen is None:
+            self._seen = look(self._objdir)
+        return self._seen
 
     def _do(self, step: RunStep) -> bool:
         """Do one step; False when that changed nothing, so that doing it again would not either."""
-        actions: dict[str, Callable[[RunStep], StepResult | None]] = {
+        actions: dict[str, Callable[[RunStep, Inventory], StepResult | None]] = {
             "loose": self._pack_loose,
             "index": self._index,
             "repack": self._merge,
@@ -137,7 +144,8 @@ class _Run:
             "refs": self._pack_refs,
         }
         begun = time.monotonic()
-        result = actions[step.verb](step)
+        inventory, self._seen = self._look(), None
+        result = actions[step.verb](step, inventory)
         if result is None:
             return False
         self._steps.append(result._replace(seconds=round(time.monotonic() - begun, 3)))
@@ -145,7 +153,7 @@ class _Run:
 
     # -- steps
 
-    def _pack_loose(self, step: RunStep) -> StepResult | None:
+    def _pack_loose(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         plan = rounds.plan_loose_now(self._objdir)
         done = pack_loose(self._objdir, self._space, plan, self._report, self._stop.progress, now=rounds.now())
         self._left_out += done.left_out
@@ -157,22 +165,24 @@ class _Run:
         text = f"packed {count_of(done.object_count, 'loose object')} -> {count_of(len(done.pages), 'page')}"
         return StepResult("loose", f"{text}, {human_size(written)}", 0.0, pack_bytes=written)
 
-    def _index(self, step: RunStep) -> StepResult | None:
-        done = rounds.write_index(self._objdir, self._space, unnamed=self._unnamed(), stop=self._stop.progress)
+    def _index(self, step: RunStep, inventory: Inventory) -> StepResult | None:
+        unnamed = self._unnamed(inventory)
+        done = rounds.write_index(self._objdir, self._space, unnamed=unnamed, seen=inventory, stop=self._stop.progress)
         self._warnings += done.warnings
         if not done.written:
             return None
         text = f"wrote the index: {count_of(done.pack_count, 'pack')}, {count_of(done.object_count, 'object')}"
         return StepResult("index", f"{text}, {human_size(done.size)}", 0.0, index_bytes=done.size)
 
-    def _merge(self, step: RunStep) -> StepResult | None:
+    def _merge(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         rules = rules_from(self._objdir.settings)
         done = rounds.merge(
             self._objdir,
             self._space,
             lambda inventory: self._batch(step, inventory, rules),
             indexed=lambda inventory, plan: needs_index(inventory, [pack.name for pack in plan.batch]),
-            unnamed=self._unnamed(),
+            unnamed=self._unnamed(inventory),
+            seen=inventory,
             report=self._report,
             stop=self._stop.progress,
         )
@@ -200,8 +210,9 @@ class _Run:
             depth=rules.depth,
         )
 
-    def _expire(self, step: RunStep) -> StepResult | None:
-        done = rounds.expire(self._objdir, self._space, None, self._report, unnamed=self._unnamed())
+    def _expire(self, step: RunStep, inventory: Inventory) -> StepResult | None:
+        unnamed = self._unnamed(inventory)
+        done = rounds.expire(self._objdir, self._space, None, self._report, unnamed=unnamed, seen=inventory)
         self._warnings += [f"not deleting '{kept.pack}': {kept.reason}" for kept in done.kept_back]
         if not done.deleted:
             self._reasons.append(done.reason)
@@ -210,28 +221,27 @@ class _Run:
         index_bytes = done.midx.size if done.midx else 0
         return StepResult("expire", text, 0.0, index_bytes=index_bytes, freed_bytes=done.freed_bytes)
 
-    def _unnamed(self) -> frozenset[str]:
+    def _unnamed(self, inventory: Inventory) -> frozenset[str]:
         """Packs that an index which this run writes does not name."""
-        return left_out(take_inventory(self._objdir), rules_from(self._objdir.settings))
+        return left_out(inventory, rules_from(self._objdir.settings))
 
-    def _tidy(self, step: RunStep) -> StepResult | None:
-        found = look(self._objdir).git_leftovers
-        count = sum(fs.remove_leftover(os.path.join(self._objdir.objects, name)) for name in found)
+    def _tidy(self, step: RunStep, inventory: Inventory) -> StepResult | None:
+        paths = [os.path.join(self._objdir.objects, name) for name in inventory.git_leftovers]
+        count = sum(map(fs.remove_leftover, paths))
         if not count:
             return None
         return StepResult("tidy", f"removed {count_of(count, 'temporary file')} of killed git processes", 0.0)
 
-    def _pack_refs(self, step: RunStep) -> StepResult | None:
-        before = look(self._objdir).loose_refs
+    def _pack_refs(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         run_git(["pack-refs", "--all", "--prune"], cwd=self._path)
-        packed = before - look(self._objdir).loose_refs
+        packed = inventory.loose_refs - self._look().loose_refs
         return StepResult("refs", f"packed {count_of(packed, 'loose ref')}", 0.0) if packed > 0 else None
 
     # -- what is left behind
 
     def finish(self, *, error: str = "") -> RunResult:
         """Record the run, and say when the next one is worth while."""
-        inventory = look(self._objdir)
+        inventory = self._look()
         if self._pages:
             rounds.tell_dumb_http(self._objdir, self._path)
         if not self._steps:
@@ -247,7 +257,8 @@ class _Run:
             warnings=tuple(self._warnings),
         )
         self._write_totals(inventory)
-        self._write_next(inventory, at_once=bool(result.stopped))
+        if self._steps or result.stopped:
+            self._write_next(inventory, at_once=bool(result.stopped))
         content = f"{to_json(result)}\n".encode()
         fs.replace_file(self._objdir, self._space, last_run_path(self._objdir), content, durable=False)
         log(self._objdir, describe_run(result))

@@ -170,15 +170,17 @@ def merge(
     *,
     indexed: Callable[[Inventory, RepackPlan], bool],
     unnamed: Collection[str] = (),
+    seen: Inventory | None = None,
     report: Report | None = None,
     stop: Progress | None = None,
 ) -> RepackResult:
     """Merge the packs that `choose` names, and write the index when `indexed` says so, over all but `unnamed` packs.
 
     Without a new index the sources must be outside the old one: they are then superseded by the pages as they are.
+    `seen` is what this run knows already: the first attempt goes by it.
     """
     for may_repeat in _again(ATTEMPTS):
-        inventory = take_inventory(objdir)
+        inventory, seen = seen or take_inventory(objdir), None
         # The index will have to name it: better said before the pages are written than after.
         refuse_unreadable(objdir, inventory)
         plan = choose(inventory)
@@ -248,13 +250,15 @@ def expire(
     report: Report | None = None,
     *,
     unnamed: Collection[str] = (),
+    seen: Inventory | None = None,
 ) -> ExpireResult:
     """Delete superseded pages whose grace is over, once they are proved to be superseded.
 
-    An index that has to be written for it names all others but those `unnamed`.
+    An index that has to be written for it names all others but those `unnamed`. `seen` is what this run knows already:
+    the first attempt goes by it.
     """
     for may_repeat in _again(ATTEMPTS):
-        inventory = take_inventory(objdir, counts=False)
+        inventory, seen = seen or take_inventory(objdir, counts=False), None
         plan = plan_expire_now(objdir, inventory, grace_seconds)
         if not plan.doomed:
             record_superseded(objdir, space, now=now())
