@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection
 
 from . import due, fs, rounds
-from .apply.loose import pack_loose
 from .apply.repack import Report
 from .apply.stop import Stop
 from .apply.write import record_superseded
@@ -154,6 +153,8 @@ class _Run:
     # -- steps
 
     def _pack_loose(self, step: RunStep, inventory: Inventory) -> StepResult | None:
+        from .apply.loose import pack_loose  # start-up cost: few runs find so many
+
         plan = rounds.plan_loose_now(self._objdir)
         done = pack_loose(self._objdir, self._space, plan, self._report, self._stop.progress, now=rounds.now())
         self._left_out += done.left_out
