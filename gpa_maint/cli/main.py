@@ -66,9 +66,18 @@ def main(argv: list[str] | None = None) -> int:
         return USAGE_STATUS
     status = _run(verb, [*before, *options])
     if argv is None:
-        # Nothing is left to be done: to tidy up would take Python a tenth of the whole command.
-        os._exit(status)
+        _end(status)
     return status
+
+
+def _end(status: int) -> None:
+    """Nothing is left to be done but to say what was answered before a failure: to tidy up would take Python a tenth
+    of the whole command."""
+    from contextlib import suppress
+
+    with suppress(OSError):  # that was the failure
+        sys.stdout.flush()
+    os._exit(status)
 
 
 def usage() -> str:
