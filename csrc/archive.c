@@ -2,7 +2,7 @@
  * A page of a v1 archive (docs/formats/archive-v1.md): header, index, values. The original trusted what it read; here
  * every number is compared with the file, and an object's content with its key.
  */
-#include "core.h"
+#include "archive.h"
 
 #define VERSION 1
 #define HEADER_SIZE 24
@@ -130,7 +130,7 @@ int gpa_archive_value(gpa_bytes *out, const gpa_archive_page *page, const gpa_ar
 /* ---- objects ---- */
 
 /* The type is in the byte order of the machine that wrote it: at most one of the two readings is a type. */
-static int split_value(int *type, gpa_bytes *content, gpa_bytes value, size_t place, gpa_error *err)
+int archive_split_value(int *type, gpa_bytes *content, gpa_bytes value, size_t place, gpa_error *err)
 {
 	if (value.len < TYPE_SIZE)
 		return wrong(err, GPA_FAULT_NO_TYPE, place, "value is %zu bytes, too short for an object's type",
@@ -153,7 +153,7 @@ static int read_object(int *type, gpa_bytes *content, const gpa_archive_page *pa
 	gpa_bytes value;
 	int status = gpa_archive_value(&value, page, row, err);
 	if (!status)
-		status = split_value(type, content, value, place, err);
+		status = archive_split_value(type, content, value, place, err);
 	if (status)
 		return status;
 	hasher_begin_object(hash, *type, content->len);

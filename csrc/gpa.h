@@ -476,6 +476,78 @@ int gpa_archive_writer_piece(gpa_archive_writer *writer, gpa_bytes piece, gpa_er
 /* Write header and index. `hash` gets 20 bytes that depend on nothing but the page's content. */
 int gpa_archive_writer_finish(gpa_archive_writer *writer, unsigned char *hash, gpa_error *err);
 
+/* ---- archive_values.c, archive_view.c: the values of an archive by key, those that no page has yet included ---- */
+
+/*
+ * Keys are looked for among the values that wait to be saved, then in tables that lead into pages. Any number of threads
+ * may call at once; gpa_archive_share() and gpa_archive_free() count owners. Memory: the values that wait, the tables that
+ * are given as images, and the maps of all pages; no descriptor is kept.
+ *
+ * A page that is damaged is named in err->file, without its folder.
+ */
+typedef struct gpa_archive gpa_archive;
+
+/* A sorted index, shared by whoever needs it: of a file, which stays mapped, or of an image, which is copied. */
+typedef struct gpa_archive_table gpa_archive_table;
+int gpa_archive_table_open(gpa_archive_table **out, const char *path, gpa_error *err);
+int gpa_archive_table_make(gpa_archive_table **out, gpa_bytes image, gpa_error *err);
+const gpa_archive_index *gpa_archive_table_index(const gpa_archive_table *table);
+void gpa_archive_table_free(gpa_archive_table *table);
+
+/* What a value is looked at for: as it is stored; as a git object, of which type and size count; or as one that has its
+ * key for its id. A damaged object is passed over for one in an older page. */
+#define GPA_ARCHIVE_STORED 0
+#define GPA_ARCHIVE_HEADER 1
+#define GPA_ARCHIVE_OBJECT 2
+
+/* A value, or an object's content and type, lent until gpa_archive_return(). */
+typedef struct gpa_archive_lease {
+	gpa_bytes bytes;
+	unsigned char key[20];
+	int32_t type;
+	void *view;
+	void *waiting;
+} gpa_archive_lease;
+
+/* An archive without pages. */
+int gpa_archive_new(gpa_archive **out, gpa_error *err);
+gpa_archive *gpa_archive_share(gpa_archive *archive);
+void gpa_archive_free(gpa_archive *archive);
+/* Between the two no other thread is inside, so that fork() leaves an archive that works in the child too. */
+void gpa_archive_before_fork(gpa_archive *archive);
+void gpa_archive_after_fork(gpa_archive *archive);
+/*
+ * From now on the archive consists of these pages, the oldest first, all of which the tables cover, asked one after the
+ * other; the first `saved` values that wait do so no longer. `numbers` gives for each table the places of the pages that
+ * it names among these, or UINT32_MAX. A page that the archive had already is not opened again. On failure all is as
+ * before; err->source says which page it is about, or is -1.
+ */
+int gpa_archive_show(gpa_archive *archive, const char *const *paths, uint32_t count, gpa_archive_table *const *tables,
+		     const uint32_t *const *numbers, uint32_t table_count, uint32_t saved, gpa_error *err);
+int gpa_archive_lend(gpa_archive_lease *out, gpa_archive *archive, const unsigned char *key, int as, gpa_error *err);
+/* The value that was set as the number `place` of those that wait; GPA_ENOTFOUND beyond the last. */
+int gpa_archive_lend_waiting(gpa_archive_lease *out, gpa_archive *archive, uint32_t place);
+void gpa_archive_return(gpa_archive_lease *lease);
+/* GPA_OK when there is an entry for the key, sound or not. */
+int gpa_archive_has(gpa_archive *archive, const unsigned char *key);
+/*
+ * Add an object, or with type 0 a plain value; it waits until it is saved. Nothing happens where the key is there, of an
+ * object: in a sound copy. GPA_EUNSUPPORTED when no page has room for so large a value.
+ */
+int gpa_archive_add(gpa_archive *archive, const unsigned char *key, int type, gpa_bytes content, gpa_error *err);
+/* How many values wait, and their bytes. */
+void gpa_archive_waiting(uint32_t *count, uint64_t *bytes, gpa_archive *archive);
+/* All keys, ascending, each once. */
+int gpa_archive_list(gpa_buffer *keys, gpa_archive *archive, gpa_error *err);
+
+/* ---- archive_backend.c: an archive, lent to libgit2 ---- */
+
+/*
+ * Let the values of `archive` be the objects of `repository`, a git_repository: all it reads, and where it writes. A
+ * share is kept for as long as its object database lives. `library` as for gpa_libgit2_attach().
+ */
+int gpa_archive_attach(const char *library, void *repository, gpa_archive *archive, gpa_error *err);
+
 /* ---- check.c: every byte of a pack ---- */
 
 /*
