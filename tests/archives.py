@@ -66,7 +66,7 @@ def write_list(folder: Path, names: Iterable[str]) -> Path:
 
 
 def read_list(folder: Path) -> list[str]:
-    return (folder / "pages").read_text().split()
+    return [line for line in (folder / "pages").read_text().split("\n") if line and not line.startswith("#")]
 
 
 # -- A reader

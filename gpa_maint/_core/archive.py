@@ -83,7 +83,7 @@ def _row_of(entry: Entry) -> Any:
     return row
 
 
-def _check(status: int, err: Any, path: str) -> None:
+def check_page(status: int, err: Any, path: str) -> None:
     """As status.check(), with the fault of a page or an entry."""
     if status == lib.GPA_ECORRUPT and err.fault:
         text = ffi.string(err.text).decode("utf-8", "replace")
@@ -107,7 +107,7 @@ class PageFile:
             if rescue:
                 lib.gpa_archive_rescue(self._page, self._map.bytes_)
             else:
-                _check(lib.gpa_archive_parse(self._page, self._map.bytes_, err), err, path)
+                check_page(lib.gpa_archive_parse(self._page, self._map.bytes_, err), err, path)
         except BaseException:
             self._map.close()
             raise
@@ -147,13 +147,13 @@ class PageFile:
     def value(self, entry: Entry) -> memoryview:
         """The value as it is stored, lent until close(). DamagedArchive when it is not inside the page."""
         out, err = ffi.new("gpa_bytes *"), new_error()
-        _check(lib.gpa_archive_value(out, self._page, _row_of(entry), err), err, self.path)
+        check_page(lib.gpa_archive_value(out, self._page, _row_of(entry), err), err, self.path)
         return memoryview(ffi.buffer(out.ptr, out.len))
 
     def object(self, entry: Entry) -> tuple[str, memoryview]:
         """Type and content, lent until close(), of the git object whose id is the key; else DamagedArchive."""
         kind, out, err = ffi.new("int *"), ffi.new("gpa_bytes *"), new_error()
-        _check(lib.gpa_archive_object(kind, out, self._page, _row_of(entry), err), err, self.path)
+        check_page(lib.gpa_archive_object(kind, out, self._page, _row_of(entry), err), err, self.path)
         return TYPES[kind[0]], memoryview(ffi.buffer(out.ptr, out.len))
 
     @property
@@ -205,7 +205,7 @@ class Rows:
         err = new_error()
         place = self._rows + self._count
         status = lib.gpa_archive_rows(place, page._page, number, objects, pointer_of(progress), err)
-        _check(status, err, page.path)
+        check_page(status, err, page.path)
         self._count += page.item_count
 
     def choose(self, *, only_sound: bool) -> int:
@@ -238,6 +238,15 @@ class IndexedPage(NamedTuple):
     since: int = 0
 
 
+def pages_of(index: Any) -> tuple[IndexedPage, ...]:
+    """The pages that a parsed gpa_archive_index names."""
+    rows = ffi.buffer(index.pages, index.page_count * _PAGE_ROW.size)
+    return tuple(
+        IndexedPage(name.decode("ascii", "replace"), bool(flags & SUPERSEDED), bool(flags & MADE), since)
+        for name, flags, since in _PAGE_ROW.iter_unpack(rows)
+    )
+
+
 class ArchiveIndex:
     """A combined index of pages: on disk, or made in memory."""
 
@@ -254,17 +263,10 @@ class ArchiveIndex:
             file = ffi.new("gpa_bytes *", (ffi.cast("unsigned char *", self._image), len(source)))[0]
         try:
             check(lib.gpa_archive_index_parse(self._index, file, err), err, self.path)
-            self.pages = self._pages()
+            self.pages = pages_of(self._index)
         except BaseException:
             self.close()
             raise
-
-    def _pages(self) -> tuple[IndexedPage, ...]:
-        rows = ffi.buffer(self._index.pages, self._index.page_count * _PAGE_ROW.size)
-        return tuple(
-            IndexedPage(name.decode("ascii", "replace"), bool(flags & SUPERSEDED), bool(flags & MADE), since)
-            for name, flags, since in _PAGE_ROW.iter_unpack(rows)
-        )
 
     @property
     def kind(self) -> int:

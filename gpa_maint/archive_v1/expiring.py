@@ -13,6 +13,7 @@ from .._core.archive import IndexedPage, PageFile, Rows
 from ..errors import Corrupt, DamagedArchive, Locked, ObjectMissing
 from .indexing import RAW, known_pages
 from .listing import INDEX_NAME, Listing, open_index
+from .pages import write_list
 from .reader import Archive
 from .scan import Report
 from .values import ArchiveExpireResult
@@ -29,10 +30,11 @@ def expire_pages(
     2. index without them                         done
     """
     known = known_pages(listing.directory)
+    remembered = [IndexedPage(name, superseded=True, since=since) for name, since in listing.replaced]
     replaced = [
         page._replace(since=min(now, page.since))
-        for page in known.pages
-        if page.superseded and _is_there(listing, page)
+        for page in {page.name: page for page in (*remembered, *known.pages) if page.superseded}.values()
+        if _is_there(listing, page)
     ]
     due = [page for page in replaced if page.since + grace_seconds <= now]
     waiting = [page.since + grace_seconds for page in replaced if page not in due]
@@ -90,10 +92,14 @@ def _delete(path: str) -> str:
 
 
 def _forget(listing: Listing, names: list[str]) -> None:
+    left = tuple(one for one in listing.replaced if one[0] not in names)
+    if left != listing.replaced:
+        write_list(listing.list_path, listing.names, left)
     index = open_index(listing.directory)
     if index is not None:
         with index:
-            image = index.forgetting(names)
+            # One that save() replaced may be led to: whoever reads the index passes over pages that the list has not.
+            image = index.forgetting({page.name for page in index.pages if page.superseded and page.name in names})
         fs.put_file(os.path.join(listing.directory, INDEX_NAME), image, like=index.path)
 
 

@@ -134,7 +134,7 @@ def export_objects(
         drop_temporaries(pages)
     names = tuple(page.info.name for page in pages if page.info.name not in listing.names)
     if names or not listing.list_path:
-        write_list(list_path, (*listing.names, *names))
+        write_list(list_path, (*listing.names, *names), listing.replaced)
     return ExportResult(
         directory=listing.directory,
         pages=tuple(page.info for page in pages),

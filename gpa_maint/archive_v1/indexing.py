@@ -47,7 +47,8 @@ def known_pages(directory: str) -> KnownPages:
 def refuse_other_list(listing: Listing, known: KnownPages) -> None:
     """GpaError where the index is that of another list: what this one does not name would count as superfluous."""
     names = {page.name for page in known.pages}
-    if names.isdisjoint(listing.names) and any(os.path.exists(listing.path(name)) for name in known.listed):
+    own = {*listing.names, *(name for name, _since in listing.replaced)}
+    if names.isdisjoint(own) and any(os.path.exists(listing.path(name)) for name in known.listed):
         raise GpaError(
             f"the index in '{listing.directory}' is not that of '{listing.list_path}'",
             hint=f"an archive needs a folder of its own; if this is the only one there, remove '{INDEX_NAME}'",

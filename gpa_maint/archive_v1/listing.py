@@ -1,13 +1,15 @@
 """Which pages form an archive, and in which order: the caller's list, since the original keeps none.
 
 A list is a text file, one name a line, the newest page last. Where there is none, the order is that of the combined
-index, and of what that does not name, the order in which the files were last written.
+index, and of what that does not name, the order in which the files were last written. Behind the names it remembers
+pages that others have replaced since: `# replaced <name> <second>`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 from .. import untrusted
 from .._core.archive import ArchiveIndex
@@ -15,6 +17,7 @@ from ..errors import Corrupt, GpaError, Unsupported
 from ..tuples import NamedTuple
 
 PAGE_NAME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+REPLACED = re.compile(rf"# replaced ({PAGE_NAME.pattern}) (\d{{1,18}})")
 LIST_NAME = "pages"
 INDEX_NAME = "combined-index-v1"
 
@@ -22,13 +25,15 @@ INDEX_NAME = "combined-index-v1"
 class Listing(NamedTuple):
     """The pages of an archive, oldest first. `list_path` is "" where no list says so.
 
-    `strays`: pages in the folder that the list does not name, and that we did not replace by others.
+    `strays`: pages in the folder that the list does not name, and that we did not replace by others. `replaced`: names,
+    and seconds since when, that the list remembers to have been replaced by pages it names.
     """
 
     directory: str
     names: tuple[str, ...]
     strays: tuple[str, ...] = ()
     list_path: str = ""
+    replaced: tuple[tuple[str, int], ...] = ()
 
     def path(self, name: str) -> str:
         return os.path.join(self.directory, name)
@@ -53,14 +58,18 @@ def find_pages(directory: str, pages_file: str | None = None) -> Listing:
         if pages_file:
             raise GpaError(f"list of pages '{pages_file}' does not exist")
         return Listing(directory, tuple(name for name in there if name not in replaced))
-    names = parse_list(untrusted.read_bytes(path), path)
+    content = untrusted.read_bytes(path)
+    names = parse_list(content, path)
+    remembered = tuple(one for one in parse_replaced(content) if one[0] not in names)
+    replaced.update(name for name, _since in remembered)
     strays = tuple(name for name in there if name not in names and name not in replaced)
-    return Listing(directory, names, strays, path)
+    return Listing(directory, names, strays, path, remembered)
 
 
 def parse_list(content: bytes, path: str) -> tuple[str, ...]:
-    """The names in a list, which is the file `path`; empty lines are passed over."""
-    names = [line.strip() for line in content.decode("utf-8", "replace").splitlines() if line.strip()]
+    """The names in a list, which is the file `path`; empty lines and those that begin with # are passed over."""
+    lines = (line.strip() for line in content.decode("utf-8", "replace").splitlines())
+    names = [line for line in lines if line and not line.startswith("#")]
     for number, name in enumerate(names):
         if not PAGE_NAME.fullmatch(name):
             raise BadList(f"'{path}' names '{name}', which is not the name of a page")
@@ -69,8 +78,16 @@ def parse_list(content: bytes, path: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def list_content(names: tuple[str, ...]) -> bytes:
-    return "".join(f"{name}\n" for name in names).encode()
+def parse_replaced(content: bytes) -> tuple[tuple[str, int], ...]:
+    """The pages that a list remembers to have been replaced, and since when."""
+    lines = content.decode("utf-8", "replace").splitlines()
+    found = (REPLACED.fullmatch(line.strip()) for line in lines)
+    return tuple((match[1], int(match[2])) for match in found if match)
+
+
+def list_content(names: Iterable[str], replaced: Iterable[tuple[str, int]] = ()) -> bytes:
+    lines = (*names, *(f"# replaced {name} {since}" for name, since in replaced))
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def open_index(directory: str) -> ArchiveIndex | None:

@@ -8,7 +8,7 @@ until the index, or where there is none the directory, is synced: so the next ru
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from .. import fs
@@ -40,13 +40,14 @@ def archive_at_work(directory: str, pages_file: str | None) -> Iterator[tuple[fs
         yield space, find_pages(directory, pages_file)
 
 
-def write_archive_page(space: fs.TempFiles, write: Callable[[PageFileWriter], None]) -> NewPage:
-    """Let `write` fill a page; it gets its name, which follows from its content, but the directory is not synced."""
+def write_archive_page(space: fs.TempFiles, write: Callable[[PageFileWriter], None], *, name: str = "") -> NewPage:
+    """Let `write` fill a page; it gets its name, by default one from its content, but the directory is not synced."""
     temp = space.create(".page", PAGE_MODE)
     try:
         with PageFileWriter(temp.fd, temp.path) as writer:
             write(writer)
-            name = writer.finish()
+            made = writer.finish()
+            name = name or made
             count = writer.item_count
         fs.fsync_file(temp.fd, temp.path)
         size = os.fstat(temp.fd).st_size
@@ -61,6 +62,6 @@ def drop_temporaries(pages: list[NewPage]) -> None:
         fs.unlink(page.temp.path)
 
 
-def write_list(path: str, names: tuple[str, ...]) -> None:
+def write_list(path: str, names: tuple[str, ...], replaced: Iterable[tuple[str, int]] = ()) -> None:
     """Put a new list in place of the old one, whole."""
-    fs.put_file(path, list_content(names), like=path)
+    fs.put_file(path, list_content(names, replaced), like=path)

@@ -122,7 +122,10 @@ class Archive:
 
     def _open_tables(self) -> None:
         """The tables to ask, in this order: that of pages the combined index does not name, then that index."""
-        index = _usable(self._open_index(), self.pages)
+        index = self._open_index()
+        if index is not None and not fits_list(index.pages, self.pages):
+            index.close()
+            index = None
         indexed = {page.name for page in index.pages if not page.superseded} if index is not None else set()
         self._covers_all = indexed <= self._numbers.keys()
         new = [name for name in self.pages if name not in indexed]
@@ -207,17 +210,12 @@ class Archive:
         self.close()
 
 
-def _usable(index: ArchiveIndex | None, pages: Sequence[str]) -> ArchiveIndex | None:
-    """The index, where the list is some of its pages in its order, and behind them only pages it does not name.
+def fits_list(indexed: Sequence[IndexedPage], pages: Sequence[str]) -> bool:
+    """Whether the list is some of the pages of an index in its order, and behind them only pages it does not name.
 
     Otherwise a page that it does not name might be older than one it does, and the wrong copy would be found.
     """
-    if index is None:
-        return None
-    places = {page.name: place for place, page in enumerate(index.pages) if not page.superseded}
-    newest = len(index.pages)
+    places = {page.name: place for place, page in enumerate(indexed) if not page.superseded}
+    newest = len(indexed)
     found = [places.get(name, newest) for name in pages]
-    if found == sorted(found) and min(found, default=newest) < newest:
-        return index
-    index.close()
-    return None
+    return found == sorted(found) and min(found, default=newest) < newest

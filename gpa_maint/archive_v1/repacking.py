@@ -120,7 +120,7 @@ def repack_pages(
     drop_temporaries(pages)
     if plan.batch:
         _check_list(listing)
-        write_list(listing.list_path, names)
+        write_list(listing.list_path, names, listing.replaced)
     return ArchiveRepackResult(
         merged=plan.batch,
         pages=tuple(page.info for page in pages),

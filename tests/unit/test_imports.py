@@ -44,6 +44,7 @@ ARROWS: dict[str, str] = {
     "git": "untrusted config errors",
     "config": "errors tuples",
     "integrations": "store journal fs errors",
+    "paged_archive": "archive_v1 fs _core errors tuples",
     "store": "journal _core git errors untrusted tuples",
     "plan": "reports model words tuples",
     "_core": "errors tuples",

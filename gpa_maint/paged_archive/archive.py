@@ -1,0 +1,146 @@
+"""PagedArchive: values under keys of 20 bytes, in v1 pages; new ones wait in memory until they are saved."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+
+from .._core.archive_values import Values
+from ..archive_v1.listing import find_pages
+from .errors import original_errors
+from .saving import place_to_save, remove_replaced, save_values
+from .tables import Tables
+
+
+class PagedArchive:
+    """An archive of v1 pages. Any number of threads may use it at once, and a forked process goes on with its own.
+
+    Pages are mapped, and no descriptor is kept. Values that were set are in memory until save(): whoever sets many
+    saves now and then. Reading needs no permission to write.
+    """
+
+    def __init__(self, root_file_path: str, pages: Sequence[str] | None = None) -> None:
+        """`pages`: names, the newest last; a page is the file root_file_path + name, without anything between.
+
+        An empty list begins a new archive. None takes the list that save() keeps in the folder.
+
+        ArchiveLibFileReadError, ArchiveLibUnknownArchiveVersionError or ArchiveLibInvalidArchiveHeaderError about the
+        first page that is damaged; OSError for one that is not there.
+        """
+        root_file_path = root_file_path or "./"
+        self._root = os.path.abspath(root_file_path).rstrip("/") + ("/" if root_file_path.endswith("/") else "")
+        os.stat(os.path.dirname(self._root))  # a folder that is not there is told now, not by the first save
+        names = find_pages(os.path.dirname(self._root)).names if pages is None else tuple(pages)
+        self._saving = threading.Lock()
+        self._values: Values | None = Values(os.path.dirname(self._root))
+        self._replaced: tuple[str, ...] = ()
+        with original_errors():
+            self._open(names)
+
+    def _open(self, names: tuple[str, ...]) -> None:
+        tables = Tables(self._root, names)
+        self.values.show([self._root + name for name in names], tables.lent(names))
+        self._names, self._tables = names, tables
+
+    @property
+    def values(self) -> Values:
+        """The C side, for ArchiveRepository. ValueError after close()."""
+        if self._values is None:
+            raise ValueError("archive is closed")
+        return self._values
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """The names as the last save() gave them, or as the archive was opened, the newest last."""
+        return self._names
+
+    # -- Values
+
+    def has(self, key: bytes) -> bool:
+        """ValueError for a key that has not 20 bytes."""
+        return self.values.has(key)
+
+    def __contains__(self, key: bytes) -> bool:
+        return self.has(key)
+
+    def get(self, key: bytes) -> bytes:
+        """The value: of a git object, 4 bytes that are its type, and its content.
+
+        ArchiveLibItemNotFoundError; ArchiveLibFileReadError when the value is not inside its page.
+        """
+        with original_errors():
+            return self.values.get(key)
+
+    def __getitem__(self, key: bytes) -> bytes:
+        return self.get(key)
+
+    def set(self, key: bytes, data: bytes) -> None:
+        """Set a value, unless the key is there already: then nothing changes. KeyError for a key that has not 20 bytes.
+
+        ArchiveLibIndexMaxSizeOverflowException when no page has room for so much.
+        """
+        if len(key) != 20:
+            raise KeyError("Key must be 20 chars")
+        with original_errors():
+            self.values.add(key, "", data)
+
+    def __setitem__(self, key: bytes, data: bytes) -> None:
+        self.set(key, data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All keys as they are now, ascending, each once."""
+        return iter(self.values.keys())
+
+    def __len__(self) -> int:
+        return len(self.values.keys())
+
+    @property
+    def unsaved(self) -> tuple[int, int]:
+        """How many values wait for save(), and their bytes."""
+        return self.values.waiting
+
+    # -- Saving
+
+    def save(self) -> OrderedDict[str, bool]:
+        """Put what was set into pages, durably, and give all names, the newest last: True for those that are new.
+
+        A page that has room gets the values of the last one and those that were set, and takes its place. Nothing that
+        was there changes, so the pages that were open stay what they are until the next save(): then the one that was
+        replaced is deleted. On failure all is as it was, and the values still wait.
+
+        Where the folder is the archive's own, its list names the pages too; what others saved meanwhile is taken over.
+        Locked when another process works in the folder for more than 10 seconds, or has replaced the last page.
+        """
+        with self._saving:
+            before = self._names
+            count, _size = self.values.waiting
+            if count or not before:
+                with original_errors():
+                    self._save(count)
+            return OrderedDict((name, name not in before) for name in self._names)
+
+    def _save(self, count: int) -> None:
+        was = self._names
+        with place_to_save(self._root, was) as place:
+            if place.names != was:
+                self._open(place.names)
+            saved = save_values(place, self.values, count, was=was)
+            self._tables.follow(saved.names)
+            self.values.show([self._root + name for name in saved.names], self._tables.lent(saved.names), count)
+            self._names = saved.names
+            # What the save before this one replaced was needed until the caller came back with its answer.
+            remove_replaced(place, (name for name in self._replaced if name not in saved.names))
+            self._replaced = saved.replaced
+
+    def close(self) -> None:
+        """What was not saved is lost. A repository over this archive goes on with it."""
+        self._values = None
+
+    def __enter__(self) -> PagedArchive:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,230 @@
+"""How values that wait get into pages, and what an archive's list says then.
+
+1. pages: write, fsync, name; fsync the folder    a crash leaves pages that no list names, and their temporary
+                                                  names: the next save clears them away
+2. list, where the folder is the archive's own    a crash leaves the new list
+3. temporary names go                             done
+
+Nothing that was there changes, so the old list is that of a whole archive all the time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
+from typing import NamedTuple
+from uuid import uuid4
+
+from .. import fs
+from .._core.archive import CAPACITY, PageFile, PageFileWriter, Rows
+from .._core.archive_values import Values
+from .._core.page import Buffer
+from ..archive_v1.listing import INDEX_NAME, LIST_NAME, PAGE_NAME, BadList, Listing, find_pages, open_index
+from ..archive_v1.pages import NewPage, drop_temporaries, write_archive_page, write_list
+from ..archive_v1.reader import Archive
+from ..errors import Corrupt, DamagedArchive, GpaError, Locked, SystemFailed, Unsupported
+
+ATTEMPTS = 200
+PAUSE_SECONDS = 0.05
+"""A save waits 10 seconds for another one: that takes as long as a few syncs."""
+
+COPIED_BYTES = 64 << 20
+"""A last page with more data than this is not written again for the sake of a few values: a new one is begun."""
+
+
+class Place(NamedTuple):
+    """Where a save happens: the pages `root` + name, of which `names` are the archive's now, the newest last.
+
+    `listing` is that of the folder where it is the archive's own, else None: then no list is kept.
+    """
+
+    space: fs.TempFiles
+    root: str
+    names: tuple[str, ...]
+    listing: Listing | None
+
+    def path(self, name: str) -> str:
+        return self.root + name
+
+
+class Saved(NamedTuple):
+    """The names now, and the page that another took the place of, if any."""
+
+    names: tuple[str, ...]
+    replaced: tuple[str, ...] = ()
+
+
+# -- The folder
+
+
+@contextmanager
+def place_to_save(root: str, names: tuple[str, ...]) -> Iterator[Place]:
+    """The only program of ours in this folder, what killed ones left cleared away. Locked after 10 seconds."""
+    directory = os.path.dirname(root)
+    with _alone_in(directory) as space:
+        listing = _listing(directory, is_folder=root.endswith("/"))
+        indexed = _indexed(directory)
+        known = {*names, *((*listing.names, *_replaced(listing)) if listing else ()), *indexed}
+        fs.clear_archive(directory, known, [os.path.join(directory, name) for name in (INDEX_NAME, LIST_NAME)])
+        yield Place(space, root, *_agreed(names, listing, indexed))
+
+
+@contextmanager
+def _alone_in(directory: str) -> Iterator[fs.TempFiles]:
+    with ExitStack() as stack:
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                space = stack.enter_context(fs.archive_space(directory))
+                break
+            except Locked:
+                if not left:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+        yield space
+
+
+def _listing(directory: str, *, is_folder: bool) -> Listing | None:
+    """None where pages begin with a name of their own, or where `pages` is no list."""
+    with suppress(BadList):
+        return find_pages(directory) if is_folder else None
+    return None
+
+
+def _indexed(directory: str) -> set[str]:
+    """All pages that the combined index knows of."""
+    with suppress(Corrupt, Unsupported):
+        index = open_index(directory)
+        if index is not None:
+            with index:
+                return {page.name for page in index.pages}
+    return set()
+
+
+def _replaced(listing: Listing) -> set[str]:
+    return {name for name, _since in listing.replaced}
+
+
+def _agreed(
+    names: tuple[str, ...], listing: Listing | None, indexed: set[str]
+) -> tuple[tuple[str, ...], Listing | None]:
+    """The archive's pages, and its list. Whose list it is, the names tell: it, or the index, knows all of ours.
+
+    Where ours are not all known, but all of the list are ours, the list was left behind: it will follow. A folder
+    without a list gets one when no other pages are there.
+    """
+    if listing is None or not all(PAGE_NAME.fullmatch(name) for name in names):
+        return names, None
+    if not listing.list_path:
+        return names, listing if {*listing.names} <= {*names} else None
+    if names and {*names} <= {*listing.names, *_replaced(listing), *indexed}:
+        return listing.names, listing
+    there = {name for name in listing.names if os.path.lexists(listing.path(name))}
+    return names, listing if there <= {*names} else None
+
+
+# -- The pages
+
+
+def save_values(place: Place, values: Values, count: int, *, was: tuple[str, ...]) -> Saved:
+    """Put the first `count` values that wait into pages. `was`: the names of the archive in which they were set."""
+    there = _taken_over(place, values, count) if place.names != was else set()
+    if place.names and len(there) == count:
+        return Saved(place.names)
+    pages: list[NewPage] = []
+    try:
+        with ExitStack() as stack:
+            last = _last_page(place, {key for key, _value in _waiting(values, count)} - there, stack)
+            new = (item for item in _waiting(values, count) if item[0] not in there)
+            _write_pages(place, chain(_stored(last) if last else (), new), pages)
+        replaced = place.names[-1:] if last else ()
+        kept = place.names[: len(place.names) - len(replaced)]
+        names = (*kept, *(page.info.name.removeprefix(os.path.basename(place.root)) for page in pages))
+        _publish(place, names, replaced, pages)
+    except BaseException:
+        _undo(place, pages)
+        raise
+    return Saved(names, replaced)
+
+
+def _waiting(values: Values, count: int) -> Iterator[tuple[bytes, bytes]]:
+    return (values.waiting_value(number) for number in range(count))
+
+
+def _taken_over(place: Place, values: Values, count: int) -> set[bytes]:
+    """Of the keys that wait those that somebody else has saved meanwhile."""
+    with Archive(os.path.dirname(place.root), place.names) as archive:
+        return {key for key, _value in _waiting(values, count) if key in archive}
+
+
+def _last_page(place: Place, keys: set[bytes], stack: ExitStack) -> PageFile | None:
+    """The last page, when it has room for more, and nothing in it is damaged or set anew; open until `stack` ends."""
+    if not place.names:
+        return None
+    path = place.path(place.names[-1])
+    if not os.path.lexists(path):
+        hint = "the values still wait; open the archive with its new list"
+        raise Locked(f"cannot save: '{path}' was replaced by another writer", path=path, hint=hint)
+    try:
+        page = stack.enter_context(PageFile(path))
+    except DamagedArchive:
+        return None
+    if page.item_count == CAPACITY or page.data_size > COPIED_BYTES or page.is_torn:
+        return None
+    is_sound = all(not entry.fault and entry.key not in keys for entry in _entries(page))
+    return page if is_sound else None
+
+
+def _entries(page: PageFile) -> Rows:
+    rows = Rows(page.item_count)
+    rows.add_page(page, 0, objects=False)
+    rows.sort_stored()
+    return rows
+
+
+def _stored(page: PageFile) -> Iterator[tuple[bytes, Buffer]]:
+    """Keys and values in the order in which they were set."""
+    return ((entry.key, page.value(entry)) for entry in _entries(page))
+
+
+def _write_pages(place: Place, items: Iterator[tuple[bytes, Buffer]], pages: list[NewPage]) -> None:
+    """As many pages as the values need, at least one, each behind the others in `pages` as soon as it has its name."""
+    item = next(items, None)
+
+    def fill(writer: PageFileWriter) -> None:
+        nonlocal item
+        while item is not None and writer.has_room("", len(item[1])):
+            writer.add(item[0], "", item[1])
+            item = next(items, None)
+
+    while item is not None or not pages:
+        pages.append(write_archive_page(place.space, fill, name=f"{os.path.basename(place.root)}{uuid4()}"))
+
+
+def _publish(place: Place, names: tuple[str, ...], replaced: tuple[str, ...], pages: list[NewPage]) -> None:
+    directory = os.path.dirname(place.root)
+    fs.fsync_dir(directory)
+    if place.listing:
+        known = ((name, since) for name, since in place.listing.replaced if os.path.lexists(place.path(name)))
+        now = ((name, int(time.time())) for name in replaced)
+        write_list(place.listing.list_path or os.path.join(directory, LIST_NAME), names, (*known, *now))
+    drop_temporaries(pages)
+
+
+def _undo(place: Place, pages: list[NewPage]) -> None:
+    """Remove pages that nobody was told of, unless the list names them already."""
+    directory = os.path.dirname(place.root)
+    with suppress(GpaError):
+        listed = find_pages(directory).names if place.listing else ()
+        for page in pages:
+            if page.info.name not in listed:
+                fs.unlink(os.path.join(directory, page.info.name))
+
+
+def remove_replaced(place: Place, names: Iterable[str]) -> None:
+    """Delete pages that others took the place of, as far as that can be done: what stays does no harm."""
+    for name in names:
+        with suppress(SystemFailed, Locked):
+            fs.unlink_archive_page(place.path(name))
