@@ -108,7 +108,7 @@ class Values:
         key = bytes(ffi.buffer(lease.key, KEY_SIZE))
         return key, _taken(lease)
 
-    def keys(self) -> list[bytes]:
+    def all_keys(self) -> list[bytes]:
         """All keys, ascending."""
         out, err = ffi.new("gpa_buffer *"), new_error()
         check(lib.gpa_archive_list(out, self._pointer, err), err, self._directory)

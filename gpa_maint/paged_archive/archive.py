@@ -37,6 +37,7 @@ class PagedArchive:
         self._saving = threading.Lock()
         self._values: Values | None = Values(os.path.dirname(self._root))
         self._replaced: tuple[str, ...] = ()
+        self._told = names
         with original_errors():
             self._open(names)
 
@@ -92,10 +93,10 @@ class PagedArchive:
 
     def __iter__(self) -> Iterator[bytes]:
         """All keys as they are now, ascending, each once."""
-        return iter(self.values.keys())
+        return iter(self.values.all_keys())
 
     def __len__(self) -> int:
-        return len(self.values.keys())
+        return len(self.values.all_keys())
 
     @property
     def unsaved(self) -> tuple[int, int]:
@@ -105,26 +106,26 @@ class PagedArchive:
     # -- Saving
 
     def save(self) -> OrderedDict[str, bool]:
-        """Put what was set into pages, durably, and give all names, the newest last: True for those that are new.
+        """Put what was set into pages, durably, and give all names, the newest last: True for those not given before.
 
-        A page that has room gets the values of the last one and those that were set, and takes its place. Nothing that
-        was there changes, so the pages that were open stay what they are until the next save(): then the one that was
-        replaced is deleted. On failure all is as it was, and the values still wait.
+        Where the last page has room, a new one gets its values and those that were set, and takes its place. Nothing
+        that was there changes, and the page that was replaced stays until the next save().
 
-        Where the folder is the archive's own, its list names the pages too; what others saved meanwhile is taken over.
-        Locked when another process works in the folder for more than 10 seconds, or has replaced the last page.
+        Where the folder is the archive's own, its list names the pages too, and what others saved meanwhile is taken
+        over. Locked when another process works in the folder for more than 10 seconds, or has replaced the last page.
+        After a failure nothing is lost: what could not be saved still waits.
         """
         with self._saving:
-            before = self._names
             count, _size = self.values.waiting
-            if count or not before:
+            if count or not self._names:
                 with original_errors():
                     self._save(count)
-            return OrderedDict((name, name not in before) for name in self._names)
+            told, self._told = self._told, self._names
+            return OrderedDict((name, name not in told) for name in self._names)
 
     def _save(self, count: int) -> None:
         was = self._names
-        with place_to_save(self._root, was) as place:
+        with place_to_save(self._root, was, self.values) as place:
             if place.names != was:
                 self._open(place.names)
             saved = save_values(place, self.values, count, was=was)

@@ -61,15 +61,17 @@ class Saved(NamedTuple):
 
 
 @contextmanager
-def place_to_save(root: str, names: tuple[str, ...]) -> Iterator[Place]:
+def place_to_save(root: str, names: tuple[str, ...], values: Values) -> Iterator[Place]:
     """The only program of ours in this folder, what killed ones left cleared away. Locked after 10 seconds."""
     directory = os.path.dirname(root)
     with _alone_in(directory) as space:
-        listing = _listing(directory, is_folder=root.endswith("/"))
+        listing = _listing(root)
         indexed = _indexed(directory)
-        known = {*names, *((*listing.names, *_replaced(listing)) if listing else ()), *indexed}
-        fs.clear_archive(directory, known, [os.path.join(directory, name) for name in (INDEX_NAME, LIST_NAME)])
-        yield Place(space, root, *_agreed(names, listing, indexed))
+        # Without a list all pages count as named: then those are known that somebody was told of.
+        listed = listing.names if listing and listing.list_path else ()
+        replaced = [os.path.join(directory, name) for name in (INDEX_NAME, LIST_NAME)]
+        fs.clear_archive(directory, {*names, *listed, *indexed}, replaced)
+        yield Place(space, root, *_agreed(names, _listing(root), indexed, values))
 
 
 @contextmanager
@@ -86,10 +88,10 @@ def _alone_in(directory: str) -> Iterator[fs.TempFiles]:
         yield space
 
 
-def _listing(directory: str, *, is_folder: bool) -> Listing | None:
+def _listing(root: str) -> Listing | None:
     """None where pages begin with a name of their own, or where `pages` is no list."""
     with suppress(BadList):
-        return find_pages(directory) if is_folder else None
+        return find_pages(os.path.dirname(root)) if root.endswith("/") else None
     return None
 
 
@@ -108,21 +110,34 @@ def _replaced(listing: Listing) -> set[str]:
 
 
 def _agreed(
-    names: tuple[str, ...], listing: Listing | None, indexed: set[str]
+    names: tuple[str, ...], listing: Listing | None, indexed: set[str], values: Values
 ) -> tuple[tuple[str, ...], Listing | None]:
-    """The archive's pages, and its list. Whose list it is, the names tell: it, or the index, knows all of ours.
+    """The archive's pages, and its list: that in the folder, when it or the index knows those of ours that are still
+    there, and at least one; or when none of ours is there any more, and all their keys are in pages of the list.
 
-    Where ours are not all known, but all of the list are ours, the list was left behind: it will follow. A folder
-    without a list gets one when no other pages are there.
+    Where all of the list are ours, it was left behind: it will follow. A folder without a list gets one when no other
+    pages are there.
     """
     if listing is None or not all(PAGE_NAME.fullmatch(name) for name in names):
         return names, None
     if not listing.list_path:
         return names, listing if {*listing.names} <= {*names} else None
-    if names and {*names} <= {*listing.names, *_replaced(listing), *indexed}:
+    known = {*listing.names, *_replaced(listing), *indexed}
+    unknown = [name for name in names if name not in known]
+    if names and not _there(listing, unknown) and (len(unknown) < len(names) or _has_all(listing, values)):
         return listing.names, listing
-    there = {name for name in listing.names if os.path.lexists(listing.path(name))}
-    return names, listing if there <= {*names} else None
+    return names, listing if _there(listing, listing.names) <= {*names} else None
+
+
+def _has_all(listing: Listing, values: Values) -> bool:
+    waiting = {key for key, _value in _waiting(values, values.waiting[0])}
+    saved = [key for key in values.all_keys() if key not in waiting]
+    with Archive(listing.directory, listing.names) as archive:
+        return saved != [] and all(key in archive for key in saved)
+
+
+def _there(listing: Listing, names: Iterable[str]) -> set[str]:
+    return {name for name in names if os.path.lexists(listing.path(name))}
 
 
 # -- The pages
@@ -207,9 +222,9 @@ def _publish(place: Place, names: tuple[str, ...], replaced: tuple[str, ...], pa
     directory = os.path.dirname(place.root)
     fs.fsync_dir(directory)
     if place.listing:
-        known = ((name, since) for name, since in place.listing.replaced if os.path.lexists(place.path(name)))
-        now = ((name, int(time.time())) for name in replaced)
-        write_list(place.listing.list_path or os.path.join(directory, LIST_NAME), names, (*known, *now))
+        path = place.listing.list_path or os.path.join(directory, LIST_NAME)
+        remembered = (one for one in place.listing.replaced if os.path.lexists(place.path(one[0])))
+        write_list(path, names, (*remembered, *((name, int(time.time())) for name in replaced)))
     drop_temporaries(pages)
 
 

@@ -189,7 +189,8 @@ def test_a_folder_that_is_not_there_and_a_page_that_is_not_there_are_os_errors(f
 
 def test_a_value_for_which_no_page_has_room_is_refused(folder: Path) -> None:
     archive = PagedArchive(root(folder), [])
-    with mmap.mmap(-1, (1 << 32) - 56024) as huge, pytest.raises(OverflowError, match="a page has room for") as caught:
+    huge = mmap.mmap(-1, (1 << 32) - 56024)
+    with pytest.raises(OverflowError, match="a page has room for") as caught:
         archive.set(bytes(20), huge)  # type: ignore[arg-type]
     assert ArchiveLibIndexMaxSizeOverflowException is caught.type
     assert (0, 0) == archive.unsaved
@@ -279,7 +280,6 @@ def test_a_replaced_page_stays_until_the_save_after_and_what_is_left_over_expire
     assert (1, ()) == (expire_archive(str(folder)).waiting, expire_archive(str(folder)).deleted)
     assert (names[2],) == expire_archive(str(folder), grace_seconds=0).deleted
     assert {names[3], "pages"} == set(os.listdir(folder))
-    assert "#" not in (folder / "pages").read_text()
     assert some(0, 40) == a.read_archive(folder)
     assert 40 == len(PagedArchive(root(folder)))
 
@@ -509,7 +509,7 @@ def test_export_and_the_old_api_and_import_give_the_same_objects(history: Path, 
 
 
 def test_an_archive_is_written_on_after_a_repack_with_its_index(folder: Path) -> None:
-    values = dict(a.blobs(300))
+    values = dict(a.blobs(300, seed="repacked"))
     names = a.make_archive(folder, values.items(), page_values=20)
     old = PagedArchive(root(folder), names)
     repack_archive(str(folder))
@@ -544,7 +544,7 @@ def test_a_look_up_asks_no_more_tables_however_many_pages_there_are(folder: Path
     archive = PagedArchive(root(many))
     assert 2 == len(archive._tables.lent(archive.pages))
     for number in range(2 * TAIL_PAGES + 2):
-        set_all(archive, dict(a.blobs(2000, size=2, seed=f"{number}")))
+        set_all(archive, dict(a.blobs(2000, size=20, seed=f"{number}")))
         archive.save()
     assert 4 == len(archive._tables.lent(archive.pages))
     assert len(archive) == 500 + 3 + 2000 * (2 * TAIL_PAGES + 2)
