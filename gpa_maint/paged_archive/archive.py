@@ -11,7 +11,7 @@ from types import TracebackType
 from .._core.archive_values import Values
 from ..archive_v1.listing import find_pages
 from .errors import original_errors
-from .saving import place_to_save, remove_replaced, save_values
+from .saving import Pages, place_to_save, remove_replaced, save_values
 from .tables import Tables
 
 
@@ -38,6 +38,7 @@ class PagedArchive:
         self._values: Values | None = Values(os.path.dirname(self._root))
         self._replaced: tuple[str, ...] = ()
         self._told = names
+        self._made: set[str] = set()
         with original_errors():
             self._open(names)
 
@@ -125,13 +126,14 @@ class PagedArchive:
 
     def _save(self, count: int) -> None:
         was = self._names
-        with place_to_save(self._root, was, self.values) as place:
+        with place_to_save(Pages(self._root, was, self._made, self.values)) as place:
             if place.names != was:
                 self._open(place.names)
             saved = save_values(place, self.values, count, was=was)
             self._tables.follow(saved.names)
             self.values.show([self._root + name for name in saved.names], self._tables.lent(saved.names), count)
             self._names = saved.names
+            self._made.intersection_update(saved.names)
             # What the save before this one replaced was needed until the caller came back with its answer.
             remove_replaced(place, (name for name in self._replaced if name not in saved.names))
             self._replaced = saved.replaced

@@ -35,8 +35,17 @@ COPIED_BYTES = 64 << 20
 """A last page with more data than this is not written again for the sake of a few values: a new one is begun."""
 
 
+class Pages(NamedTuple):
+    """Which pages an archive consists of: `root` + each of `names`, the newest last. `made`: names it gave itself."""
+
+    root: str
+    names: tuple[str, ...]
+    made: set[str]
+    values: Values
+
+
 class Place(NamedTuple):
-    """Where a save happens: the pages `root` + name, of which `names` are the archive's now, the newest last.
+    """Where a save happens: `names` are the archive's pages now.
 
     `listing` is that of the folder where it is the archive's own, else None: then no list is kept.
     """
@@ -45,6 +54,7 @@ class Place(NamedTuple):
     root: str
     names: tuple[str, ...]
     listing: Listing | None
+    made: set[str]
 
     def path(self, name: str) -> str:
         return self.root + name
@@ -61,8 +71,9 @@ class Saved(NamedTuple):
 
 
 @contextmanager
-def place_to_save(root: str, names: tuple[str, ...], values: Values) -> Iterator[Place]:
+def place_to_save(pages: Pages) -> Iterator[Place]:
     """The only program of ours in this folder, what killed ones left cleared away. Locked after 10 seconds."""
+    root = pages.root
     directory = os.path.dirname(root)
     with _alone_in(directory) as space:
         listing = _listing(root)
@@ -70,8 +81,8 @@ def place_to_save(root: str, names: tuple[str, ...], values: Values) -> Iterator
         # Without a list all pages count as named: then those are known that somebody was told of.
         listed = listing.names if listing and listing.list_path else ()
         replaced = [os.path.join(directory, name) for name in (INDEX_NAME, LIST_NAME)]
-        fs.clear_archive(directory, {*names, *listed, *indexed}, replaced)
-        yield Place(space, root, *_agreed(names, _listing(root), indexed, values))
+        fs.clear_archive(directory, {*pages.names, *listed, *indexed}, replaced)
+        yield Place(space, root, *_agreed(pages, _listing(root), indexed), pages.made)
 
 
 @contextmanager
@@ -109,22 +120,25 @@ def _replaced(listing: Listing) -> set[str]:
     return {name for name, _since in listing.replaced}
 
 
-def _agreed(
-    names: tuple[str, ...], listing: Listing | None, indexed: set[str], values: Values
-) -> tuple[tuple[str, ...], Listing | None]:
-    """The archive's pages, and its list: that in the folder, when it or the index knows those of ours that are still
-    there, and at least one; or when none of ours is there any more, and all their keys are in pages of the list.
+def _agreed(pages: Pages, listing: Listing | None, indexed: set[str]) -> tuple[tuple[str, ...], Listing | None]:
+    """The archive's pages, and its list: that in the folder, when it names one that we made, or when it or the index
+    knows those of ours that are still there, and at least one; or when none of ours is there any more, and all their
+    keys are in pages of the list.
 
     Where all of the list are ours, it was left behind: it will follow. A folder without a list gets one when no other
     pages are there.
     """
+    names = pages.names
     if listing is None or not all(PAGE_NAME.fullmatch(name) for name in names):
         return names, None
     if not listing.list_path:
         return names, listing if {*listing.names} <= {*names} else None
     known = {*listing.names, *_replaced(listing), *indexed}
     unknown = [name for name in names if name not in known]
-    if names and not _there(listing, unknown) and (len(unknown) < len(names) or _has_all(listing, values)):
+    moved_on = names and not _there(listing, unknown)
+    if not pages.made.isdisjoint(listing.names) or (
+        moved_on and (len(unknown) < len(names) or _has_all(listing, pages.values))
+    ):
         return listing.names, listing
     return names, listing if _there(listing, listing.names) <= {*names} else None
 
@@ -215,7 +229,9 @@ def _write_pages(place: Place, items: Iterator[tuple[bytes, Buffer]], pages: lis
             item = next(items, None)
 
     while item is not None or not pages:
-        pages.append(write_archive_page(place.space, fill, name=f"{os.path.basename(place.root)}{uuid4()}"))
+        name = str(uuid4())
+        place.made.add(name)
+        pages.append(write_archive_page(place.space, fill, name=os.path.basename(place.root) + name))
 
 
 def _publish(place: Place, names: tuple[str, ...], replaced: tuple[str, ...], pages: list[NewPage]) -> None:
@@ -232,7 +248,8 @@ def _undo(place: Place, pages: list[NewPage]) -> None:
     """Remove pages that nobody was told of, unless the list names them already."""
     directory = os.path.dirname(place.root)
     with suppress(GpaError):
-        listed = find_pages(directory).names if place.listing else ()
+        listing = find_pages(directory)
+        listed = listing.names if place.listing and listing.list_path else ()
         for page in pages:
             if page.info.name not in listed:
                 fs.unlink(os.path.join(directory, page.info.name))
