@@ -92,6 +92,7 @@ def test_a_damaged_object_is_an_error_of_pygit2_and_the_others_are_read(real: Pa
             assert str(oid) == str(found.id)
 
 
+@pytest.mark.skipif(not hasattr(pygit2.Odb, "read_header"), reason="this pygit2 asks for no headers")
 @pytest.mark.parametrize("name", ["value-shorter-than-type", "unknown-type"])
 def test_a_header_of_a_damaged_object_is_an_error_too(real: Path, repo: str, name: str) -> None:
     through = ArchiveRepository(repo, open_damaged(real, name))
