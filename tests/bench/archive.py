@@ -17,6 +17,7 @@ from gpa_maint._core.archive import PageFile
 from gpa_maint.archive_v1 import Archive, import_archive
 from gpa_maint.archive_v1.indexing import OBJECTS, KnownPages, index_over
 from gpa_maint.archive_v1.listing import INDEX_NAME
+from gpa_maint.paged_archive import PagedArchive
 from tests.bench.measure import Table, call, pack_bytes, run
 
 PAGES = (1, 10, 100, 500)
@@ -43,11 +44,12 @@ def _look_up(table: Table, folder: Path, pages: int, pairs: int) -> None:
     (folder / INDEX_NAME).write_bytes(index.image)
     keys = random.Random(pages).choices(list(values), k=LOOKUPS)
     opened = [PageFile(str(folder / name)) for name in reversed(names)]
-    with Archive(folder) as archive:
+    with Archive(folder) as archive, PagedArchive(f"{folder}/", names) as paged:
         for key in keys:
-            archive.get(key)
+            assert archive.get(key) == paged.get(key)
         for _ in range(pairs):
             table.add(f"combined index, {_pages(pages)}", call(_each(keys, archive.get)))
+            table.add(f"PagedArchive, {_pages(pages)}", call(_each(keys, paged.get)))
             table.add(f"page by page, {_pages(pages)}", call(_each(keys, lambda key: _first(opened, key))))
     for page in opened:
         page.close()
