@@ -30,7 +30,7 @@ def expire_pages(
     2. index without them                         done
     """
     known = known_pages(listing.directory)
-    remembered = [IndexedPage(name, superseded=True, since=since) for name, since in listing.replaced]
+    remembered = [IndexedPage(name, superseded=True, since=min(now, since)) for name, since in listing.replaced]
     replaced = [
         page._replace(since=min(now, page.since))
         for page in {page.name: page for page in (*remembered, *known.pages) if page.superseded}.values()
@@ -46,7 +46,10 @@ def expire_pages(
             if report:
                 report(TITLE, number, len(due))
             path = listing.path(page.name)
-            why_kept = _why_not_proved(archive, path, raw=known.kind == RAW)
+            if page in remembered:
+                why_kept = why_not_same(archive, path)
+            else:
+                why_kept = _why_not_proved(archive, path, raw=known.kind == RAW)
             size = 0 if why_kept else os.path.getsize(path)
             if not why_kept and not dry_run:
                 why_kept = _delete(path)
@@ -81,6 +84,18 @@ def _why_not_proved(archive: Archive, path: str, *, raw: bool) -> str:
         except (ObjectMissing, DamagedArchive) as error:
             return f"object {key.hex()} is nowhere else: {error}"
     return ""
+
+
+def why_not_same(archive: Archive, path: str) -> str:
+    """Why a page that a save replaced has to stay, or "": the archive gives each of its values just as it has it."""
+    try:
+        with PageFile(path) as page:
+            rows = Rows(page.item_count)
+            rows.add_page(page, 0, objects=False)
+            other = next((entry.key for entry in rows if archive.get(entry.key) != page.value(entry)), None)
+    except (Corrupt, ObjectMissing) as error:
+        return str(error)
+    return f"the value of {other.hex()} is another one elsewhere" if other else ""
 
 
 def _delete(path: str) -> str:

@@ -135,8 +135,8 @@ class PagedArchive:
             self._names = saved.names
             self._made.intersection_update(saved.names)
             # What the save before this one replaced was needed until the caller came back with its answer.
-            remove_replaced(place, (name for name in self._replaced if name not in saved.names))
-            self._replaced = saved.replaced
+            before, self._replaced = self._replaced, saved.replaced
+            remove_replaced(place, saved, before)
 
     def close(self) -> None:
         """What was not saved is lost. A repository over this archive goes on with it."""

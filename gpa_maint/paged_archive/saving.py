@@ -22,6 +22,7 @@ from .. import fs
 from .._core.archive import CAPACITY, PageFile, PageFileWriter, Rows
 from .._core.archive_values import Values
 from .._core.page import Buffer
+from ..archive_v1.expiring import why_not_same
 from ..archive_v1.listing import INDEX_NAME, LIST_NAME, PAGE_NAME, BadList, Listing, find_pages, open_index
 from ..archive_v1.pages import NewPage, drop_temporaries, write_archive_page, write_list
 from ..archive_v1.reader import Archive
@@ -33,6 +34,13 @@ PAUSE_SECONDS = 0.05
 
 COPIED_BYTES = 64 << 20
 """A last page with more data than this is not written again for the sake of a few values: a new one is begun."""
+
+
+GRACE_SECONDS = 3600
+"""As expire-v1 has it by default."""
+
+MOST_PROVED = 8
+"""A save deletes no more of them at once: it should not take long."""
 
 
 class Pages(NamedTuple):
@@ -255,8 +263,24 @@ def _undo(place: Place, pages: list[NewPage]) -> None:
                 fs.unlink(os.path.join(directory, page.info.name))
 
 
-def remove_replaced(place: Place, names: Iterable[str]) -> None:
-    """Delete pages that others took the place of, as far as that can be done: what stays does no harm."""
-    for name in names:
+def remove_replaced(place: Place, saved: Saved, before: Iterable[str]) -> None:
+    """Delete pages that were replaced `before` by the same program, and an hour ago or more by others.
+
+    What cannot be deleted stays, and does no harm.
+    """
+    due = [name for name in before if name not in saved.names]
+    if place.listing:
+        due += _proved(place.listing, saved.names, now=int(time.time()))
+    for name in due:
         with suppress(SystemFailed, Locked):
             fs.unlink_archive_page(place.path(name))
+
+
+def _proved(listing: Listing, names: tuple[str, ...], *, now: int) -> list[str]:
+    """The pages that were replaced so long ago, as far as the archive gives all that they have."""
+    due = [name for name, since in listing.replaced if since + GRACE_SECONDS <= now and name not in names]
+    due = sorted(_there(listing, due))[:MOST_PROVED]
+    if not due:
+        return []
+    with Archive(listing.directory, names) as archive:
+        return [name for name in due if not why_not_same(archive, listing.path(name))]

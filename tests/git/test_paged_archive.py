@@ -286,6 +286,34 @@ def test_a_replaced_page_stays_until_the_save_after_and_what_is_left_over_expire
     assert 40 == len(PagedArchive(root(folder)))
 
 
+def test_what_ended_programs_replaced_goes_after_an_hour_when_all_of_it_is_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values of any kind: each has to be given by the archive, byte for byte."""
+
+    def save(number: int) -> None:
+        archive = PagedArchive(root(folder), None if number else [])
+        archive[bytes([number]) * 20] = b"raw %d" % number
+        archive.save()
+
+    for number in range(12):
+        save(number)
+    replaced = [line.split()[2] for line in (folder / "pages").read_text().splitlines() if line.startswith("#")]
+    assert 11 == len(replaced)
+    assert 13 == len(os.listdir(folder))
+    assert () == verify_archive(str(folder), raw=True).strays
+    (folder / replaced[0]).write_bytes(a.page_bytes([(b"k" * 20, b"of nobody else")]))
+    (folder / replaced[1]).write_bytes(a.page_bytes([(bytes(20), b"another value")]))
+    monkeypatch.setattr(saving, "GRACE_SECONDS", -1)
+    for number in range(12, 15):
+        save(number)
+    latest = (folder / "pages").read_text().split()[-2]
+    assert {*replaced[:2], latest, *a.read_list(folder), "pages"} == set(os.listdir(folder))
+    result = expire_archive(str(folder), grace_seconds=0)
+    assert {*replaced[:2]} == {name for name, _why in result.kept_back}
+    assert {bytes([number]) * 20: b"raw %d" % number for number in range(15)} == a.read_archive(folder)
+
+
 def test_a_caller_that_lost_the_answer_of_a_save_goes_on_with_the_list_it_has(folder: Path) -> None:
     first = PagedArchive(root(folder), [])
     set_all(first, some(0, 10))
