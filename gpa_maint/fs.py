@@ -820,6 +820,7 @@ def archive_space(directory: str) -> Iterator[TempFiles]:
             yield space
         finally:
             space.remove_all()
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a process forked meanwhile has the descriptor too, and keeps it
     finally:
         os.close(fd)
 

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from types import TracebackType
+from weakref import WeakSet
 
 from .._core.archive_values import Values
 from ..archive_v1.listing import find_pages
@@ -41,6 +42,7 @@ class PagedArchive:
         self._made: set[str] = set()
         with original_errors():
             self._open(names)
+        _ARCHIVES.add(self)
 
     def _open(self, names: tuple[str, ...]) -> None:
         tables = Tables(self._root, names)
@@ -147,3 +149,16 @@ class PagedArchive:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+# -- fork: a save that was under way in another thread is not under way in the child
+
+_ARCHIVES: WeakSet[PagedArchive] = WeakSet()
+
+
+def _in_child() -> None:
+    for archive in list(_ARCHIVES):
+        archive._saving = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -755,6 +755,41 @@ def test_a_forked_process_goes_on_with_what_waited_and_both_save(folder: Path, r
     assert {b"before", b"in the child", b"in the parent"} == {content for _kind, content in found.values()}
 
 
+def test_a_process_forked_during_a_save_can_save_and_holds_nothing_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = PagedArchive(root(folder), [])
+    archive[bytes(20)] = b"begin"
+    archive.save()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def before_step(operation: str, _path: str) -> None:
+        if operation == "fsync" and threading.current_thread() is saver:
+            inside.set()
+            go_on.wait(20)
+
+    set_all(archive, some(0, 10))
+    saver = threading.Thread(target=archive.save)
+    monkeypatch.setattr(fs, "before_step", before_step)
+    saver.start()
+    assert inside.wait(20)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.read(reading, 1)
+        archive.save()
+        os._exit(0)
+    go_on.set()
+    saver.join()
+    archive[bytes(19) + b"1"] = b"the child has the descriptor, and the lock is free"
+    archive.save()
+    os.write(writing, b"x")
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(reading)
+    os.close(writing)
+    assert {*some(0, 10), bytes(20), bytes(19) + b"1"} == {*a.read_archive(folder)}
+
+
 def test_any_order_of_setting_saving_and_opening_gives_what_was_set(folder: Path) -> None:
     """A dict beside it says what has to be there."""
     rng = random.Random("any order")
