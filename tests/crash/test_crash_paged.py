@@ -10,14 +10,16 @@ import random
 import shutil
 import signal
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import archives as a
 import pytest
+from dying import DONE, KILLED, NOTHING_LOST, killed_at
 from faults import count_fault
-from test_crash import DONE, KILLED, MOST_STEPS, NOTHING_LOST, POWER, failing
-from test_crash_archive import copy_of, killed_at
+from test_crash import MOST_STEPS, POWER, failing
+from test_crash_archive import copy_of
 
 from gpa_maint import fs
 from gpa_maint.archive_v1 import expire_archive, verify_archive
@@ -103,7 +105,7 @@ def test_killed_before_any_step_of_a_save_an_archive_is_whole_by_both_lists(
     cuts = 0
     for number in count(1):
         folder = copy_of(ready[shape], tmp_path / "archive")
-        end = killed_at(number, folder, lambda folder: save_in(folder, names, shape), tmp_path, lost)
+        end = killed_at(number, folder, partial(save_in, folder, names, shape), tmp_path, lost)
         cuts += end == KILLED
         if end != NOTHING_LOST:
             with count_fault("save-v1", POWER[lost], end == KILLED):
@@ -207,7 +209,7 @@ def test_killed_in_the_second_save_too_a_third_one_finishes(ready: dict[str, Pat
     for first in (3, 6, 9):
         for number in range(1, 14):
             folder = copy_of(ready["one page"], tmp_path / "archive")
-            killed_at(first, folder, lambda folder: save_in(folder, names, ""), tmp_path, "nothing")
-            killed_at(number, folder, lambda folder: save_in(folder, names, ""), tmp_path, "nothing")
+            killed_at(first, folder, partial(save_in, folder, names, ""), tmp_path, "nothing")
+            killed_at(number, folder, partial(save_in, folder, names, ""), tmp_path, "nothing")
             assert_whole(folder, names, OLD)
             assert_finishes(folder, names, "one page", OLD)
