@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
-from typing import NamedTuple
 from uuid import uuid4
 
 from .. import fs
@@ -27,6 +26,7 @@ from ..archive_v1.listing import INDEX_NAME, LIST_NAME, PAGE_NAME, BadList, List
 from ..archive_v1.pages import NewPage, drop_temporaries, write_archive_page, write_list
 from ..archive_v1.reader import Archive
 from ..errors import Corrupt, DamagedArchive, GpaError, Locked, SystemFailed, Unsupported
+from ..tuples import NamedTuple
 
 ATTEMPTS = 200
 PAUSE_SECONDS = 0.05

@@ -1,5 +1,5 @@
-"""What does a pygit2 repository cost that reads and writes through a PageStore, beside one that does so by itself? And `git gpa
-cat-file` beside git's, for programs that talk to a process?
+"""What does a pygit2 repository cost that reads and writes through a PageStore, beside one that does so by itself? And
+`git gpa cat-file` beside git's, for programs that talk to a process?
 
 Each way opens the repository anew and asks for the same objects; CPU time counts, processes included. Repositories: as
 pushed under an index, merged into pages, and one of long chains of deltas.
