@@ -10,11 +10,17 @@
 #include "core.h"
 
 #define PIECE (128 * 1024)
+#define FIXED 1		/* the kind of a block that has the fixed code: RFC 1951, 3.2.3 */
 #define START 4096	/* compressed bytes that the first few of a stream are found in */
 
+/*
+ * A decompressor remembers the tables of the fixed code until a block brings its own. Small deltas mostly have the fixed
+ * one and whole objects their own; with one decompressor for each, the fixed tables are built once.
+ */
 struct inflater {
 #ifdef GPA_LIBDEFLATE
 	struct libdeflate_decompressor *z;
+	struct libdeflate_decompressor *fixed;
 #else
 	z_stream z;
 #endif
@@ -27,12 +33,13 @@ int inflater_new(inflater **out, gpa_error *err)
 		return out_of_memory(err);
 #ifdef GPA_LIBDEFLATE
 	made->z = libdeflate_alloc_decompressor();
-	int ready = made->z != NULL;
+	made->fixed = libdeflate_alloc_decompressor();
+	int ready = made->z && made->fixed;
 #else
 	int ready = inflateInit(&made->z) == Z_OK;
 #endif
 	if (!ready) {
-		free(made);
+		inflater_free(made);
 		return out_of_memory(err);
 	}
 	*out = made;
@@ -45,13 +52,19 @@ void inflater_free(inflater *z)
 		return;
 #ifdef GPA_LIBDEFLATE
 	libdeflate_free_decompressor(z->z);
+	libdeflate_free_decompressor(z->fixed);
 #else
 	inflateEnd(&z->z);
 #endif
 	free(z);
 }
 
-#ifndef GPA_LIBDEFLATE
+#ifdef GPA_LIBDEFLATE
+static struct libdeflate_decompressor *decompressor(const inflater *z, gpa_bytes in)
+{
+	return in.len > 2 && (in.ptr[2] >> 1 & 3) == FIXED ? z->fixed : z->z;
+}
+#else
 /* zlib counts in 32 bits: feed and drain in pieces it can count. */
 static int zlib_whole(z_stream *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in)
 {
@@ -84,8 +97,8 @@ int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa
 #ifdef GPA_LIBDEFLATE
 	unsigned char nothing;
 	size_t made = 0;
-	enum libdeflate_result result = libdeflate_zlib_decompress_ex(z->z, in.ptr, in.len, len ? out : &nothing, len,
-								      used, &made);
+	enum libdeflate_result result = libdeflate_zlib_decompress_ex(decompressor(z, in), in.ptr, in.len,
+								      len ? out : &nothing, len, used, &made);
 	int good = result == LIBDEFLATE_SUCCESS && made == len;
 #else
 	int good = !zlib_whole(&z->z, out, len, used, in);
@@ -96,7 +109,8 @@ int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa
 int inflate_within(inflater *z, unsigned char *out, size_t room, size_t *made, size_t *used, gpa_bytes in)
 {
 #ifdef GPA_LIBDEFLATE
-	enum libdeflate_result result = libdeflate_zlib_decompress_ex(z->z, in.ptr, in.len, out, room, used, made);
+	enum libdeflate_result result = libdeflate_zlib_decompress_ex(decompressor(z, in), in.ptr, in.len, out, room,
+								      used, made);
 	return result == LIBDEFLATE_SUCCESS ? GPA_OK : GPA_ENOTFOUND;
 #else
 	inflateReset(&z->z);
@@ -213,7 +227,7 @@ size_t inflate_peek(unsigned char *out, gpa_bytes in)
 		memcpy(out, in.ptr + 7, len);
 		return len;
 	}
-	for (; block == 1 && got < PEEK; got++, at += used)
+	for (; block == FIXED && got < PEEK; got++, at += used)
 		if (!(used = fixed_literal(&out[got], next_nine(in, at))))
 			break;
 	return got;
