@@ -10,6 +10,7 @@
 #define OBJECT_GUESS 512	/* bytes of a small object: how many hash rows a shard gets */
 #define ROWS_MAX (1u << 20)
 #define TYPE_ROWS (1u << 16)
+#define HINTS (1u << 15)	/* of a shard */
 #define OFFSET_BITS 40		/* of a type row: beyond, types are not remembered */
 #define PACK_BITS 21
 
@@ -19,12 +20,12 @@ typedef struct shard {
 	made_object *newest, *oldest;
 	uint64_t bytes;
 	uint64_t hits;
-	uint64_t misses;
 } __attribute__((aligned(64))) shard;
 
 struct base_cache {
 	uint64_t shard_bytes;
 	uint32_t row_count;	/* a power of two */
+	uint8_t *hints;		/* HINTS a shard: how many objects kept have this hash; read without the lock */
 	uint64_t *types;	/* TYPE_ROWS words of pack_id, offset and type: read and written whole, without a lock */
 	shard shards[SHARDS];
 };
@@ -36,8 +37,10 @@ int base_cache_new(base_cache **out, uint64_t bytes, gpa_error *err)
 		return out_of_memory(err);
 	memset(cache, 0, sizeof(*cache));
 	cache->shard_bytes = bytes / SHARDS;
-	if (!(cache->types = calloc(TYPE_ROWS, sizeof(*cache->types)))) {
-		free(cache);
+	cache->types = calloc(TYPE_ROWS, sizeof(*cache->types));
+	cache->hints = calloc(SHARDS, HINTS);
+	if (!cache->types || !cache->hints) {
+		base_cache_free(cache);
 		return out_of_memory(err);
 	}
 	cache->row_count = 64;
@@ -96,6 +99,21 @@ static made_object **find_row(base_cache *cache, shard **s, uint64_t pack_id, ui
 	return &(*s)->rows[h & (cache->row_count - 1)];
 }
 
+/* Most entries of a chain are not kept: one byte, which is near, tells so for most of them. */
+static uint8_t *hint(base_cache *cache, uint64_t pack_id, uint64_t offset)
+{
+	uint64_t h = mix(pack_id, offset);
+	return &cache->hints[(h >> 61) * HINTS + (h & (HINTS - 1))];
+}
+
+/* Under the shard's lock. One that counted as far as it can stays so. */
+static void count_hint(uint8_t *hint, int more)
+{
+	uint8_t count = __atomic_load_n(hint, __ATOMIC_RELAXED);
+	if (count != UINT8_MAX)
+		__atomic_store_n(hint, (uint8_t)(more ? count + 1 : count - 1), __ATOMIC_RELAXED);
+}
+
 static made_object *find_in_row(made_object *object, uint64_t pack_id, uint64_t offset)
 {
 	while (object && (object->offset != offset || object->pack_id != pack_id))
@@ -115,6 +133,7 @@ static made_object *make_room(base_cache *cache, shard *s, uint64_t bytes)
 			at = &(*at)->next_in_row;
 		*at = object->next_in_row;
 		take_out(s, object);
+		count_hint(hint(cache, object->pack_id, object->offset), 0);
 		s->bytes -= cost(object);
 		object->next_in_row = gone;
 		gone = object;
@@ -137,6 +156,8 @@ made_object *base_cache_find(base_cache *cache, uint64_t pack_id, uint64_t offse
 {
 	shard *s;
 	made_object **row = find_row(cache, &s, pack_id, offset), *found;
+	if (!__atomic_load_n(hint(cache, pack_id, offset), __ATOMIC_RELAXED))
+		return NULL;
 	pthread_mutex_lock(&s->lock);
 	if ((found = find_in_row(*row, pack_id, offset))) {
 		if (found->newer) {
@@ -145,8 +166,6 @@ made_object *base_cache_find(base_cache *cache, uint64_t pack_id, uint64_t offse
 		}
 		made_object_share(found);
 		s->hits++;
-	} else {
-		s->misses++;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return found;
@@ -167,6 +186,7 @@ void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_
 		object->next_in_row = *row;
 		*row = made_object_share(object);
 		put_newest(s, object);
+		count_hint(hint(cache, pack_id, offset), 1);
 		s->bytes += cost(object);
 		gone = make_room(cache, s, cache->shard_bytes);
 	}
@@ -201,15 +221,14 @@ void base_cache_keep_type(base_cache *cache, uint64_t pack_id, uint64_t offset, 
 		__atomic_store_n(row, word | (uint64_t)type, __ATOMIC_RELAXED);
 }
 
-void base_cache_count(base_cache *cache, uint64_t *bytes, uint64_t *hits, uint64_t *misses)
+void base_cache_count(base_cache *cache, uint64_t *bytes, uint64_t *hits)
 {
-	*bytes = *hits = *misses = 0;
+	*bytes = *hits = 0;
 	for (unsigned i = 0; i < SHARDS; i++) {
 		shard *s = &cache->shards[i];
 		pthread_mutex_lock(&s->lock);
 		*bytes += s->bytes;
 		*hits += s->hits;
-		*misses += s->misses;
 		pthread_mutex_unlock(&s->lock);
 	}
 }
@@ -231,6 +250,7 @@ void base_cache_free(base_cache *cache)
 	if (!cache)
 		return;
 	free(cache->types);
+	free(cache->hints);
 	for (unsigned i = 0; i < SHARDS; i++) {
 		for (made_object *object = cache->shards[i].newest, *older; object; object = older) {
 			older = object->older;

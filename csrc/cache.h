@@ -20,8 +20,8 @@ void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_
 int base_cache_is_marked(uint64_t offset);
 int base_cache_type(base_cache *cache, uint64_t pack_id, uint64_t offset);
 void base_cache_keep_type(base_cache *cache, uint64_t pack_id, uint64_t offset, int type);
-/* Bytes kept now, how often an object was found, and how often not. */
-void base_cache_count(base_cache *cache, uint64_t *bytes, uint64_t *hits, uint64_t *misses);
+/* Bytes kept now, and how often an object was found. */
+void base_cache_count(base_cache *cache, uint64_t *bytes, uint64_t *hits);
 /* No other thread is inside between the two: for a fork. */
 void base_cache_lock(base_cache *cache);
 void base_cache_unlock(base_cache *cache);

@@ -145,8 +145,11 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 		step s;
 		int type;
 		uint64_t base;
-		if (source->cache && (*out = base_cache_find(source->cache, source->pack_id, offset)))
-			return GPA_OK;
+		if (source->cache) {
+			if ((*out = base_cache_find(source->cache, source->pack_id, offset)))
+				return GPA_OK;
+			++*source->misses;
+		}
 		int status = take_step(&s, &type, &base, source, offset, err);
 		if (!status && type <= GPA_TAG) {
 			status = read_whole(out, type, &s, z, err);

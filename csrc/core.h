@@ -175,6 +175,7 @@ typedef struct chain_source {
 	const gpa_idx *idx;
 	struct base_cache *cache;
 	uint64_t pack_id;
+	uint64_t *misses;	/* with a cache: counts the entries that were not in it */
 } chain_source;
 
 /* Where the base of a delta is, in the same pack. */

@@ -110,7 +110,10 @@ void gpa_reader_in_child(gpa_reader *reader)
 void gpa_reader_count(gpa_reader_stats *out, gpa_reader *reader)
 {
 	pack_maps_count(reader->maps, out);
-	base_cache_count(reader->cache, &out->cache_bytes, &out->cache_hits, &out->cache_misses);
+	base_cache_count(reader->cache, &out->cache_bytes, &out->cache_hits);
+	pthread_mutex_lock(&reader->lock);
+	out->cache_misses = reader->cache_misses;
+	pthread_mutex_unlock(&reader->lock);
 	pthread_mutex_lock(&reader->scan_lock);
 	out->scan_count = reader->scan_count;
 	pthread_mutex_unlock(&reader->scan_lock);
@@ -164,6 +167,8 @@ int visitor_begin(visitor *v, gpa_reader *r, gpa_error *err)
 void visitor_end(visitor *v)
 {
 	pthread_mutex_lock(&v->r->lock);
+	v->r->cache_misses += v->w->misses;
+	v->w->misses = 0;
 	v->w->next = v->r->idle;
 	v->r->idle = v->w;
 	pthread_mutex_unlock(&v->r->lock);
@@ -428,7 +433,8 @@ int visit_once(gpa_reader *r, task *t, gpa_error *err)
 
 static chain_source source_of(const visitor *v, const pack_file *pack)
 {
-	return (chain_source){.pack = pack->pack, .idx = &pack->idx, .cache = v->r->cache, .pack_id = pack->id};
+	return (chain_source){.pack = pack->pack, .idx = &pack->idx, .cache = v->r->cache, .pack_id = pack->id,
+			      .misses = &v->w->misses};
 }
 
 static int has_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)

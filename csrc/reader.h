@@ -154,6 +154,7 @@ const unsigned char *view_table_oid(const view *v, uint32_t at);
 typedef struct worker {
 	inflater *z;
 	hasher hash;
+	uint64_t misses;		/* of the cache, in the call under way */
 	struct worker *next;
 } worker;
 
@@ -172,6 +173,7 @@ struct gpa_reader {
 	gpa_writer *writer;		/* under lock; the reader is no owner of it. NULL: there is none */
 	gpa_writer *forking;		/* during a fork: the writer, with an owner */
 	worker *idle;			/* under lock */
+	uint64_t cache_misses;		/* under lock */
 };
 
 snapshot *reader_snapshot(gpa_reader *r);
