@@ -10,6 +10,8 @@
 #include "core.h"
 
 #define PIECE (128 * 1024)
+#define SMALL 8192	/* bytes of an object that is inflated with room to spare */
+#define SLACK 320
 #define FIXED 1		/* the kind of a block that has the fixed code: RFC 1951, 3.2.3 */
 #define START 4096	/* compressed bytes that the first few of a stream are found in */
 
@@ -92,18 +94,33 @@ static int zlib_whole(z_stream *z, unsigned char *out, size_t len, size_t *used,
 }
 #endif
 
+#ifdef GPA_LIBDEFLATE
+/* libdeflate's fast loop needs room behind what it writes: without it, a small object is decoded the slow way all
+ * through. */
+static int libdeflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in)
+{
+	unsigned char roomy[SMALL + SLACK];
+	int is_small = len <= SMALL;
+	size_t made = 0;
+	enum libdeflate_result result = libdeflate_zlib_decompress_ex(decompressor(z, in), in.ptr, in.len,
+								      is_small ? roomy : out,
+								      is_small ? sizeof(roomy) : len, used, &made);
+	if (result != LIBDEFLATE_SUCCESS || made != len)
+		return -1;
+	if (is_small)
+		memcpy(out, roomy, len);
+	return 0;
+}
+#endif
+
 int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in, gpa_error *err)
 {
 #ifdef GPA_LIBDEFLATE
-	unsigned char nothing;
-	size_t made = 0;
-	enum libdeflate_result result = libdeflate_zlib_decompress_ex(decompressor(z, in), in.ptr, in.len,
-								      len ? out : &nothing, len, used, &made);
-	int good = result == LIBDEFLATE_SUCCESS && made == len;
+	int failed = libdeflate_whole(z, out, len, used, in);
 #else
-	int good = !zlib_whole(&z->z, out, len, used, in);
+	int failed = zlib_whole(&z->z, out, len, used, in);
 #endif
-	return good ? GPA_OK : corrupt(err, "zlib stream does not inflate to %zu bytes", len);
+	return failed ? corrupt(err, "zlib stream does not inflate to %zu bytes", len) : GPA_OK;
 }
 
 int inflate_within(inflater *z, unsigned char *out, size_t room, size_t *made, size_t *used, gpa_bytes in)
