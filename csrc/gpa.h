@@ -606,6 +606,22 @@ void gpa_reader_in_child(gpa_reader *reader);
 int gpa_reader_has(gpa_reader *reader, const unsigned char *oid, gpa_error *err);
 int gpa_reader_info(int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid, gpa_error *err);
 int gpa_reader_read(gpa_object *out, gpa_reader *reader, const unsigned char *oid, gpa_error *err);
+
+/*
+ * The same for callers to whom each argument and each field of an answer costs, as Python is. What comes back is type and
+ * size in one number, or a negative status, about which `err` is. Of sizes above GPA_SIZE_MOST none is told: GPA_ECORRUPT.
+ */
+typedef struct gpa_answer {
+	gpa_error err;
+	gpa_object object;		/* what has no room in `content`; to be freed */
+	unsigned char content[32768];
+} gpa_answer;
+/* The number is the size, shifted by so many bits, and the type. */
+#define GPA_TYPE_BITS 3
+#define GPA_SIZE_MOST 0xfffffffffffffff
+int64_t gpa_answer_info(gpa_answer *answer, gpa_reader *reader, const unsigned char *oid);
+int64_t gpa_answer_read(gpa_answer *answer, gpa_reader *reader, const unsigned char *oid);
+
 /*
  * Where it is read from: the path of a pack, the entry's offset, and that of its delta base, or 0. An empty path for a
  * loose object.

@@ -644,3 +644,33 @@ int gpa_reader_read(gpa_object *out, gpa_reader *reader, const unsigned char *oi
 	visitor_end(&v);
 	return status;
 }
+
+static int64_t packed_answer(int type, uint64_t size, gpa_error *err)
+{
+	if (size > GPA_SIZE_MOST)
+		return corrupt(err, "object claims %llu bytes", (unsigned long long)size);
+	return (int64_t)(size << GPA_TYPE_BITS | (unsigned)type);
+}
+
+int64_t gpa_answer_info(gpa_answer *answer, gpa_reader *reader, const unsigned char *oid)
+{
+	int type;
+	uint64_t size;
+	int status = gpa_reader_info(&type, &size, reader, oid, &answer->err);
+	return status ? status : packed_answer(type, size, &answer->err);
+}
+
+int64_t gpa_answer_read(gpa_answer *answer, gpa_reader *reader, const unsigned char *oid)
+{
+	gpa_object *object = &answer->object;
+	int status = gpa_reader_read(object, reader, oid, &answer->err);
+	if (status)
+		return status;
+	int64_t packed = packed_answer(object->type, object->len, &answer->err);
+	if (object->len <= sizeof(answer->content)) {
+		if (object->len)
+			memcpy(answer->content, object->ptr, object->len);
+		gpa_object_free(object);
+	}
+	return packed;
+}

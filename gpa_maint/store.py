@@ -84,6 +84,13 @@ class ObjectStream(io.RawIOBase):
         super().close()
 
 
+class _Closed:
+    """In place of a reader."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ValueError("the store is closed")
+
+
 class PageStore:
     """The objects of one object directory and of its alternates.
 
@@ -115,7 +122,7 @@ class PageStore:
             "map_bytes": map_bytes,
             "map_count": map_count,
         }
-        self._reader: Reader | None = self._open_reader()
+        self._reader: Reader | _Closed = self._open_reader()
         self._oid_size = self._reader.hash_size
         self._writer: Writer | None = None
         self._opening = threading.Lock()
@@ -136,22 +143,28 @@ class PageStore:
         found = find_object_dir(None if path is None else os.fspath(path))
         return cls(found.objects, object_format=found.object_format, **options)
 
-    # -- Single objects
+    # -- Single objects. A call of Python's costs as much as a look-up: what is asked most often makes few.
 
     def __contains__(self, oid: bytes | str) -> bool:
         """Whether the object is here, as far as can be told without reading it. False for one with no sound copy."""
+        if type(oid) is not bytes or len(oid) != self._oid_size:
+            oid = self._raw(oid)
         try:
-            return self._open().has(self._raw(oid))
+            return self._reader.has(oid)
         except Corrupt:
             return False
 
     def info(self, oid: bytes | str) -> ObjectInfo:
         """Type and size, from headers alone."""
-        return _new_tuple(ObjectInfo, self._open().info(self._raw(oid)))
+        if type(oid) is not bytes or len(oid) != self._oid_size:
+            oid = self._raw(oid)
+        return _new_tuple(ObjectInfo, self._reader.info(oid))
 
     def read(self, oid: bytes | str) -> tuple[str, bytes]:
         """Type and content."""
-        return self._open().read(self._raw(oid))
+        if type(oid) is not bytes or len(oid) != self._oid_size:
+            oid = self._raw(oid)
+        return self._reader.read(oid)
 
     def stream(self, oid: bytes | str) -> ObjectStream:
         """The object as a readable file with `type` and `size`: close it, or use it in a `with`."""
@@ -300,8 +313,8 @@ class PageStore:
         with self._opening:
             if self._writer is not None:
                 self._writer.end()
-        reader, self._reader = self._reader, None
-        if reader is not None:
+        reader, self._reader = self._reader, _Closed()
+        if isinstance(reader, Reader):
             reader.close()
 
     def __enter__(self) -> PageStore:
@@ -319,7 +332,7 @@ class PageStore:
 
     def _open(self) -> Reader:
         reader = self._reader
-        if reader is None:
+        if not isinstance(reader, Reader):
             raise ValueError("the store is closed")
         return reader
 

@@ -22,28 +22,32 @@ TYPES = {lib.GPA_COMMIT: "commit", lib.GPA_TREE: "tree", lib.GPA_BLOB: "blob", l
 
 _OK = lib.GPA_OK
 _MISSING = lib.GPA_ENOTFOUND
+_TYPE_BITS = lib.GPA_TYPE_BITS
+_TYPE_MASK = (1 << _TYPE_BITS) - 1
 _buffer = ffi.buffer
 _cast = ffi.cast
 _c_has = lib.gpa_reader_has
-_c_info = lib.gpa_reader_info
-_c_read = lib.gpa_reader_read
-_c_free = lib.gpa_object_free
-
+_c_info = lib.gpa_answer_info
+_c_read = lib.gpa_answer_read
 
 RUN = 256
 PATH_ROOM = 4096
+ROOM = len(ffi.new("gpa_answer *").content)  # bytes of an object that is answered in place
 _OBJECT = struct.Struct("@iPNP")  # gpa_object: reading its fields one by one would cost more than copying its bytes
 assert _OBJECT.size == ffi.sizeof("gpa_object")
 
 
-class _Room:
+class _Room(NamedTuple):
     """What one call writes its answer to; kept for the next one, since making it costs as much as a small read."""
 
-    def __init__(self) -> None:
-        self.object = ffi.new("gpa_object *")
-        self.type = ffi.new("int *")
-        self.size = ffi.new("uint64_t *")
-        self.err = new_error()
+    answer: Any  # a gpa_answer
+    content: Any  # its content, as a buffer
+    err: Any  # its error
+
+    @classmethod
+    def make(cls) -> _Room:
+        answer = ffi.new("gpa_answer *")
+        return cls(answer, _buffer(answer.content), ffi.addressof(answer, "err"))
 
 
 class ReaderStats(NamedTuple):
@@ -87,7 +91,7 @@ class Reader:
         self._check(status, err)
         # Freed when nobody refers to it any more: a call in another thread does, so close() cannot pull it away.
         self._pointer = ffi.gc(out[0], lib.gpa_reader_free)
-        self._rooms = [_Room()]
+        self._rooms = [_Room.make()]
         with _FORKING:
             _READERS.add(self)
 
@@ -97,8 +101,11 @@ class Reader:
         return self._pointer
 
     def has(self, oid: bytes) -> bool:
-        room = self._rooms.pop() if self._rooms else _Room()
-        status = _c_has(self._pointer, oid, room.err)
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = _Room.make()
+        status = _c_has(self._pointer, oid, room[2])
         if status != _OK and status != _MISSING:
             self._check(status, room.err, oid)
         self._rooms.append(room)
@@ -106,25 +113,30 @@ class Reader:
 
     def info(self, oid: bytes) -> tuple[str, int]:
         """Type and size."""
-        room = self._room()
-        status = _c_info(room.type, room.size, self._pointer, oid, room.err)
-        if status != _OK:
-            self._check(status, room.err, oid)
-        answer = TYPES[room.type[0]], room.size[0]
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = _Room.make()
+        packed = _c_info(room[0], self._pointer, oid)
+        if packed < 0:
+            self._check(packed, room.err, oid)
         self._rooms.append(room)
-        return answer
+        return TYPES[packed & _TYPE_MASK], packed >> _TYPE_BITS
 
     def read(self, oid: bytes) -> tuple[str, bytes]:
         """Type and content."""
-        room = self._room()
-        made = room.object
-        status = _c_read(made, self._pointer, oid, room.err)
-        if status != _OK:
-            self._check(status, room.err, oid)
-        answer = TYPES[made.type], _buffer(made.ptr, made.len)[:]
-        _c_free(made)
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = _Room.make()
+        answer, content, err = room
+        packed = _c_read(answer, self._pointer, oid)
+        if packed < 0:
+            self._check(packed, err, oid)
+        size = packed >> _TYPE_BITS
+        data = content[:size] if size <= ROOM else _taken(answer.object)
         self._rooms.append(room)
-        return answer
+        return TYPES[packed & _TYPE_MASK], data
 
     def locate(self, oid: bytes) -> tuple[str, int, int] | None:
         """The path of the pack it is read from, the offsets of its entry and of its delta base, or 0; None if loose."""
@@ -199,12 +211,6 @@ class Reader:
         """Let go of the C reader; calls that are inside end well."""
         self._pointer = None
 
-    def _room(self) -> _Room:
-        try:
-            return self._rooms.pop()
-        except IndexError:
-            return _Room()
-
     def _check(self, status: int, err: Any, oid: bytes = b"") -> None:
         """Raise what `status` stands for, about the file that `err` names."""
         if status == _OK:
@@ -234,6 +240,14 @@ class StreamHandle:
 
     def close(self) -> None:
         self._pointer = None
+
+
+def _taken(made: Any) -> bytes:
+    """The content of a gpa_object, which is freed."""
+    try:
+        return bytes(_buffer(made.ptr, made.len))
+    finally:
+        lib.gpa_object_free(ffi.addressof(made))
 
 
 def cut(ids: bytes, size: int) -> list[bytes]:
