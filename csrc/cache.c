@@ -198,7 +198,7 @@ void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_
 
 int base_cache_is_marked(uint64_t offset)
 {
-	return !(mix(0, offset) >> 61);
+	return !(mix(0, offset) >> 63);
 }
 
 static uint64_t *type_row(base_cache *cache, uint64_t *word, uint64_t pack_id, uint64_t offset)

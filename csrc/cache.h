@@ -15,7 +15,7 @@ made_object *base_cache_find(base_cache *cache, uint64_t pack_id, uint64_t offse
 void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_object *object);
 /*
  * The type of the object at (pack_id, offset), if it is remembered; else 0. Only offsets that base_cache_is_marked() says
- * are worth asking for and remembering: one of eight, so that a walk down a chain soon meets one.
+ * are worth asking for and remembering: one of two, so that a walk down a chain soon meets one.
  */
 int base_cache_is_marked(uint64_t offset);
 int base_cache_type(base_cache *cache, uint64_t pack_id, uint64_t offset);

@@ -83,7 +83,7 @@ int inflate_stream_ended(const inflate_stream *s, size_t *left);
 void inflate_stream_free(inflate_stream *s);
 /* The first bytes that a stream inflates to: `room` of them, or as many as there are. */
 int inflate_start(unsigned char *out, size_t room, size_t *got, gpa_bytes in, gpa_error *err);
-#define PEEK 24
+#define PEEK 8
 /* A quick look at the literal bytes a stream begins with, at most PEEK; 0 where that would take more than a look. */
 size_t inflate_peek(unsigned char *out, gpa_bytes in);
 
