@@ -630,12 +630,35 @@ int gpa_reader_locate(char *pack, size_t room, uint64_t *offset, uint64_t *base_
 		      const unsigned char *oid, gpa_error *err);
 
 /*
- * Read `count` objects, given as their oids one after the other, with `threads` threads and in the order in which they
- * are stored. statuses[i] says how out[i] went; where it is not GPA_OK, nothing is to be freed. *failed is the place of
- * the first failure that is not a miss, or count; `err` is about it. GPA_OK also when some failed.
+ * Many objects, read by several threads in the order in which they are stored: begun, taken a run at a time while others
+ * are read, ended. One thread at a time. Memory: the ids' places, the run that was taken and those that wait.
  */
-int gpa_reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *reader,
-			 const unsigned char *oids, uint32_t count, unsigned threads, gpa_error *err);
+typedef struct gpa_many gpa_many;
+
+typedef struct gpa_run_row {
+	uint32_t number;	/* its place among the ids */
+	int32_t type;
+	uint64_t size;
+} gpa_run_row;
+
+typedef struct gpa_run {
+	uint32_t count;
+	const gpa_run_row *rows;
+	gpa_bytes content;	/* of the objects, one after the other */
+} gpa_run;
+
+/*
+ * `oids`, of `count` objects, is borrowed until the end; of the reader a share is kept. The calling thread counts as one
+ * of `threads`.
+ */
+int gpa_many_begin(gpa_many **out, gpa_reader *reader, const unsigned char *oids, uint32_t count, unsigned threads,
+		   gpa_error *err);
+/*
+ * A run that is done, valid until the next call; *out is NULL after the last one. That there are objects which could not
+ * be read is told then: *failed is the number of the first that is damaged, or else of the first that is missing.
+ */
+int gpa_many_next(const gpa_run **out, uint32_t *failed, gpa_many *many, gpa_error *err);
+void gpa_many_end(gpa_many *many);
 
 /*
  * The ids that begin with the first `digits` hex digits of `prefix`, ascending, each once. `oids` has room for `room` of

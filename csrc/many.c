@@ -1,40 +1,14 @@
 /*
  * Reading many objects: in the order in which they are stored, so that neighbours find their delta bases made, and with
- * several threads, each of which takes a run of neighbours at a time.
+ * several threads, each of which takes a run of neighbours at a time. runs.c hands runs out while others are read.
  */
-#include "reader.h"
-
-#define THREADS_MAX 64
-#define RUN 32			/* objects a thread takes at a time */
-
-typedef struct wanted {
-	place at;		/* pack NULL: it was in none */
-	uint32_t number;
-} wanted;
-
-typedef struct job job;
-struct job {
-	gpa_reader *r;
-	const unsigned char *oids;
-	snapshot *s;		/* held until the end, and with it the packs of `order` */
-	wanted *order;
-	uint32_t count;
-	void (*step)(job *j, visitor *v, uint32_t at);
-	uint32_t next;		/* atomic */
-	gpa_object *out;
-	uint64_t most;		/* bytes of an object that is handed out */
-	int32_t *statuses;
-	pthread_mutex_t lock;
-	uint32_t failed;	/* under lock, with the error */
-	gpa_error *err;
-};
+#include "many.h"
 
 static int compare_places(const void *left, const void *right)
 {
 	const wanted *a = left, *b = right;
-	uint64_t pack_a = a->at.pack ? a->at.pack->id : UINT64_MAX, pack_b = b->at.pack ? b->at.pack->id : UINT64_MAX;
-	if (pack_a != pack_b)
-		return pack_a < pack_b ? -1 : 1;
+	if (a->pack_id != b->pack_id)
+		return a->pack_id < b->pack_id ? -1 : 1;
 	if (a->at.offset != b->at.offset)
 		return a->at.offset < b->at.offset ? -1 : 1;
 	return a->number < b->number ? -1 : a->number > b->number;
@@ -53,15 +27,27 @@ static void find_place(job *j, visitor *v, uint32_t i)
 		if (status)
 			status = view_find_plain(&at, j->s->dirs[dir].view, &turn, oid, &ignored);
 	}
-	j->order[i] = status ? (wanted){.number = i} : (wanted){at, i};
+	j->order[i] = status ? (wanted){.pack_id = UINT64_MAX, .number = i} : (wanted){at.pack->id, at, i};
 }
 
-static void note_failure(job *j, uint32_t number, const gpa_error *err)
+uint32_t job_take(job *j)
+{
+	uint32_t at = __atomic_load_n(&j->next, __ATOMIC_RELAXED);
+	return at < j->count ? __atomic_fetch_add(&j->next, RUN, __ATOMIC_RELAXED) : at;
+}
+
+void job_stop(job *j)
+{
+	__atomic_store_n(&j->next, j->count, __ATOMIC_RELAXED);
+}
+
+void job_failed(job *j, uint32_t number, int status, const gpa_error *err)
 {
 	pthread_mutex_lock(&j->lock);
 	if (number < j->failed) {
 		j->failed = number;
-		*j->err = *err;
+		j->status = status;
+		j->err = *err;
 	}
 	pthread_mutex_unlock(&j->lock);
 }
@@ -78,7 +64,7 @@ static void read_one(job *j, visitor *v, uint32_t i)
 		gpa_object_free(out);
 	j->statuses[w->number] = status;
 	if (status && status != GPA_ENOTFOUND)
-		note_failure(j, w->number, &err);
+		job_failed(j, w->number, status, &err);
 }
 
 static void *work(void *argument)
@@ -86,17 +72,14 @@ static void *work(void *argument)
 	job *j = argument;
 	visitor v;
 	gpa_error err;
-	if (visitor_begin(&v, j->r, &err)) {
-		note_failure(j, 0, &err);
+	int status = visitor_begin(&v, j->r, &err);
+	if (status) {
+		job_failed(j, 0, status, &err);
 		return NULL;
 	}
-	for (;;) {
-		uint32_t at = __atomic_fetch_add(&j->next, RUN, __ATOMIC_RELAXED);
-		if (at >= j->count)
-			break;
-		for (uint32_t end = j->count - at < RUN ? j->count : at + RUN; at < end; at++)
+	for (uint32_t at; (at = job_take(j)) < j->count;)
+		for (uint32_t end = job_run_end(j, at); at < end; at++)
 			j->step(j, &v, at);
-	}
 	visitor_end(&v);
 	return NULL;
 }
@@ -117,38 +100,55 @@ static void run_threads(job *j, unsigned threads, void (*step)(job *j, visitor *
 		pthread_join(ids[--started], NULL);
 }
 
-int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *r, const unsigned char *oids,
-		     uint32_t count, uint64_t most, unsigned threads, gpa_error *err)
+int job_begin(job *j, gpa_reader *r, const unsigned char *oids, uint32_t count, unsigned threads, gpa_error *err)
 {
-	job j = {.r = r, .oids = oids, .count = count, .out = out, .most = most, .statuses = statuses, .failed = count,
-		 .err = err};
-	*failed = count;
-	if (!count)
-		return GPA_OK;
+	*j = (job){.oids = oids, .count = count, .failed = count};
 	/* `next` must not wrap around while threads reach past the end */
 	if (count > UINT32_MAX - (THREADS_MAX + 1) * RUN)
 		return unsupported(err, "%u objects at a time", count);
-	if (!(j.order = calloc(count, sizeof(*j.order))))
+	if (!(j->order = calloc((size_t)count + 1, sizeof(*j->order))))
 		return out_of_memory(err);
-	memset(out, 0, count * sizeof(*out));
-	for (uint32_t i = 0; i < count; i++)
-		statuses[i] = GPA_ENOMEM;	/* unless a thread comes to it */
-	pthread_mutex_init(&j.lock, NULL);
-	j.s = reader_snapshot(r);
-	run_threads(&j, threads, find_place);
-	if (j.failed == count) {
-		qsort(j.order, count, sizeof(*j.order), compare_places);
-		run_threads(&j, threads, read_one);
+	j->r = gpa_reader_share(r);
+	pthread_mutex_init(&j->lock, NULL);
+	j->s = reader_snapshot(r);
+	if (count)
+		run_threads(j, threads, find_place);
+	if (j->failed < count) {
+		int status = j->status;
+		*err = j->err;
+		job_end(j);
+		return status;
 	}
-	snapshot_drop(j.s);
-	pthread_mutex_destroy(&j.lock);
-	free(j.order);
-	*failed = j.failed;
+	qsort(j->order, count, sizeof(*j->order), compare_places);
+	j->next = 0;
 	return GPA_OK;
 }
 
-int gpa_reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *reader,
-			 const unsigned char *oids, uint32_t count, unsigned threads, gpa_error *err)
+void job_end(job *j)
 {
-	return reader_read_many(out, statuses, failed, reader, oids, count, UINT64_MAX, threads, err);
+	snapshot_drop(j->s);
+	pthread_mutex_destroy(&j->lock);
+	free(j->order);
+	gpa_reader_free(j->r);
+}
+
+int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *r, const unsigned char *oids,
+		     uint32_t count, uint64_t most, unsigned threads, gpa_error *err)
+{
+	job j;
+	*failed = count;
+	int status = count ? job_begin(&j, r, oids, count, threads, err) : GPA_OK;
+	if (status || !count)
+		return status;
+	j.out = out;
+	j.statuses = statuses;
+	j.most = most;
+	memset(out, 0, count * sizeof(*out));
+	for (uint32_t i = 0; i < count; i++)
+		statuses[i] = GPA_ENOMEM;	/* unless a thread comes to it */
+	run_threads(&j, threads, read_one);
+	*failed = j.failed;
+	*err = j.failed < count ? j.err : *err;
+	job_end(&j);
+	return GPA_OK;
 }

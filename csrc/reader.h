@@ -1,6 +1,7 @@
 /*
  * The reader from inside: packs.c (packs, mapped while they are used), snapshot.c (what the directories held when they
- * were looked at), reader.c (finding and reading one object), many.c, list.c and stream.c (on top of it). A writer may
+ * were looked at), reader.c (finding and reading one object), many.c, runs.c, list.c and stream.c (on top
+ * of it). A writer may
  * hang on a reader (writer.h).
  *
  * A snapshot never changes. A refresh makes a new one; whoever works with the old one keeps it. Locks, in this order:
@@ -220,7 +221,11 @@ int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const
 
 /* ---- many.c ---- */
 
-/* As gpa_reader_read_many(), and of larger objects than `most` bytes the owner is NULL. */
+/*
+ * Read `count` objects with `threads` threads. statuses[i] says how out[i] went; where it is not GPA_OK, nothing is to be
+ * freed, and of larger objects than `most` bytes the owner is NULL. *failed is the place of the first failure that is not
+ * a miss, or count; `err` is about it. GPA_OK also when some failed.
+ */
 int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *r, const unsigned char *oids,
 		     uint32_t count, uint64_t most, unsigned threads, gpa_error *err);
 

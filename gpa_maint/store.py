@@ -183,8 +183,10 @@ class PageStore:
         Faster than reading one by one: they are read in the order in which they are stored. ObjectMissing when one is
         not here.
         """
-        wanted = [self._raw(oid) for oid in oids]
-        return self._open().read_many(wanted, threads or len(os.sched_getaffinity(0)))
+        wanted: list[Any] = list(oids)
+        if {*map(type, wanted)} != {bytes} or {*map(len, wanted)} != {self._oid_size}:
+            wanted = [self._raw(oid) for oid in wanted]
+        return self._open().read_many(b"".join(wanted), threads or len(os.sched_getaffinity(0)))
 
     def expand_prefix(self, prefix: str) -> bytes:
         """The one id that begins with these hex digits, at least four.

@@ -29,12 +29,12 @@ _cast = ffi.cast
 _c_has = lib.gpa_reader_has
 _c_info = lib.gpa_answer_info
 _c_read = lib.gpa_answer_read
+_c_next = lib.gpa_many_next
 
-RUN = 256
 PATH_ROOM = 4096
 ROOM = len(ffi.new("gpa_answer *").content)  # bytes of an object that is answered in place
-_OBJECT = struct.Struct("@iPNP")  # gpa_object: reading its fields one by one would cost more than copying its bytes
-assert _OBJECT.size == ffi.sizeof("gpa_object")
+_ROW = struct.Struct("=IiQ")  # gpa_run_row: its fields one by one would cost more
+assert _ROW.size == ffi.sizeof("gpa_run_row")
 
 
 class _Room(NamedTuple):
@@ -146,32 +146,19 @@ class Reader:
         pack = os.fsdecode(ffi.string(path))
         return (pack, int(offsets[0]), int(offsets[1])) if pack else None
 
-    def read_many(self, oids: Sequence[bytes], threads: int) -> list[tuple[str, bytes]]:
-        """Type and content of each, in the order asked for; read in the order in which they are stored."""
-        count = len(oids)
-        made = ffi.new("gpa_object[]", max(1, count))
-        statuses = ffi.new("int32_t[]", max(1, count))
-        failed, err = ffi.new("uint32_t *"), new_error()
-        status = lib.gpa_reader_read_many(made, statuses, failed, self._pointer, b"".join(oids), count, threads, err)
-        self._check(status, err)
+    def read_many(self, oids: bytes, threads: int) -> list[tuple[str, bytes]]:
+        """Type and content of each of `oids`, which lie one after the other; they are read as they are stored."""
+        count = len(oids) // self.hash_size
+        answers: list[Any] = [None] * count
+        out, failed, err = ffi.new("gpa_many **"), ffi.new("uint32_t *"), new_error()
+        self._check(lib.gpa_many_begin(out, self._pointer, oids, count, threads, err), err)
+        many, run = out[0], ffi.new("gpa_run **")
         try:
-            for place, code in enumerate(ffi.unpack(statuses, count)):
-                if code != _OK:
-                    worst = failed[0] if failed[0] < count else place
-                    self._check(statuses[worst], err, oids[worst])
-            return self._take_all(made, count)
+            while not (status := _c_next(run, failed, many, err)) and run[0]:
+                _take_run(answers, run[0])
+            self._check(status, err, oids[failed[0] * self.hash_size : (failed[0] + 1) * self.hash_size])
         finally:
-            lib.gpa_objects_free(made, count)
-
-    @staticmethod
-    def _take_all(made: Any, count: int) -> list[tuple[str, bytes]]:
-        """Copy the objects, and release them a few at a time, so that never all of them are held twice."""
-        answers: list[tuple[str, bytes]] = []
-        for begin in range(0, count, RUN):
-            here = min(RUN, count - begin)
-            rows = _OBJECT.iter_unpack(_buffer(made + begin, here * _OBJECT.size))
-            answers += [(TYPES[kind], _buffer(_cast("char *", at), size)[:]) for kind, at, size, _owner in rows]
-            lib.gpa_objects_free(made + begin, here)
+            lib.gpa_many_end(many)
         return answers
 
     def expand(self, prefix: bytes, digits: int, most: int) -> tuple[list[bytes], bool]:
@@ -248,6 +235,15 @@ def _taken(made: Any) -> bytes:
         return bytes(_buffer(made.ptr, made.len))
     finally:
         lib.gpa_object_free(ffi.addressof(made))
+
+
+def _take_run(answers: list[Any], run: Any) -> None:
+    """Put the objects of a gpa_run where they belong."""
+    content, at = _buffer(_cast("char *", run.content.ptr), run.content.len), 0
+    for number, kind, size in _ROW.iter_unpack(_buffer(run.rows, run.count * _ROW.size)):
+        end = at + size
+        answers[number] = TYPES[kind], content[at:end]
+        at = end
 
 
 def cut(ids: bytes, size: int) -> list[bytes]:
