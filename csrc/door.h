@@ -1,5 +1,5 @@
 /*
- * Where the C core makes names appear and vanish and where the writer's bytes go to disk: what fs.py is for Python. Each
+ * Where the C core makes names appear and vanish and where the writer's bytes go to disk: what fs/door.py is for Python. Each
  * operation asks the step hook first, so that a test can stop before the 1st, 2nd, 3rd ... of them, or in the middle.
  */
 #ifndef GPA_DOOR_H
@@ -11,7 +11,7 @@ typedef struct door {
 	gpa_step step;			/* NULL but in tests */
 	void *context;
 	int method;			/* GPA_FSYNC_* */
-	int shared;			/* as fs.py's shared_bits() */
+	int shared;			/* as shared_bits() in fs/door.py */
 } door;
 
 /* GPA_ESYS, of an operation that failed with the errno `number`. */

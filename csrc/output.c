@@ -1,6 +1,6 @@
 /*
  * A file that is written once, from its start, through a given descriptor, and hashed as it grows: packs, idx files and
- * the combined index all end in the hash of what came before. fsync and rename are the caller's (fs.py).
+ * the combined index all end in the hash of what came before. fsync and rename are the caller's (fs).
  */
 #include <unistd.h>
 

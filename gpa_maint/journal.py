@@ -92,7 +92,7 @@ class Writer:
             shared=fs.shared_bits(objdir.settings.shared),
             page_objects=page_objects,
             page_bytes=page_bytes,
-            step=fs.before_core_step,
+            step=fs.door.before_core_step,
         )
         self._is_lent = False
         self.recovered = tuple(recover(self._core, objdir, self._directory))

@@ -19,6 +19,7 @@ from .apply.repair import Salvage, files_of, oids_of, read_by_git, rebuild_idx, 
 from .apply.write import record_superseded
 from .diagnosis import diagnose, index_fault, loose_fault
 from .errors import GpaError
+from .fs.installing import read_bytes
 from .git import ObjectDir, alternates_of
 from .plan.repair import plan_repair
 from .reports import Diagnosis, LostObject, RepairPlan, RepairResult, RepairStep
@@ -169,7 +170,7 @@ class _Repair:
         """Add them to gpa/damaged/lost: <id> <where it was>."""
         path = os.path.join(self._objdir.gpa_dir, "damaged", "lost")
         lines = "".join(f"{one.oid} {one.name}\n" for one in self._lost)
-        fs.replace_file(self._objdir, self._space, path, fs.read_bytes(path) + lines.encode("utf-8", "surrogateescape"))
+        fs.replace_file(self._objdir, self._space, path, read_bytes(path) + lines.encode("utf-8", "surrogateescape"))
 
 
 def _what(found: Salvage) -> str:

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from .. import fs, rounds
 from .._core.progress import Progress
 from ..errors import Corrupt, GpaError, Unsupported
+from ..fs.installing import put_file
 from ..git import ObjectDir, find_object_dir
 from ..store import PageStore
 from .expiring import expire_pages
@@ -223,7 +224,7 @@ def _export(
             return result
         with Archive(directory, find_pages(directory, list_path).names) as archive:
             refs = {ref: oid for ref, oid in current_refs(path).items() if bytes.fromhex(oid) in archive}
-    fs.put_file(refs_file, packed_refs(refs), like=refs_file)
+    put_file(refs_file, packed_refs(refs), like=refs_file)
     return result._replace(refs=len(refs))
 
 

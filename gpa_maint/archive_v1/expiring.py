@@ -11,6 +11,8 @@ import os
 from .. import fs
 from .._core.archive import IndexedPage, PageFile, Rows
 from ..errors import Corrupt, DamagedArchive, Locked, ObjectMissing
+from ..fs.archives import unlink_archive_page
+from ..fs.installing import put_file
 from .indexing import RAW, known_pages
 from .listing import INDEX_NAME, Listing, open_index
 from .pages import write_list
@@ -100,7 +102,7 @@ def why_not_same(archive: Archive, path: str) -> str:
 
 def _delete(path: str) -> str:
     try:
-        fs.unlink_archive_page(path)
+        unlink_archive_page(path)
     except Locked as error:
         return str(error)
     return ""
@@ -115,7 +117,7 @@ def _forget(listing: Listing, names: list[str]) -> None:
         with index:
             # One that save() replaced may be led to: whoever reads the index passes over pages that the list has not.
             image = index.forgetting({page.name for page in index.pages if page.superseded and page.name in names})
-        fs.put_file(os.path.join(listing.directory, INDEX_NAME), image, like=index.path)
+        put_file(os.path.join(listing.directory, INDEX_NAME), image, like=index.path)
 
 
 def _reason(any_replaced: bool, any_due: bool) -> str:

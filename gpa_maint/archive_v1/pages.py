@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 from .. import fs
 from .._core.archive import PageFileWriter
+from ..fs.archives import archive_space, clear_archive, publish_archive_page
+from ..fs.installing import put_file
 from ..model import PageInfo
 from ..tuples import NamedTuple
 from .indexing import known_pages
@@ -32,11 +34,11 @@ class NewPage(NamedTuple):
 @contextmanager
 def archive_at_work(directory: str, pages_file: str | None) -> Iterator[tuple[fs.TempFiles, Listing]]:
     """The only command of ours in this folder, what killed ones left cleared away; the pages as they are then."""
-    with fs.archive_space(directory) as space:
+    with archive_space(directory) as space:
         listing = find_pages(directory, pages_file)
         known = {*listing.names, *(page.name for page in known_pages(listing.directory).pages)}
         replaced = [os.path.join(listing.directory, INDEX_NAME), *filter(None, [listing.list_path])]
-        fs.clear_archive(listing.directory, known, replaced)
+        clear_archive(listing.directory, known, replaced)
         yield space, find_pages(directory, pages_file)
 
 
@@ -53,7 +55,7 @@ def write_archive_page(space: fs.TempFiles, write: Callable[[PageFileWriter], No
         size = os.fstat(temp.fd).st_size
     finally:
         temp.close()
-    fs.publish_archive_page(temp, space.directory, name)
+    publish_archive_page(temp, space.directory, name)
     return NewPage(PageInfo(name=name, object_count=count, size=size), temp)
 
 
@@ -64,4 +66,4 @@ def drop_temporaries(pages: list[NewPage]) -> None:
 
 def write_list(path: str, names: tuple[str, ...], replaced: Iterable[tuple[str, int]] = ()) -> None:
     """Put a new list in place of the old one, whole."""
-    fs.put_file(path, list_content(names, replaced), like=path)
+    put_file(path, list_content(names, replaced), like=path)

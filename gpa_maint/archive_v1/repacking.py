@@ -16,6 +16,7 @@ from itertools import groupby
 from .. import fs
 from .._core.archive import CAPACITY, DATA_MOST, Entry, PageFile, PageFileWriter, Rows
 from ..errors import DamagedArchive, StalePlan
+from ..fs.installing import put_file
 from .indexing import OBJECTS, RAW, index_over, known_pages, refuse_other_list
 from .listing import INDEX_NAME, Listing, find_pages
 from .pages import NewPage, drop_temporaries, write_archive_page, write_list
@@ -116,7 +117,7 @@ def repack_pages(
     index = index_over(listing.directory, names, known, kind=kind, made=made, merged=plan.batch, now=now)
     _check_list(listing)
     if index is not None:
-        fs.put_file(os.path.join(listing.directory, INDEX_NAME), index.image, like=listing.list_path)
+        put_file(os.path.join(listing.directory, INDEX_NAME), index.image, like=listing.list_path)
     drop_temporaries(pages)
     if plan.batch:
         _check_list(listing)

@@ -13,6 +13,7 @@ import sys
 
 from gpa_maint import fs
 from gpa_maint.errors import GpaError
+from gpa_maint.fs.installing import install_lock, left_beside, put_script, replace_config, take_script
 from gpa_maint.hooks import settings
 from gpa_maint.hooks.look import Found, look, look_again
 from gpa_maint.hooks.plan import FILE, OURS, Plan, plan_install, plan_uninstall, undone_values, wanted
@@ -52,7 +53,7 @@ def uninstall(path: str | None = None, *, dry_run: bool = False) -> InstallResul
     """Bring hooks and settings back to what they were before install; what somebody changed since stays."""
     found = look(path)
     plan = plan_uninstall(found)
-    if dry_run or not (found.record or plan.takes or fs.left_beside(_paths(found))):
+    if dry_run or not (found.record or plan.takes or left_beside(_paths(found))):
         return plan.result
     with _locked(found):
         return _uninstall(look_again(found))
@@ -75,7 +76,7 @@ def _take_back(found: Found) -> None:
 
 
 def _locked(found: Found) -> contextlib.AbstractContextManager[None]:
-    return fs.install_lock(found.objdir, _paths(found))
+    return install_lock(found.objdir, _paths(found))
 
 
 def _paths(found: Found) -> list[str]:
@@ -99,18 +100,18 @@ def _put_all(found: Found, plan: Plan) -> None:
     for name in record.made_dirs:
         fs.make_dir(name, shared)
     for place in plan.puts:
-        fs.put_script(place.path, plan.script, shared=shared, aside=place.aside_path if place.is_foreign else "")
+        put_script(place.path, plan.script, shared=shared, aside=place.aside_path if place.is_foreign else "")
     _publish(found, record.configs_after[-1] if plan.values else found.content)
 
 
 def _take_all(found: Found, plan: Plan) -> None:
     for place in plan.takes:
-        fs.take_script(place.path, place.aside_path)
+        take_script(place.path, place.aside_path)
 
 
 def _publish(found: Found, content: bytes) -> None:
     if content != found.content:
-        fs.replace_config(found.config, found.content, content)
+        replace_config(found.config, found.content, content)
 
 
 def _next_record(found: Found, plan: Plan) -> Record:

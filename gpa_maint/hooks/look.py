@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gpa_maint import fs
+from gpa_maint.fs.installing import read_bytes
 from gpa_maint.git import ObjectDir, find_object_dir, git_version, run_git
 from gpa_maint.hooks import scripts, settings
 from gpa_maint.hooks.record import Record, read_record
@@ -53,7 +53,7 @@ def look(path: str | None) -> Found:
     """GitFailed and Unsupported as find_object_dir(); Corrupt when the record is damaged."""
     objdir = find_object_dir(path)
     config = os.path.join(objdir.common_dir, "config")
-    content = fs.read_bytes(config)
+    content = read_bytes(config)
     named = [one for one in settings.effective_settings(path) if one.key == "core.hookspath"]
     hooks_dir = _hooks_dir(path, named)
     return Found(
@@ -70,7 +70,7 @@ def look(path: str | None) -> Found:
 
 def look_again(found: Found) -> Found:
     """With what another install or uninstall may have changed meanwhile."""
-    content = fs.read_bytes(found.config)
+    content = read_bytes(found.config)
     values = found.values if content == found.content else settings.values_in(content)
     return found._replace(content=content, values=values, record=read_record(found.objdir))
 

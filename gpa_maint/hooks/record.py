@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from gpa_maint import fs
 from gpa_maint.errors import Corrupt
+from gpa_maint.fs.installing import put_file, read_bytes
 from gpa_maint.git import ObjectDir
 from gpa_maint.tuples import NamedTuple
 
@@ -32,7 +32,7 @@ def record_path(objdir: ObjectDir) -> str:
 def read_record(objdir: ObjectDir) -> Record | None:
     """None when nothing is installed; Corrupt when the file is not one of ours."""
     path = record_path(objdir)
-    content = fs.read_bytes(path)
+    content = read_bytes(path)
     if not content:
         return None
     try:
@@ -53,7 +53,7 @@ def write_record(objdir: ObjectDir, config: str, record: Record) -> None:
     afters = [_text(content) for content in record.configs_after]
     texts = {"config_before": _text(record.config_before), "configs_after": afters}
     body = {"version": 1, **record._asdict(), **texts}
-    fs.put_file(record_path(objdir), json.dumps(body, indent=1).encode() + b"\n", like=config)
+    put_file(record_path(objdir), json.dumps(body, indent=1).encode() + b"\n", like=config)
 
 
 def _text(content: bytes) -> str:

@@ -1,6 +1,6 @@
 """The settings that go with the hooks, and how git's configuration file is read and edited: by git itself, on a copy.
 
-The copy takes the place of the file in one step (fs.replace_config), so that the settings hold all together or not at
+The copy takes the place of the file in one step (replace_config), so that the settings hold all together or not at
 all. Values are those of the repository's own file, without what it includes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 
-from gpa_maint import fs
+from gpa_maint.fs.installing import read_bytes, scratch_file
 from gpa_maint.git import run_git
 from gpa_maint.tuples import NamedTuple
 
@@ -98,7 +98,7 @@ def edited(content: bytes, values: Values, scratch: str) -> bytes:
     if not values:
         return content
     there = values_in(content)
-    with fs.scratch_file(scratch, content) as path:
+    with scratch_file(scratch, content) as path:
         edit = ["config", "--file", path]
         for key, wanted in values.items():
             if not wanted and key.lower() in there:
@@ -108,4 +108,4 @@ def edited(content: bytes, values: Values, scratch: str) -> bytes:
                 run_git(
                     [*edit, "--add" if number else "--replace-all", "--", key, NO_VALUE if value is None else value]
                 )
-        return fs.read_bytes(path).replace(f" = {NO_VALUE}".encode(), b"")
+        return read_bytes(path).replace(f" = {NO_VALUE}".encode(), b"")

@@ -26,6 +26,7 @@ from ..archive_v1.listing import INDEX_NAME, LIST_NAME, PAGE_NAME, BadList, List
 from ..archive_v1.pages import NewPage, drop_temporaries, write_archive_page, write_list
 from ..archive_v1.reader import Archive
 from ..errors import Corrupt, DamagedArchive, GpaError, Locked, SystemFailed, Unsupported
+from ..fs.archives import archive_space, clear_archive, unlink_archive_page
 from ..tuples import NamedTuple
 
 ATTEMPTS = 200
@@ -89,7 +90,7 @@ def place_to_save(pages: Pages) -> Iterator[Place]:
         # Without a list all pages count as named: then those are known that somebody was told of.
         listed = listing.names if listing and listing.list_path else ()
         replaced = [os.path.join(directory, name) for name in (INDEX_NAME, LIST_NAME)]
-        fs.clear_archive(directory, {*pages.names, *listed, *indexed}, replaced)
+        clear_archive(directory, {*pages.names, *listed, *indexed}, replaced)
         yield Place(space, root, *_agreed(pages, _listing(root), indexed), pages.made)
 
 
@@ -98,7 +99,7 @@ def _alone_in(directory: str) -> Iterator[fs.TempFiles]:
     with ExitStack() as stack:
         for left in reversed(range(ATTEMPTS)):
             try:
-                space = stack.enter_context(fs.archive_space(directory))
+                space = stack.enter_context(archive_space(directory))
                 break
             except Locked:
                 if not left:
@@ -273,7 +274,7 @@ def remove_replaced(place: Place, saved: Saved, before: Iterable[str]) -> None:
         due += _proved(place.listing, saved.names, now=int(time.time()))
     for name in due:
         with suppress(SystemFailed, Locked):
-            fs.unlink_archive_page(place.path(name))
+            unlink_archive_page(place.path(name))
 
 
 def _proved(listing: Listing, names: tuple[str, ...], *, now: int) -> list[str]:

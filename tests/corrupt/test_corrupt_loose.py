@@ -116,7 +116,7 @@ def test_a_damaged_loose_object_is_left_and_the_others_are_packed(repo: Path, na
 def test_many_damaged_objects_cost_one_more_beginning(repo: Path, monkeypatch: pytest.MonkeyPatch, level: int) -> None:
     git(repo, "config", "core.compression", str(level))
     steps: list[tuple[str, str]] = []
-    monkeypatch.setattr(fs, "before_step", lambda operation, path: steps.append((operation, path)))
+    monkeypatch.setattr(fs.door, "before_step", lambda operation, path: steps.append((operation, path)))
     sound = loose_oids(repo)
     broken = {oid_hex("blob", b"broken %d" % number) for number in range(40)}
     for oid in broken:

@@ -109,7 +109,7 @@ def killed_at(number: int, folder: Path, work: Callable[[], object], scratch: Pa
                     os._exit(NOTHING_LOST)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        fs.before_step = before_step
+        fs.door.before_step = before_step
         work()
         return DONE
 

@@ -247,7 +247,7 @@ def test_an_error_in_any_step_is_told_and_a_second_run_finishes(
         repo = copy_of(ready[verb], tmp_path / "repo")
 
         def work(repo: Path = repo, number: int = number) -> int:
-            fs.before_step = failing(number, error, once=once)
+            fs.door.before_step = failing(number, error, once=once)
             return run_told(verb, repo)
 
         status, said = in_child(work)
@@ -280,7 +280,7 @@ def test_a_lock_that_could_not_be_removed_is_removed_by_the_next_run(
 
     def work() -> int:
         os.chdir(repo)
-        fs.before_step = before_step
+        fs.door.before_step = before_step
         return cli(command_words("expire", repo))
 
     status, said = in_child(work)
@@ -302,7 +302,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(ready: dict[str, Path], t
 
         def work(repo: Path = repo, limit_size: Callable[[str, str], None] = limit_size) -> int:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            fs.before_step = limit_size
+            fs.door.before_step = limit_size
             return run_told(verb, repo)
 
         status, said = in_child(work)

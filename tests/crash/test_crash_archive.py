@@ -134,7 +134,7 @@ def test_an_error_in_any_step_is_told_and_a_second_run_finishes(
 
         def run(folder: Path = folder, number: int = number) -> int:
             os.chdir(ready["repo.git"])
-            fs.before_step = failing(number, error, once=once)
+            fs.door.before_step = failing(number, error, once=once)
             return cli([f"{verb}-v1", str(folder), *(["--grace=now"] if verb == "expire" else [])])
 
         status, said = in_child(run)
@@ -190,7 +190,7 @@ def killed_at_step(number: int, work: Callable[[], object]) -> int:
             if next(left) == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        fs.before_step = before_step
+        fs.door.before_step = before_step
         work()
         return DONE
 

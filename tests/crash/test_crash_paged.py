@@ -134,7 +134,7 @@ def test_after_an_error_in_any_step_the_values_wait_and_the_same_archive_saves_t
         with PagedArchive(f"{folder}/", names) as archive:
             for key, value in NEW.items():
                 archive.set(key, value)
-            fs.before_step = failing(number, error, once=once)
+            fs.door.before_step = failing(number, error, once=once)
             try:
                 archive.save()
                 failed = False
@@ -143,7 +143,7 @@ def test_after_an_error_in_any_step_the_values_wait_and_the_same_archive_saves_t
                 assert error == failure.errno
                 assert isinstance(failure, GpaError | OSError)
             finally:
-                fs.before_step = None
+                fs.door.before_step = None
             told += failed
             assert {**expected, **NEW} == {key: archive[key] for key in (*expected, *NEW)}
             with count_fault("save-v1", os.strerror(error), failed):

@@ -111,7 +111,7 @@ Stopper = Callable[[int, str, str, int], tuple[int, int]]
 
 
 def run_child(repo: Path, scenario: Scenario, durability: str, stopper: Stopper) -> Told:
-    """Run a scenario in a process of its own; `stopper` is asked before each step, those of fs.py included."""
+    """Run a scenario in a process of its own; `stopper` is asked before each step, those of fs included."""
 
     def work() -> int:
         steps, last = count(1), 0
@@ -129,7 +129,7 @@ def run_child(repo: Path, scenario: Scenario, durability: str, stopper: Stopper)
             if error:
                 raise OSError(error, os.strerror(error), path)
 
-        fs.before_core_step, fs.before_step = core_step, step
+        fs.door.before_core_step, fs.door.before_step = core_step, step
 
         def told(how: str, oid: bytes) -> None:
             os.write(1, f"{how} {oid.hex() if how != 'failed' else oid.decode()}\n".encode())

@@ -283,10 +283,10 @@ def test_an_import_that_is_stopped_between_two_pages_goes_on_there(
             if len(made) == 3:
                 raise OSError(28, "No space left on device", path)
 
-    monkeypatch.setattr(fs, "before_step", fail_at_third)
+    monkeypatch.setattr(fs.door, "before_step", fail_at_third)
     with pytest.raises(OSError, match="No space left"):
         import_archive(str(tmp_path / "archive"), path=str(repo))
-    monkeypatch.setattr(fs, "before_step", None)
+    monkeypatch.setattr(fs.door, "before_step", None)
     assert 40 == len(all_objects(repo))
     result = import_archive(str(tmp_path / "archive"), path=str(repo))
     assert (20, 40) == (result.imported, result.present)
@@ -560,10 +560,10 @@ def test_a_list_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch
             shutil.move(tmp_path / "more" / added, tmp_path / added)
             a.write_list(tmp_path, [*names, added])
 
-    monkeypatch.setattr(fs, "before_step", another_writer)
+    monkeypatch.setattr(fs.door, "before_step", another_writer)
     with pytest.raises(StalePlan, match="changed meanwhile"):
         repack_archive(str(tmp_path))
-    monkeypatch.setattr(fs, "before_step", None)
+    monkeypatch.setattr(fs.door, "before_step", None)
     assert [*names, added] == a.read_list(tmp_path)
     repack_archive(str(tmp_path))
     expire_archive(str(tmp_path), grace_seconds=0)

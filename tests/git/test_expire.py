@@ -84,7 +84,7 @@ def left(made: History) -> set[str]:
 
 def record_steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     steps: list[tuple[str, str]] = []
-    monkeypatch.setattr(fs, "before_step", lambda operation, path: steps.append((operation, path)))
+    monkeypatch.setattr(fs.door, "before_step", lambda operation, path: steps.append((operation, path)))
     return steps
 
 
@@ -122,7 +122,7 @@ def test_at_every_step_the_index_names_only_packs_that_are_there(
         looked += 1
         assert set(midx_names(merged.server)) <= set(packs(merged.server)), f"before {operation} '{path}'"
 
-    monkeypatch.setattr(fs, "before_step", look)
+    monkeypatch.setattr(fs.door, "before_step", look)
     commands.expire(str(merged.server), grace_seconds=0)
     assert looked > 20
     assert set() == left(merged)
@@ -298,7 +298,7 @@ def set_mark_at(monkeypatch: pytest.MonkeyPatch, mark: Path, operation: str, fil
         if (done, Path(path).name) == (operation, file_name):
             mark.touch()
 
-    monkeypatch.setattr(fs, "before_step", step)
+    monkeypatch.setattr(fs.door, "before_step", step)
 
 
 def test_a_pack_that_no_index_names_is_never_deleted(merged: History) -> None:
@@ -388,7 +388,7 @@ def test_git_gc_and_git_maintenance_stay_away_while_we_delete(merged: History, m
                 for words in (["gc"], ["maintenance", "run", "--no-quiet"])
             )
 
-    monkeypatch.setattr(fs, "before_step", step)
+    monkeypatch.setattr(fs.door, "before_step", step)
     commands.expire(str(merged.server), grace_seconds=0)
     assert f"fatal: gc is already running on machine '{socket.gethostname()}' pid {os.getpid()}" in answers[0]
     assert "exists, skipping maintenance" in answers[1]
@@ -404,12 +404,12 @@ def test_of_two_runs_of_ours_the_second_is_refused_and_names_the_first(
         if (operation, path) == ("rename", str(index_path(merged.server))):
             answers.extend(gpa_any(merged.server, verb) for verb in ("write", "repack", "expire"))
 
-    monkeypatch.setattr(fs, "before_step", step)
+    monkeypatch.setattr(fs.door, "before_step", step)
     commands.expire(str(merged.server), grace_seconds=0)
     assert [128, 128, 128] == [done.returncode for done in answers]
     holder = f"process {os.getpid()} on {socket.gethostname()}"
     assert all(f"cannot lock '{merged.server}/gpa/lock': held by {holder}\nhint: " in done.stderr for done in answers)
-    monkeypatch.setattr(fs, "before_step", None)
+    monkeypatch.setattr(fs.door, "before_step", None)
     gpa(merged.server, "write")
 
 
@@ -579,7 +579,7 @@ def test_a_page_touched_while_it_is_being_expired_hands_its_time_on(
         if (operation, path) == ("rename", str(index_path(merged.server))):
             os.utime(pack_dir(merged.server) / f"{merged.packs[2]}.pack", ns=(ahead, ahead))
 
-    monkeypatch.setattr(fs, "before_step", step)
+    monkeypatch.setattr(fs.door, "before_step", step)
     commands.expire(str(merged.server), grace_seconds=0)
     assert ahead <= mtime_ns(merged.server, page_of(merged))
 
@@ -640,7 +640,7 @@ def test_locks_and_temporary_files_are_gone_after_a_run_that_failed(
         if (operation, path) == ("rename", str(index_path(merged.server))):
             raise RuntimeError("stopped by the test")
 
-    monkeypatch.setattr(fs, "before_step", step)
+    monkeypatch.setattr(fs.door, "before_step", step)
     with pytest.raises(RuntimeError):
         commands.expire(str(merged.server), grace_seconds=0)
     assert [] == leftovers(merged.server)

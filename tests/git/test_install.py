@@ -665,11 +665,11 @@ def test_of_two_installs_the_second_is_told(server: Path) -> None:
                 install(str(server), program=PROGRAM)
             nested.append(info.value)
 
-    fs.before_step = before_step
+    fs.door.before_step = before_step
     try:
         install(str(server), program=PROGRAM)
     finally:
-        fs.before_step = None
+        fs.door.before_step = None
     assert "another install or uninstall" in str(getattr(nested[0], "hint", ""))
     assert_installed(server)
 
@@ -678,7 +678,7 @@ def test_of_two_installs_the_second_is_told(server: Path) -> None:
 
 
 def killed_at(number: int, work: Callable[[], object]) -> bool:
-    """Do `work` in a child that dies before its `number`-th step of fs.py or start of git; False when it has fewer."""
+    """Do `work` in a child that dies before its `number`-th step of fs or start of git; False when it has fewer."""
     pid = os.fork()
     if pid == 0:
         left = iter(range(number - 1, -1, -1))
@@ -694,7 +694,7 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
             return spawn(*args, **options)  # type: ignore[arg-type]
 
         try:
-            fs.before_step = step
+            fs.door.before_step = step
             os.posix_spawnp = counted  # type: ignore[assignment]
             work()
             os._exit(0)
@@ -775,14 +775,14 @@ def test_an_install_that_fails_takes_back_what_it_did(server: Path, tmp_path: Pa
             if next(steps) == number:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-        fs.before_step = before_step
+        fs.door.before_step = before_step
         try:
             install(str(repo), program=PROGRAM)
             break
         except OSError:
             failed += 1
         finally:
-            fs.before_step = None
+            fs.door.before_step = None
         uninstall(str(repo))  # what could not be removed when it was its removal that failed
         assert_as_before(repo, before)
     assert failed > 20
@@ -795,11 +795,11 @@ def test_errors_are_told_as_git_tells_them(server: Path, capsys: pytest.CaptureF
 
     here = os.getcwd()
     os.chdir(server)
-    fs.before_step = before_step
+    fs.door.before_step = before_step
     try:
         assert 128 == cli(["install"])
     finally:
-        fs.before_step = None
+        fs.door.before_step = None
         os.chdir(here)
     assert f"fatal: cannot rename '{server}/hooks/post-merge': No space left on device\n" == capsys.readouterr().err
 

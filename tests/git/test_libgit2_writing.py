@@ -356,7 +356,7 @@ def test_a_failure_is_told_and_nothing_half_written_seen(
 ) -> None:
     before = set(all_objects(server))
     git(server, "config", "core.fsync", "all")
-    monkeypatch.setattr(fs, "before_core_step", fail(operation, errno.ENOSPC))
+    monkeypatch.setattr(fs.door, "before_core_step", fail(operation, errno.ENOSPC))
     store = store_of(server)
     repo = attached(server, store)
     with pytest.raises((OSError, pygit2.GitError), match=r"journal.*No space left on device"):
@@ -376,7 +376,7 @@ def test_a_commit_that_could_not_be_sealed_is_not_there(
 ) -> None:
     """libgit2 ignores that its backend could not write a commit: no error is raised, and the branch stays as it was."""
     failing = fail("rename", errno.EIO)
-    monkeypatch.setattr(fs, "before_core_step", lambda *step: failing(*step))
+    monkeypatch.setattr(fs.door, "before_core_step", lambda *step: failing(*step))
     repo = attached(server)
     commit = commit_file(repo, ref, b"cannot be sealed")
     assert commit not in repo.odb and "refs/heads/failed" not in repo.references

@@ -69,7 +69,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, operation: str, end: str, action: C
         if waiting and name == operation and path.endswith(end):
             waiting.pop()()
 
-    monkeypatch.setattr(fs, "before_step", before_step)
+    monkeypatch.setattr(fs.door, "before_step", before_step)
 
 
 def by_age(repo: Path) -> list[str]:
@@ -262,7 +262,7 @@ def test_pages_are_durable_under_their_names_before_the_first_loose_file_goes(
     """I3, I4"""
     steps: list[tuple[str, str]] = []
     loose = {str(loose_path(repo, oid)) for oid in loose_oids(repo)}
-    monkeypatch.setattr(fs, "before_step", lambda operation, path: steps.append((operation, path)))
+    monkeypatch.setattr(fs.door, "before_step", lambda operation, path: steps.append((operation, path)))
     result = pack_all_loose(repo, page_objects=30)
     assert len(result.pages) > 1
     folder = str(pack_dir(repo))

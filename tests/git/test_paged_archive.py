@@ -30,6 +30,7 @@ from test_archive_v1 import ARCHIVES, GIT_ARCHIVES, copy_of, names_of, packed, r
 from gpa_maint import fs, paged_archive
 from gpa_maint.archive_v1 import expire_archive, export_archive, import_archive, repack_archive, verify_archive
 from gpa_maint.errors import GpaError, Locked
+from gpa_maint.fs.archives import archive_space
 from gpa_maint.paged_archive import (
     ArchiveLibIndexMaxSizeOverflowException,
     ArchiveLibItemNotFoundError,
@@ -660,10 +661,10 @@ def test_while_another_works_in_the_folder_a_save_waits_and_then_says_so(
     archive = PagedArchive(root(folder), [])
     set_all(archive, VALUES)
     monkeypatch.setattr(saving, "ATTEMPTS", 3)
-    with fs.archive_space(str(folder)), pytest.raises(Locked, match="held by another process"):
+    with archive_space(str(folder)), pytest.raises(Locked, match="held by another process"):
         archive.save()
     monkeypatch.setattr(saving, "ATTEMPTS", 200)
-    with fs.archive_space(str(folder)) as space:
+    with archive_space(str(folder)) as space:
         timer = threading.Timer(0.2, space.remove_all)
         timer.start()
         saver = threading.Thread(target=archive.save)
@@ -770,7 +771,7 @@ def test_a_process_forked_during_a_save_can_save_and_holds_nothing_back(
 
     set_all(archive, some(0, 10))
     saver = threading.Thread(target=archive.save)
-    monkeypatch.setattr(fs, "before_step", before_step)
+    monkeypatch.setattr(fs.door, "before_step", before_step)
     saver.start()
     assert inside.wait(20)
     reading, writing = os.pipe()

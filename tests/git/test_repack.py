@@ -650,7 +650,7 @@ def test_each_page_is_synced_then_named_pack_before_idx_then_indexed(
     """I3, I4"""
     made = history(SMALL)
     steps: list[tuple[str, str]] = []
-    monkeypatch.setattr(fs, "before_step", lambda operation, path: steps.append((operation, path)))
+    monkeypatch.setattr(fs.door, "before_step", lambda operation, path: steps.append((operation, path)))
     result = commands.repack(str(made.server), page_objects=20)
     assert 1 < len(result.pages)
     folder = str(pack_dir(made.server))

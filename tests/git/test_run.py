@@ -318,7 +318,7 @@ def test_a_lock_that_a_killed_run_left_is_removed_and_the_log_says_so(server: Pa
 
     child = os.fork()
     if child == 0:
-        fs.before_step = kill
+        fs.door.before_step = kill
         commands.write(str(server))
         os._exit(0)
     assert 9 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -349,8 +349,8 @@ def test_a_run_that_gets_sigterm_ends_cleanly_and_the_next_goes_on(server: Path,
         "from gpa_maint import fs; from gpa_maint.cli.main import main\n"
         "def wait(operation, path):\n"
         "    if path.endswith('.pack'):\n"
-        "        print('at work', flush=True); fs.before_step = None; time.sleep(0.5)\n"
-        "fs.before_step = wait\n"
+        "        print('at work', flush=True); fs.door.before_step = None; time.sleep(0.5)\n"
+        "fs.door.before_step = wait\n"
         "sys.exit(main(['run']))"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=server, stdout=subprocess.PIPE, text=True) as running:

@@ -847,7 +847,7 @@ class Steps:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: list[tuple[str, str]] = []
-        monkeypatch.setattr(fs, "before_core_step", self._step)
+        monkeypatch.setattr(fs.door, "before_core_step", self._step)
 
     def _step(self, operation: str, path: str, size: int) -> tuple[int, int]:
         if operation != "utime":

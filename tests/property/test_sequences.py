@@ -63,7 +63,7 @@ def killed_run(number: int) -> Step:
         pid = os.fork()
         if pid == 0:
             steps = iter(range(number, -1, -1))
-            fs.before_step = lambda *_: next(steps, None) == 0 and os.kill(os.getpid(), signal.SIGKILL)
+            fs.door.before_step = lambda *_: next(steps, None) == 0 and os.kill(os.getpid(), signal.SIGKILL)
             try:
                 commands.maintain(str(history.server))
             finally:

@@ -1,0 +1,85 @@
+"""Where names appear and vanish: temporary files, locks, publishing, unlinking. The only room that does any of it.
+
+Keeps I1, I3, I4 and I5 together with its callers' order. Every step goes through door.step(), so that a test can stop
+the program before the 1st, 2nd, 3rd ... of them. Nothing here prints or asks the clock.
+
+What `git gpa install` puts in place is in installing.py, and what is done to archives of v1 pages in archives.py: few
+commands need these.
+"""
+
+from __future__ import annotations
+
+from . import door
+from .door import fsync_dir, fsync_file, fsync_path, make_dir, move_name, rename, shared_bits, unlink
+from .index import check_index_lock, finish_deleting, index_lock, remove_chain, remove_index, remove_index_files
+from .locks import (
+    check_git_locks,
+    gc_holder,
+    git_locks,
+    is_dead,
+    is_held,
+    locks_there,
+    maintenance_lock,
+    remove_same,
+    run_at_work,
+)
+from .packs import (
+    adopt_pack,
+    finish_pack,
+    kept,
+    private_objects,
+    protection,
+    publish_pack,
+    raise_mtime,
+    set_aside,
+    unlink_pack,
+)
+from .records import LOG_BYTES, append_line, replace_file
+from .temp import TempFile, TempFiles, Workspace, is_ours, remove_dir, remove_leftover, temporary_files, workspace
+
+__all__ = [
+    "LOG_BYTES",
+    "TempFile",
+    "TempFiles",
+    "Workspace",
+    "adopt_pack",
+    "append_line",
+    "check_git_locks",
+    "check_index_lock",
+    "door",
+    "finish_deleting",
+    "finish_pack",
+    "fsync_dir",
+    "fsync_file",
+    "fsync_path",
+    "gc_holder",
+    "git_locks",
+    "index_lock",
+    "is_dead",
+    "is_held",
+    "is_ours",
+    "kept",
+    "locks_there",
+    "maintenance_lock",
+    "make_dir",
+    "move_name",
+    "private_objects",
+    "protection",
+    "publish_pack",
+    "raise_mtime",
+    "remove_chain",
+    "remove_dir",
+    "remove_index",
+    "remove_index_files",
+    "remove_leftover",
+    "remove_same",
+    "rename",
+    "replace_file",
+    "run_at_work",
+    "set_aside",
+    "shared_bits",
+    "temporary_files",
+    "unlink",
+    "unlink_pack",
+    "workspace",
+]

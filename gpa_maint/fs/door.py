@@ -1,0 +1,169 @@
+"""The door: every operation that makes a name appear or vanish, or a file durable. Each goes through step(), so that a
+test can stop the program before the 1st, 2nd, 3rd ... of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+
+from ..errors import SystemFailed
+
+before_step: Callable[[str, str], None] | None = None
+"""For tests: called with the operation's name and the path before each one."""
+
+before_core_step: Callable[[str, str, int], tuple[int, int]] | None = None
+"""The same for writers of the C core that are opened from now on, whose own door (csrc/door.c) makes names appear.
+
+Called with the operation, the path and how many bytes would be written; gives the errno that it shall fail with, or 0,
+and how many bytes are written first.
+"""
+
+
+def step(operation: str, path: str) -> None:
+    if before_step is not None:
+        before_step(operation, path)
+
+
+@contextlib.contextmanager
+def named(operation: str, path: str) -> Iterator[None]:
+    """A step whose OSError becomes a SystemFailed with the path; that a name is there or not passes as it is."""
+    step(operation, path)
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError, SystemFailed):
+        raise
+    except OSError as error:
+        raise failed(operation, path, error) from None
+
+
+def failed(operation: str, path: str, error: OSError) -> SystemFailed:
+    number = error.errno or 0
+    return SystemFailed(f"cannot {operation} '{path}': {os.strerror(number)}", path=path, errno=number)
+
+
+def fsync_file(fd: int, path: str) -> None:
+    with named("fsync", path):
+        os.fsync(fd)
+
+
+def fsync_path(path: str) -> None:
+    """fsync of a file that somebody else has written."""
+    with named("fsync", path):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def fsync_dir(path: str) -> None:
+    """Make the names in a directory durable: without it a crash may forget a rename although the file was synced."""
+    with named("fsync", path):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def unlink(path: str) -> bool:
+    """Remove a name; False when it was gone already."""
+    step("unlink", path)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise failed("unlink", path, error) from None
+    return True
+
+
+# What link() answers where there are no hard links, or not between these two directories.
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
+
+
+def has_linked(source: str, target: str) -> bool:
+    """Give a file a second name; False where that cannot be done. FileExistsError when the name is taken."""
+    step("link", target)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in NO_LINKS:
+            return False
+        raise failed("link", target, error) from None
+    return True
+
+
+def take_name(source: str, target: str) -> None:
+    """Make `target` a lock: a second name of `source`, or an empty file. FileExistsError when the name is taken."""
+    if not has_linked(source, target):
+        with named("create", target):
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+
+
+def move_name(source: str, target: str) -> None:
+    """Give a file its lasting name. FileExistsError when the name is taken; `source` may remain as a second name."""
+    if not has_linked(source, target):
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        rename(source, target)
+
+
+def rename(source: str, target: str) -> None:
+    with named("rename", target):
+        os.rename(source, target)
+
+
+def make_dir(path: str, shared: str = "") -> None:
+    """Make a directory unless it is there, with core.sharedRepository's modes, set-group-id included.
+
+    SystemFailed (ELOOP) when it is a symbolic link: what we write shall not land outside the repository.
+    """
+    if os.path.islink(path):
+        raise failed("write through the symbolic link", path, OSError(errno.ELOOP, ""))
+    with contextlib.suppress(FileExistsError), named("create", path):
+        os.mkdir(path)
+        mode = shared_mode(0o777 & os.stat(path).st_mode, shared)
+        if shared_bits(shared):
+            os.chmod(path, mode | (mode & 0o444) >> 2 | 0o2000)
+
+
+def shared_bits(shared: str) -> int:
+    """The permission bits core.sharedRepository adds, or, negated, the exact mode it asks for; 0 for umask."""
+    word = shared.lower()
+    if word in ("", "umask", "false", "no", "off", "0"):
+        return 0
+    if word in ("group", "true", "yes", "on", "1"):
+        return 0o660
+    if word in ("all", "world", "everybody", "2"):
+        return 0o664
+    try:
+        exact = int(word, 8)
+    except ValueError:
+        return 0
+    return -(exact & 0o666) if exact & 0o600 == 0o600 else 0
+
+
+def shared_mode(mode: int, shared: str) -> int:
+    """As git's calc_shared_perm(): write and execute bits only where the owner has them."""
+    bits = shared_bits(shared)
+    tweak = abs(bits)
+    if not mode & 0o200:
+        tweak &= ~0o222
+    if mode & 0o100:
+        tweak |= (tweak & 0o444) >> 2
+    return (mode & ~0o777) | tweak if bits < 0 else mode | tweak
+
+
+def replace_name(content: str, lock: str, target: str) -> bool:
+    """Put the file `content`, which `lock` is a second name of, in the place of `target`; True when `lock` remains."""
+    if os.path.samefile(content, lock):
+        rename(lock, target)
+        return False
+    rename(content, target)
+    return True

@@ -1,0 +1,88 @@
+"""The combined index: its lock, and the files that go with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Container, Iterator
+
+from ..errors import Locked
+from ..git import ObjectDir
+from .door import fsync_dir, named, replace_name, take_name, unlink
+from .packs import unlink_pack
+from .temp import INDEX_LOCK, packs_without_idx
+
+
+@contextlib.contextmanager
+def index_lock(objdir: ObjectDir, new_index: str) -> Iterator[Callable[[], None]]:
+    """Hold git's lock on the index; the value is the function that publishes `new_index` in its place.
+
+    Locked, in git's words, when somebody holds it.
+    """
+    lock = os.path.join(objdir.pack_dir, INDEX_LOCK)
+    try:
+        take_name(new_index, lock)
+    except FileExistsError:
+        raise _index_locked(lock) from None
+    held = True
+
+    def publish() -> None:
+        nonlocal held
+        held = replace_name(new_index, lock, objdir.index_path)
+        fsync_dir(objdir.pack_dir)
+
+    try:
+        yield publish
+    finally:
+        if held:
+            unlink(lock)
+
+
+def check_index_lock(objdir: ObjectDir) -> None:
+    """Locked when somebody holds git's lock on the index: better said before the work than after it."""
+    lock = os.path.join(objdir.pack_dir, INDEX_LOCK)
+    if os.path.lexists(lock):
+        raise _index_locked(lock)
+
+
+def _index_locked(lock: str) -> Locked:
+    hint = (
+        "another git process seems to be writing the index; no object was touched. If none is running, one was killed: "
+        f"remove '{lock}' and run again"
+    )
+    return Locked(f"Unable to create '{lock}': File exists.", path=lock, hint=hint)
+
+
+def finish_deleting(objdir: ObjectDir, doomed: Container[str]) -> None:
+    """Remove what is left of packs whose .idx a killed expire had unlinked already: nobody can see them."""
+    for path in packs_without_idx(objdir):
+        name = os.path.basename(path).removesuffix(".pack")
+        # a push that brings this pack again makes the .keep first
+        if name in doomed and not os.path.lexists(objdir.pack_path(name, ".keep")):
+            unlink_pack(objdir, name, {name + ".rev", name + ".bitmap"})
+
+
+def remove_index(objdir: ObjectDir) -> None:
+    """Remove the combined index and all that belongs to it: readers fall back to the .idx files."""
+    unlink(objdir.index_path)
+    remove_index_files(objdir, keep="")
+    fsync_dir(objdir.pack_dir)
+
+
+def remove_index_files(objdir: ObjectDir, *, keep: str) -> None:
+    """Remove bitmaps and reverse indexes of other indexes than `keep` (a trailer): nobody opens them again."""
+    for name in os.listdir(objdir.pack_dir):
+        stem, dot, suffix = name.partition(".")
+        if stem.startswith("multi-pack-index-") and dot and suffix in ("bitmap", "rev") and stem[17:] != keep:
+            unlink(os.path.join(objdir.pack_dir, name))
+
+
+def remove_chain(objdir: ObjectDir) -> None:
+    """Remove an incremental chain; the single file must be in place, and wins from then on."""
+    chain = os.path.join(objdir.pack_dir, "multi-pack-index.d")
+    unlink(os.path.join(chain, "multi-pack-index-chain"))
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(chain):
+            unlink(os.path.join(chain, name))
+        with named("remove", chain):
+            os.rmdir(chain)

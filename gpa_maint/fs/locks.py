@@ -1,0 +1,187 @@
+"""Locks: our own, and those of git that keep `git gc` and `git maintenance` away."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+from .. import untrusted
+from ..errors import Locked
+from ..git import ObjectDir
+from .door import make_dir, named, replace_name, shared_bits, shared_mode, take_name, unlink
+from .temp import Workspace, inode_of, lock_paths, temporary_files
+
+
+def locks_there(objdir: ObjectDir) -> list[tuple[str, int, bool]]:
+    """Locks on the index and in git's name that are there now: path, mtime, and whether a run of ours made it."""
+    ours = {inode_of(path) for path in temporary_files(objdir)}
+    found = []
+    for path in lock_paths(objdir):
+        with contextlib.suppress(FileNotFoundError):
+            stat = os.lstat(path)
+            found.append((path, int(stat.st_mtime), (stat.st_dev, stat.st_ino) in ours))
+    return found
+
+
+def run_at_work(objdir: ObjectDir) -> str:
+    """Which process holds gpa/lock, "" when none does. Not found out by locking it: that could turn a run away."""
+    path = os.path.join(objdir.gpa_dir, "lock")
+    try:
+        inode = os.stat(path).st_ino
+        holder = untrusted.read_bytes(path, 200).decode(errors="replace").strip()
+        with open("/proc/locks", encoding="ascii", errors="replace") as file:
+            held = any(_is_flock(line.split(), inode) for line in file)
+    except OSError:
+        return ""
+    return (holder or "another process") if held else ""
+
+
+def _is_flock(words: list[str], inode: int) -> bool:
+    """Does this line of /proc/locks say that the file is locked: `<n>: FLOCK ADVISORY WRITE <pid> <device>:<inode>`?"""
+    return words[1:2] == ["FLOCK"] and words[5:6] != [] and words[5].rpartition(":")[2] == str(inode)
+
+
+@contextlib.contextmanager
+def maintenance_lock(objdir: ObjectDir) -> Iterator[None]:
+    """One run of ours at a time: flock, so that no crash can leave it behind. Locked names the holder."""
+    with flock(objdir, "lock", "another maintenance run is at work"):
+        yield
+
+
+@contextlib.contextmanager
+def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
+    make_dir(objdir.gpa_dir, objdir.settings.shared)
+    path = os.path.join(objdir.gpa_dir, name)
+    with named("open", path):
+        fd = untrusted.open_regular(path, os.O_RDWR | os.O_CREAT)
+    try:
+        if shared_bits(objdir.settings.shared):
+            with contextlib.suppress(PermissionError):  # another member of the group made it, with these modes
+                os.fchmod(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, objdir.settings.shared))
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            raise Locked(
+                f"cannot lock '{path}': held by {holder}",
+                path=path,
+                holder=holder,
+                hint=f"{who}; nothing was changed, and running again later is safe",
+            ) from None
+        # Not emptied first: ext4 would write an emptied file to the disk at once when it is closed.
+        os.ftruncate(fd, os.pwrite(fd, f"process {os.getpid()} on {host_name()}\n".encode(), 0))
+        yield
+    finally:
+        os.close(fd)
+
+
+def remove_same(folder: str, path: str, suffix: str) -> None:
+    """Remove the names with this suffix in `folder` that are other names of the file `path`."""
+    inode = inode_of(path)
+    for name in os.listdir(folder) if inode else ():
+        other = os.path.join(folder, name)
+        if name.endswith(suffix) and other != path and inode_of(other) == inode:
+            unlink(other)
+
+
+def is_held(path: str) -> bool:
+    """Does somebody hold the flock of this file? False when there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # not ours to look at
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def host_name() -> str:
+    return os.uname().nodename
+
+
+def gc_holder(objdir: ObjectDir, now: int) -> str | None:
+    """Who runs `git gc`, by gc.pid as git itself reads it: younger than 12 hours, and alive or on another host."""
+    path = os.path.join(objdir.common_dir, "gc.pid")
+    try:
+        words = untrusted.read_bytes(path, 200).decode(errors="replace").split()
+        mtime = os.stat(path).st_mtime
+    except FileNotFoundError:
+        return None
+    if len(words) < 2 or not words[0].isdigit() or now - mtime > 12 * 3600:
+        return None
+    if words[1] == host_name() and not _is_alive(int(words[0])):
+        return None
+    return f"process {words[0]} on {words[1]}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # somebody else's process is alive too
+    return True
+
+
+def is_dead(pid: str, host: str) -> bool:
+    """Was this a process of this host, and is it gone? What is no number counts as alive."""
+    return host == host_name() and pid.isdecimal() and not _is_alive(int(pid))
+
+
+def check_git_locks(objdir: ObjectDir, now: int) -> None:
+    """Locked when `git gc` or `git maintenance` is at work: what one of us does now, the other would undo."""
+    gc_pid = os.path.join(objdir.common_dir, "gc.pid")
+    holder = gc_holder(objdir, now)
+    if holder:
+        raise Locked(f"cannot lock '{gc_pid}': git gc is running as {holder}", path=gc_pid, holder=holder)
+    maintenance = os.path.join(objdir.objects, "maintenance.lock")
+    if os.path.lexists(maintenance):
+        raise Locked(f"cannot lock '{maintenance}': git maintenance is running", path=maintenance, holder="git")
+
+
+@contextlib.contextmanager
+def git_locks(objdir: ObjectDir, space: Workspace, now: int) -> Iterator[None]:
+    """Hold gc.pid and maintenance.lock, so that neither `git gc` nor `git maintenance` works while we delete.
+
+    Locked when either is held already.
+    """
+    gc_pid = os.path.join(objdir.common_dir, "gc.pid")
+    gc_lock = f"{gc_pid}.lock"  # git takes it to look at gc.pid and to replace it
+    maintenance = os.path.join(objdir.objects, "maintenance.lock")
+    lock = space.create(".gc", 0o666)
+    try:
+        os.write(lock.fd, f"{os.getpid()} {host_name()}".encode())
+    finally:
+        lock.close()
+    with contextlib.ExitStack() as held:
+        _take_lock(lock.path, maintenance, "git maintenance")
+        held.callback(unlink, maintenance)
+        _take_lock(lock.path, gc_lock, "git gc")
+        try:
+            holder = gc_holder(objdir, now)
+            if holder:
+                raise Locked(f"cannot lock '{gc_pid}': git gc is running as {holder}", path=gc_pid, holder=holder)
+            remains = replace_name(lock.path, gc_lock, gc_pid)
+        except BaseException:
+            unlink(gc_lock)
+            raise
+        held.callback(unlink, gc_pid)
+        if remains:
+            unlink(gc_lock)
+        yield
+
+
+def _take_lock(source: str, target: str, whose: str) -> None:
+    try:
+        take_name(source, target)
+    except FileExistsError:
+        raise Locked(f"cannot lock '{target}': {whose} is running", path=target, holder=whose) from None

@@ -1,0 +1,57 @@
+"""Files of our own in gpa/, and what killed gits left."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from .. import untrusted
+from ..git import ObjectDir
+from .door import fsync_file, make_dir, named, rename
+from .temp import Workspace
+
+LOG_BYTES = 256 * 1024
+
+
+def replace_file(
+    objdir: ObjectDir, space: Workspace, path: str, content: bytes, *, durable: bool = True, mtime: int | None = None
+) -> None:
+    """Write a small file of ours whole: a crash leaves the old or the new one; unless `durable`, perhaps none."""
+    temp = space.create(".new", 0o666)
+    try:
+        with named("write", temp.path):
+            os.write(temp.fd, content)
+        if mtime is not None:
+            os.utime(temp.fd, (mtime, mtime))
+        if durable:
+            fsync_file(temp.fd, temp.path)
+    finally:
+        temp.close()
+    make_dir(os.path.dirname(path), objdir.settings.shared)
+    try:
+        rename(temp.path, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # temporary files are on another file system than gpa/: what is here may be lost without losing an object
+        with open(untrusted.open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+            file.write(content)
+
+
+def append_line(objdir: ObjectDir, name: str, line: str) -> None:
+    """Add a line to gpa/<name>. When that has grown beyond LOG_BYTES it becomes gpa/<name>.old.
+
+    Needs no lock: a run that finds another one at work says so here.
+    """
+    path = os.path.join(objdir.gpa_dir, name)
+    with named("write", path):
+        fd = untrusted.open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            os.write(fd, f"{line}\n".encode("utf-8", "surrogateescape"))
+            full = os.fstat(fd).st_size > LOG_BYTES
+        finally:
+            os.close(fd)
+    if full:
+        with contextlib.suppress(FileNotFoundError):  # somebody else turned it over just now
+            rename(path, f"{path}.old")

@@ -1,0 +1,175 @@
+"""Temporary files, and what killed runs left of them.
+
+Temporary files and locks are hard links of one another: a lock on the index is a link of the finished new index, so
+it is held for an instant, and a lock that a killed run left behind is known by its inode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from ..git import ObjectDir
+from .door import make_dir, named, shared_bits, shared_mode, step, unlink
+
+TMP_PREFIX = "tmp_gpa_"
+INDEX_LOCK = "multi-pack-index.lock"
+
+
+class TempFile:
+    """An open file that has no lasting name yet."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class TempFiles:
+    """Temporary files of this run in one folder; removed when the run ends, however it ends."""
+
+    def __init__(self, directory: str, prefix: str, shared: str = "") -> None:
+        self.directory = directory
+        self.prefix = prefix
+        self._shared = shared
+        self._paths: list[str] = []
+        self._count = 0
+
+    def new_path(self, suffix: str) -> str:
+        """A name that nobody else uses."""
+        self._count += 1
+        return os.path.join(self.directory, f"{self.prefix}{os.getpid()}-{self._count}{suffix}")
+
+    def create(self, suffix: str, mode: int) -> TempFile:
+        """A new empty file, open for writing; `mode` is cut by the umask and widened by core.sharedRepository."""
+        path = self.new_path(suffix)
+        with named("create", path):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        self._paths.append(path)
+        if shared_bits(self._shared):
+            os.fchmod(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, self._shared))
+        return TempFile(path, fd)
+
+    def remove_all(self) -> None:
+        while self._paths:
+            unlink(self._paths.pop())
+
+
+class Workspace(TempFiles):
+    """Temporary files of this run; a killed run's are removed by the next.
+
+    They live in gpa/tmp/ when that is on the file system of objects/pack (a local clone copies objects/ file by file
+    and fails over anything that vanishes there), else in objects/pack as tmp_gpa_*. `healed`: locks of killed runs
+    that were removed on the way in.
+    """
+
+    def __init__(self, objdir: ObjectDir, directory: str, prefix: str) -> None:
+        super().__init__(directory, prefix, objdir.settings.shared)
+        self.objdir = objdir
+        self.healed: list[str] = []
+
+    def remove_all(self) -> None:
+        # A lock that could not be removed is known by its temporary file: that one stays for the next run.
+        locked = {inode_of(path) for path in lock_paths(self.objdir)} - {None}
+        self._paths = [path for path in self._paths if not locked or inode_of(path) not in locked]
+        super().remove_all()
+
+
+@contextlib.contextmanager
+def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
+    """A place for temporary files; also clears away those of dead processes. Needs the maintenance lock."""
+    directory = os.path.join(objdir.gpa_dir, "tmp")
+    make_dir(objdir.gpa_dir, objdir.settings.shared)
+    make_dir(directory, objdir.settings.shared)
+    prefix = ""
+    if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
+        directory, prefix = objdir.pack_dir, TMP_PREFIX
+    space = Workspace(objdir, directory, prefix)
+    space.healed = remove_stale(objdir)
+    try:
+        yield space
+    finally:
+        space.remove_all()
+
+
+def is_ours(name: str) -> bool:
+    """Is this the name of a temporary file of ours in objects/pack?"""
+    return name.startswith(TMP_PREFIX)
+
+
+def temporary_files(objdir: ObjectDir) -> list[str]:
+    """All temporary files of ours; at the start of a run, which has the lock, they are those of killed runs."""
+    found = []
+    for directory, prefix in ((os.path.join(objdir.gpa_dir, "tmp"), ""), (objdir.pack_dir, TMP_PREFIX)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found += [os.path.join(directory, name) for name in os.listdir(directory) if name.startswith(prefix)]
+    return found
+
+
+def remove_stale(objdir: ObjectDir) -> list[str]:
+    """Remove what killed runs left; gives the paths of the locks among it.
+
+    Their locks, and packs that never got their idx, are known by being the same file as a temporary one.
+    """
+    stale = temporary_files(objdir)
+    if not stale:
+        return []
+    inodes = {inode_of(path) for path in stale} - {None}
+    locks = [path for path in lock_paths(objdir) if inode_of(path) in inodes]
+    for path in (*locks, *(path for path in packs_without_idx(objdir) if inode_of(path) in inodes)):
+        unlink(path)
+    for path in stale:
+        remove_leftover(path)
+    return locks
+
+
+def inode_of(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def packs_without_idx(objdir: ObjectDir) -> list[str]:
+    there = set(os.listdir(objdir.pack_dir))
+    names = [name.removesuffix(".pack") for name in there if name.endswith(".pack")]
+    return [objdir.pack_path(name) for name in names if name + ".idx" not in there]
+
+
+def lock_paths(objdir: ObjectDir) -> tuple[str, ...]:
+    return (
+        os.path.join(objdir.pack_dir, INDEX_LOCK),
+        os.path.join(objdir.objects, "maintenance.lock"),
+        os.path.join(objdir.common_dir, "gc.pid.lock"),
+        os.path.join(objdir.common_dir, "gc.pid"),
+    )
+
+
+def remove_leftover(path: str) -> bool:
+    """Remove a temporary file, or a folder of them; False when it was gone already, or is in use again."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        return unlink(path)
+    for folder, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            unlink(os.path.join(folder, name))
+        for name in folders:
+            remove_dir(os.path.join(folder, name))
+    return remove_dir(path)
+
+
+def remove_dir(path: str) -> bool:
+    """Remove a directory if it is empty, or a link; False when it is not, or was gone."""
+    if os.path.islink(path):
+        return unlink(path)
+    step("rmdir", path)
+    try:
+        os.rmdir(path)
+    except OSError:  # gone, or filled again: not ours to force
+        return False
+    return True
