@@ -134,6 +134,16 @@ static inline int cursor_varint(cursor *c, uint64_t *out)
 	}
 }
 
+/* Writes such a number; returns the bytes used, at most 10. */
+static inline size_t put_varint(unsigned char *out, uint64_t value)
+{
+	size_t n = 0;
+	for (; value > 0x7f; value >>= 7)
+		out[n++] = (unsigned char)(0x80 | (value & 0x7f));
+	out[n++] = (unsigned char)value;
+	return n;
+}
+
 __attribute__((format(printf, 4, 5)))
 static inline int fail_at(gpa_error *err, int status, int64_t offset, const char *format, ...)
 {

@@ -147,6 +147,18 @@ int entry_parse_bytes(gpa_entry *out, gpa_bytes head, uint64_t offset, uint32_t 
 int entry_stream(gpa_bytes *stream, gpa_bytes pack, const gpa_entry *entry, uint64_t offset, uint32_t hash_size,
 		 gpa_error *err);
 
+/* ---- delta_make.c: delta programs ---- */
+
+/* Where the blocks of a base are; takes three quarters of its memory at most, and borrows it. */
+typedef struct delta_index delta_index;
+int delta_index_new(delta_index **out, gpa_bytes base, gpa_error *err);
+void delta_index_free(delta_index *index);
+/*
+ * Writes a program that makes `target` of the base, and returns its length. 0: it would be longer than `most`, or is so
+ * near to it that it was given up early; never when `most` is the target's length and a 64th, and 32.
+ */
+size_t delta_make(unsigned char *out, size_t most, const delta_index *index, gpa_bytes target);
+
 /* ---- chain.c: an object made from its chain of deltas ---- */
 
 /* An object's content, held by any number of owners in any threads; it never changes. */

@@ -162,6 +162,11 @@ typedef struct gpa_object {
 void gpa_object_free(gpa_object *object);
 void gpa_objects_free(gpa_object *objects, uint32_t count);
 
+/* ---- delta_make.c ---- */
+
+/* A delta program that makes `target` of `base`, in at most `most` bytes. GPA_ENOTFOUND: it takes more, or nearly. */
+int gpa_delta_make(gpa_buffer *out, gpa_bytes base, gpa_bytes target, size_t most, gpa_error *err);
+
 /* ---- loose.c ---- */
 
 /* `file` is a loose object file's content. gpa_loose_read() also checks that it inflates to exactly its size. */

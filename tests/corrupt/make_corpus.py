@@ -155,6 +155,25 @@ def delta_files() -> dict[str, bytes]:
     }
 
 
+def delta_make_files() -> dict[str, bytes]:
+    def pair(base: bytes, target: bytes) -> bytes:
+        return struct.pack(">H", len(base)) + base + target
+
+    return {
+        "edited": pair(TEXT, EDITED),
+        "moved": pair(TEXT, TEXT[300:] + TEXT[:300]),
+        "equal": pair(TEXT, TEXT),
+        "nothing": pair(b"", b""),
+        "no-base": pair(b"", TEXT),
+        "no-target": pair(TEXT, b""),
+        "same-bytes": pair(bytes(600), bytes(900)),
+        "same-blocks": pair(
+            b"".join(b"the same block!!" + b"%016d" % row for row in range(40)), b"the same block!!" * 40
+        ),
+        "period-of-15": pair(bytes(range(15)) * 50, b"!" + bytes(range(15)) * 70),
+    }
+
+
 def loose_files() -> dict[str, bytes]:
     long_text = b"a long text " * 4000
     return {
@@ -259,6 +278,7 @@ def main(folder: Path) -> None:
         "midx": midx_files,
         "pack": pack_files,
         "delta": delta_files,
+        "delta_make": delta_make_files,
         "loose": loose_files,
         "archive": archive_files,
         "journal": journal_files,
