@@ -774,6 +774,7 @@ typedef struct gpa_writer_options {
 	int shared;			/* permission bits of core.sharedRepository; negative: the exact mode; 0: umask */
 	uint32_t page_objects;		/* a page is sealed when it holds so many objects, at least 1 */
 	uint64_t page_bytes;		/* or so many bytes */
+	uint32_t delta_depth;		/* longest chain of deltas in a page; 0: every object is stored whole */
 	gpa_step step;			/* may be NULL */
 	void *step_context;
 } gpa_writer_options;

@@ -1,6 +1,7 @@
 /*
  * Sealing: the entries of the open page are copied into a pack as they are, an idx is written, and both get their names.
- * They stand in git's order: commits, tags, trees, blobs, and within a type as they were added.
+ * They stand in git's order: commits, tags, trees, blobs, and within a type as they were added. Where deltas are asked for,
+ * seal_delta.c orders trees and blobs, and gives smaller entries for some of them.
  *
  * I4: .pack before .idx. A page is synced before it has a name; then the directory. While it gets its names it has a
  * .keep, as git's receive-pack makes one: `git repack` would delete a pack that it had listed before its .idx was there.
@@ -147,7 +148,7 @@ void temp_page_drop(temp_page *t, const gpa_writer *w)
 
 /* ---- the pack ---- */
 
-static const uint32_t order[] = {GPA_COMMIT, GPA_TAG, GPA_TREE, GPA_BLOB};
+static const uint32_t types[] = {GPA_COMMIT, GPA_TAG, GPA_TREE, GPA_BLOB};
 
 typedef struct sealing {
 	gpa_writer *w;
@@ -156,6 +157,8 @@ typedef struct sealing {
 	gpa_idx_entry *entries;		/* of the idx */
 	uint32_t entry_count;
 	unsigned char *room;		/* for the longest entry */
+	uint32_t *order;		/* the page's rows as they are written */
+	delta_search *deltas;		/* or NULL */
 } sealing;
 
 static int make_rooms(sealing *s, gpa_error *err)
@@ -165,21 +168,43 @@ static int make_rooms(sealing *s, gpa_error *err)
 		longest = s->page->rows[i].length > longest ? s->page->rows[i].length : longest;
 	s->entries = malloc(s->page->count * sizeof(*s->entries));
 	s->room = s->page->kept_from ? malloc(longest) : NULL;
-	return s->entries && (s->room || !s->page->kept_from) ? GPA_OK : out_of_memory(err);
+	s->order = malloc(s->page->count * sizeof(*s->order));
+	return s->entries && s->order && (s->room || !s->page->kept_from) ? GPA_OK : out_of_memory(err);
 }
 
-static int write_entry(sealing *s, const page_row *row, gpa_error *err)
+static void free_rooms(sealing *s)
 {
-	const unsigned char *entry;
+	delta_search_free(s->deltas);
+	free(s->order);
+	free(s->entries);
+	free(s->room);
+}
+
+static void make_order(sealing *s)
+{
+	uint32_t n = 0;
+	for (size_t k = 0; k < sizeof(types) / sizeof(*types); k++)
+		for (uint32_t i = 0; i < s->page->count; i++)
+			if (s->page->rows[i].type == types[k])
+				s->order[n++] = i;
+	if (s->w->options.delta_depth)
+		s->deltas = delta_search_new(s->order, s->w, s->page, s->room);
+}
+
+static int write_entry(sealing *s, uint32_t at, gpa_error *err)
+{
+	const page_row *row = &s->page->rows[s->order[at]];
+	gpa_bytes entry = {NULL, row->length};
 	output *out = &s->w->out;
 	gpa_idx_entry *e = &s->entries[s->entry_count++];
-	int status = open_page_read(&entry, s->room, s->page, row, err);
+	int status = open_page_read(&entry.ptr, s->room, s->page, row, err);
 	if (status)
 		return status;
+	int is_delta = s->deltas && !delta_search_next(&entry, s->deltas, at, out->written);
 	memcpy(e->oid, row->oid, sizeof(e->oid));
 	e->offset = out->written;
-	e->crc = row->crc;
-	return output_write(out, entry, row->length, err);
+	e->crc = is_delta ? gpa_crc32(0, entry) : row->crc;
+	return output_write(out, entry.ptr, entry.len, err);
 }
 
 static int write_pack(sealing *s, unsigned char *trailer, gpa_error *err)
@@ -190,10 +215,8 @@ static int write_pack(sealing *s, unsigned char *trailer, gpa_error *err)
 	put_be32(header + 4, 2);
 	put_be32(header + 8, s->page->count);
 	int status = output_write(out, header, sizeof(header), err);
-	for (size_t k = 0; !status && k < sizeof(order) / sizeof(*order); k++)
-		for (uint32_t i = 0; !status && i < s->page->count; i++)
-			if (s->page->rows[i].type == order[k])
-				status = write_entry(s, &s->page->rows[i], err);
+	for (uint32_t i = 0; !status && i < s->page->count; i++)
+		status = write_entry(s, i, err);
 	return status ? status : output_finish(out, trailer, err);
 }
 
@@ -202,7 +225,10 @@ static int write_page(sealing *s, gpa_error *err)
 	unsigned char trailer[GPA_OID_MAX];
 	gpa_writer *w = s->w;
 	int status = make_rooms(s, err);
-	if (status || (status = temp_page_create(&s->temp, w, err)) || (status = write_pack(s, trailer, err)))
+	if (status)
+		return status;
+	make_order(s);
+	if ((status = temp_page_create(&s->temp, w, err)) || (status = write_pack(s, trailer, err)))
 		return status;
 	output_begin(&w->out, s->temp.idx_fd, &w->door, s->temp.idx_path);
 	if ((status = idx_write(&w->out, s->entries, s->page->count, trailer, err)))
@@ -258,8 +284,7 @@ static int seal_closing(gpa_writer *w, gpa_error *err)
 	temp_page_free(&s.temp);
 	w->sealing = 0;
 	pthread_cond_broadcast(&w->changed);
-	free(s.entries);
-	free(s.room);
+	free_rooms(&s);
 	return status;
 }
 

@@ -1,7 +1,7 @@
 /*
  * The writer from inside: writer.c (opening, batches, forks), add.c (adding), known.c (what is there already, and reading
- * what is not sealed), seal.c (the open page becomes a pack), watch.c (what `git gc` might take away), recent.c (what was
- * sealed lately), new_object.c (objects that come in pieces), recover.c (journals of dead writers).
+ * what is not sealed), seal.c (the open page becomes a pack), seal_delta.c (deltas in it), watch.c (what `git gc` might take
+ * away), recent.c (what was sealed lately), new_object.c (objects that come in pieces), recover.c (journals of dead writers).
  *
  * One lock; it is let go while a page is being sealed, a journal synced, an object hashed or deflated. Threads that wait
  * for one another's work wait on `changed`.
@@ -213,6 +213,21 @@ uint64_t writer_before_look(gpa_writer *w);
 void writer_after_look(gpa_writer *w, const gpa_reader *r, uint64_t end);
 /* Is it time to? Under the lock. */
 int writer_is_due(const gpa_writer *w);
+
+/* ---- seal_delta.c ---- */
+
+typedef struct delta_search delta_search;
+/*
+ * `order`, all rows by type as they would be written, gets the order in which a base is before its deltas, and is borrowed.
+ * `room` is for the longest entry of the page. NULL: there are no deltas to be made, and the order is as it was.
+ */
+delta_search *delta_search_new(uint32_t *order, const gpa_writer *w, const open_page *page, unsigned char *room);
+/*
+ * The row order[at], to be written at `offset`; each in turn. GPA_OK: *entry, its entry, is replaced by a smaller one, which
+ * holds until the next call. GPA_ENOTFOUND: it is to be written as it is.
+ */
+int delta_search_next(gpa_bytes *entry, delta_search *s, uint32_t at, uint64_t offset);
+void delta_search_free(delta_search *s);
 
 /* ---- freshen.c ---- */
 

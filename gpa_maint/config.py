@@ -22,6 +22,7 @@ KEYS: tuple[tuple[str, str, str, str, str], ...] = (
     ("gpa.autoUnindexed", "auto_unindexed", "limit", "100", "run indexes when more packs than this are not indexed"),
     ("gpa.maxPages", "max_pages", "limit", "200", "run folds full pages into larger ones when there are more"),
     ("gpa.autoRefs", "auto_refs", "limit", "1000", "run packs refs from this many loose ones on; 0: never"),
+    ("gpa.sealDeltas", "seal_deltas", "bool", "false", "writers may store trees and blobs as deltas"),
 )
 
 FORMAT_VERSION = 1
@@ -61,6 +62,7 @@ class Settings(NamedTuple):
     auto_unindexed: int = 100
     max_pages: int = 200
     auto_refs: int = 1000
+    seal_deltas: bool = False
     compression: int = -1
     shared: str = ""
     precious_objects: bool = False
@@ -101,11 +103,19 @@ def parse_bool(text: str) -> bool:
     return text.lower() in ("true", "yes", "on", "1")
 
 
+def _parse_own_bool(text: str) -> bool:
+    if text.lower() not in ("false", "no", "off", "0", "") and not parse_bool(text):
+        raise ValueError(text)
+    return parse_bool(text)
+
+
 def _parse(kind: str, text: str) -> int:
     if kind == "size":
         return parse_size(text)
     if kind == "time":
         return parse_time(text)
+    if kind == "bool":
+        return _parse_own_bool(text)
     number = parse_size(text)
     if not (kind == "limit" or number) or number >= 1 << 31:
         raise ValueError(text)
@@ -178,7 +188,9 @@ def settings_from(values: Mapping[str, str]) -> Settings:
             found[field] = _parse(kind, text)
         except ValueError:
             raise BadValue(f"bad {kind} '{text}' for '{key}'") from None
+    seal_deltas = bool(found.pop("seal_deltas", False))
     return Settings(
+        seal_deltas=seal_deltas,
         compression=_compression(values),
         shared=values.get("core.sharedrepository", ""),
         precious_objects=parse_bool(values.get("extensions.preciousobjects", "false")),
@@ -190,5 +202,5 @@ def settings_from(values: Mapping[str, str]) -> Settings:
 
 
 def in_effect(settings: Settings) -> dict[str, int]:
-    """The value that holds for each key: counts, bytes, seconds."""
+    """The value that holds for each key: counts, bytes, seconds, bools."""
     return {key: getattr(settings, field) for key, field, *_ in KEYS}

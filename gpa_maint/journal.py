@@ -68,7 +68,15 @@ class Writer:
     """
 
     def __init__(
-        self, reader: Reader, objdir: ObjectDir, *, durability: str, level: int, page_objects: int, page_bytes: int
+        self,
+        reader: Reader,
+        objdir: ObjectDir,
+        *,
+        durability: str,
+        level: int,
+        page_objects: int,
+        page_bytes: int,
+        deltas: bool,
     ) -> None:
         """As PageStore.writer()."""
         self.durability = durability
@@ -92,6 +100,7 @@ class Writer:
             shared=fs.shared_bits(objdir.settings.shared),
             page_objects=page_objects,
             page_bytes=page_bytes,
+            delta_depth=objdir.settings.depth if deltas else 0,
             step=fs.door.before_core_step,
         )
         self._is_lent = False

@@ -232,15 +232,23 @@ class PageStore:
         level: int | None = None,
         page_objects: int | None = None,
         page_bytes: int | None = None,
+        deltas: bool | None = None,
     ) -> Writer:
         """The store's writer, for all threads: opened the first time, and again after it was closed.
 
         `durability` says what a power cut cannot take any more: "journal" whatever was added, "page" what is sealed (so
         every commit), "none" nothing. By default as core.fsync has git do it: "page", unless that says otherwise.
         `level` is zlib's (pack.compression), `page_objects` and `page_bytes` are gpa.pageObjects and gpa.pageBytes.
+        `deltas`: trees and blobs may be stored as deltas on others of the same page (gpa.sealDeltas).
         ValueError when a writer is open and options are given.
         """
-        options = {"durability": durability, "level": level, "page_objects": page_objects, "page_bytes": page_bytes}
+        options = {
+            "durability": durability,
+            "level": level,
+            "page_objects": page_objects,
+            "page_bytes": page_bytes,
+            "deltas": deltas,
+        }
         given = {name: value for name, value in options.items() if value is not None}
         with self._opening:
             writer = self._writer
@@ -260,6 +268,7 @@ class PageStore:
             "level": settings.compression,
             "page_objects": settings.page_objects,
             "page_bytes": settings.page_bytes,
+            "deltas": settings.seal_deltas,
             **given,
         }
         if options["durability"] not in ("none", "page", "journal"):

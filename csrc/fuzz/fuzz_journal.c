@@ -78,7 +78,8 @@ static void recover(gpa_bytes file, gpa_reader *reader)
 	gpa_error err;
 	gpa_recovery found;
 	gpa_writer *writer;
-	gpa_writer_options options = {.journal_dir = JOURNALS, .page_objects = 3, .page_bytes = 1000, .level = 1};
+	gpa_writer_options options = {.journal_dir = JOURNALS, .page_objects = 3, .page_bytes = 1000, .level = 1,
+				      .delta_depth = 2};
 	uint32_t records = count_records(file);
 	if (gpa_writer_open(&writer, reader, &options, &err))
 		abort();

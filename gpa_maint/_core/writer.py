@@ -83,6 +83,7 @@ class CoreWriter:
         shared: int,
         page_objects: int,
         page_bytes: int,
+        delta_depth: int,
         step: Step | None = None,
     ) -> None:
         self._directory = journal_dir
@@ -93,6 +94,7 @@ class CoreWriter:
         options.level, options.durability = level, DURABILITIES[durability]
         options.fsync_method, options.shared = FSYNC_METHODS[fsync_method], shared
         options.page_objects, options.page_bytes = page_objects, page_bytes
+        options.delta_depth = delta_depth
         if step is not None:
             options.step = _callback(step)
         out, err = ffi.new("gpa_writer **"), new_error()

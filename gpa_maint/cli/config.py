@@ -23,7 +23,7 @@ def main(options: list[str]) -> int:
     if args.json:
         print(json.dumps({"kind": "Settings", "version": FORMAT_VERSION, "settings": values}, indent=2))
     else:
-        print("\n".join(f"{name}={value}" for name, value in values.items()))
+        print("\n".join(f"{name}={str(value).lower()}" for name, value in values.items()))
     return 0
 
 

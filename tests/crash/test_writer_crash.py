@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import random
 import resource
 import shutil
 import signal
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 from dying import in_child
 from histories import init_server
-from oracle import fsck, git, git_line, objects_dir, pack_dir
+from oracle import fsck, git, git_line, objects_dir, pack_dir, packed_objects, packs
 from writing import add_commit, assert_indexed_as_git_would, journals, left_behind
 
 from gpa_maint import PageStore, fs
@@ -30,6 +31,7 @@ from gpa_maint.journal import Writer
 MOST_STEPS = 400
 DONE, KILLED = 0, -signal.SIGKILL
 LARGE = 17 << 20
+DIGITS = random.Random(1).randbytes(200).hex().encode()
 
 Acknowledge = Callable[[str, bytes], None]
 Scenario = Callable[[PageStore, str, Acknowledge], None]
@@ -63,18 +65,23 @@ def one_by_one(store: PageStore, durability: str, told: Acknowledge) -> None:
     attempt(told, "closed", lambda: _close(writer))
 
 
-def in_a_batch(store: PageStore, durability: str, told: Acknowledge) -> None:
-    writer = store.writer(durability=durability, page_objects=6)
+def in_a_batch(store: PageStore, durability: str, told: Acknowledge, *, deltas: bool = False) -> None:
+    writer = store.writer(durability=durability, page_objects=6, deltas=deltas)
     commit = b""
     try:
         with writer.batch():
             for number in range(3):
-                commit = add_commit(writer, b"document %d" % number * 30)
+                commit = add_commit(writer, DIGITS + b"document %d" % number * 30)
     except (GpaError, OSError) as error:
         told("failed", str(error).encode())
     else:
         told("sealed", commit)
     attempt(told, "closed", lambda: _close(writer))
+
+
+def with_deltas(store: PageStore, durability: str, told: Acknowledge) -> None:
+    """The two documents of the first page are alike."""
+    in_a_batch(store, durability, told, deltas=True)
 
 
 def large(store: PageStore, durability: str, told: Acknowledge) -> None:
@@ -89,7 +96,12 @@ def _close(writer: Writer) -> bytes:
     return b""
 
 
-SCENARIOS: dict[str, Scenario] = {"one by one": one_by_one, "in a batch": in_a_batch, "large": large}
+SCENARIOS: dict[str, Scenario] = {
+    "one by one": one_by_one,
+    "in a batch": in_a_batch,
+    "with deltas": with_deltas,
+    "large": large,
+}
 
 
 # -- Stopping it
@@ -319,8 +331,9 @@ def each_step(
     [
         ("one by one", "none", killing),
         ("one by one", "journal", killing_within),
-        ("in a batch", "page", killing_within),
+        ("with deltas", "page", killing_within),
         *others(("one by one", "page", killing), ("one by one", "none", killing_within)),
+        *others(("in a batch", "page", killing_within), ("with deltas", "journal", killing)),
         *others(("one by one", "journal", killing), ("in a batch", "journal", killing)),
     ],
 )
@@ -346,6 +359,7 @@ def test_killed_while_a_large_object_is_written(repos: Callable[[], Path], tmp_p
         ("one by one", "journal", "contents"),
         *others(("one by one", "page", "new"), ("one by one", "page", "contents"), ("one by one", "journal", "names")),
         *others(("one by one", "journal", "new"), ("in a batch", "page", "names"), ("in a batch", "page", "contents")),
+        *others(("with deltas", "page", "contents"), ("with deltas", "journal", "names")),
     ],
 )
 def test_a_power_cut_at_any_step_takes_nothing_that_is_durable(
@@ -362,10 +376,11 @@ def test_a_power_cut_at_any_step_takes_nothing_that_is_durable(
     [
         ("one by one", "page", errno.ENOSPC, True),
         ("one by one", "journal", errno.EIO, True),
-        ("in a batch", "page", errno.ENOSPC, False),
+        ("with deltas", "page", errno.ENOSPC, False),
         *others(("one by one", "page", errno.ENOSPC, False), ("one by one", "journal", errno.ENOSPC, False)),
         *others(("one by one", "page", errno.EIO, True), ("one by one", "journal", errno.ENOSPC, True)),
         *others(("in a batch", "journal", errno.EIO, True), ("large", "page", errno.ENOSPC, True)),
+        *others(("in a batch", "page", errno.ENOSPC, False)),
     ],
 )
 def test_an_error_at_any_step_is_told_and_loses_nothing(
@@ -387,7 +402,12 @@ def test_writes_that_end_early_are_gone_on_with(repos: Callable[[], Path], tmp_p
         assert told.closed
         assert () == told.failed
         assert {} == left_behind(repo)
+        assert (scenario == "with deltas") == bool(_deltas(repo))
         assert_recovers(repo, told.added, tmp_path)
+
+
+def _deltas(repo: Path) -> list[str]:
+    return [one.oid for name in packs(repo) for one in packed_objects(repo, name) if one.depth]
 
 
 @pytest.mark.parametrize("limit", [0, 11, 12, 100, 700])
@@ -430,7 +450,7 @@ def two_orphans(repos: Callable[[], Path]) -> tuple[Path, tuple[str, ...]]:
 @pytest.mark.parametrize("lost", ["nothing", "contents", *others(("names",), ("new",))])
 def test_a_recovery_that_is_stopped_is_made_again(repos: Callable[[], Path], tmp_path: Path, lost: str) -> None:
     def recovering(store: PageStore, durability: str, told: Acknowledge) -> None:
-        store.writer(durability=durability).close()
+        store.writer(durability=durability, deltas=True).close()
 
     stopped = 0
     for number in count(1):

@@ -67,7 +67,13 @@ def test_without_settings_the_defaults_of_the_table_hold() -> None:
 @pytest.mark.parametrize("row", config.KEYS, ids=[row[0] for row in config.KEYS])
 def test_each_setting_reaches_its_field(row: tuple[str, str, str, str, str]) -> None:
     key, field, kind, _, _ = row
-    text, value = {"size": ("7k", 7168), "count": ("7", 7), "limit": ("0", 0), "time": ("7.days", 7 * 86400)}[kind]
+    text, value = {
+        "size": ("7k", 7168),
+        "count": ("7", 7),
+        "limit": ("0", 0),
+        "time": ("7.days", 7 * 86400),
+        "bool": ("on", True),
+    }[kind]
     assert Settings()._replace(**{field: value}) == settings_from({key.lower(): text})
 
 
