@@ -24,6 +24,7 @@ from gpa_maint import __version__
 from tests.bench import (
     archive,
     clone,
+    deltas,
     index,
     integrations,
     libgit2,
@@ -52,6 +53,7 @@ QUESTIONS = {
     "libgit2": libgit2.bench,
     "archive": archive.bench,
     "write": write.bench,
+    "deltas": deltas.bench,
 }
 
 

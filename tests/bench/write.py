@@ -36,18 +36,27 @@ WORDS = ["name", "value", "alpha", "document", "true", "false", "created", "upda
 PERSON = b"A U Thor <author@example.com> 1700000000 +0000"
 
 Way = Callable[[Path, int], object]
+Add = Callable[[str, bytes], bytes]
 
 
 def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
     del source, title
     documents(OBJECTS)
     documents(COMMITS)
-    _compare(f"write, {OBJECTS} documents of 300 bytes", BULK, work, pairs, OBJECTS)
-    _compare(f"write, {COMMITS} commits, nothing synced", COMMITTING, work, pairs, COMMITS)
-    _compare(f"write, {COMMITS} commits, each synced", SYNCED, work, pairs, COMMITS)
+    compare(f"write, {OBJECTS} documents of 300 bytes", BULK, work, pairs, OBJECTS)
+    compare(f"write, {COMMITS} commits, nothing synced", COMMITTING, work, pairs, COMMITS)
+    compare(f"write, {COMMITS} commits, each synced", SYNCED, work, pairs, COMMITS)
 
 
-def _compare(title: str, ways: dict[str, tuple[Way, int]], work: Path, pairs: int, count: int) -> None:
+def compare(
+    title: str,
+    ways: dict[str, tuple[Way, int]],
+    work: Path,
+    pairs: int,
+    count: int,
+    more: Callable[[Path], str] = lambda repo: "",
+) -> None:
+    """A table of `count` objects or commits; `more` adds to the note of a repository."""
     table = Table(title)
     for _ in range(pairs):
         for name, (way, own) in ways.items():
@@ -55,7 +64,7 @@ def _compare(title: str, ways: dict[str, tuple[Way, int]], work: Path, pairs: in
             number = min(own, count)
             cost = call(lambda way=way, repo=repo, number=number: way(repo, number))  # type: ignore[misc]
             scale = count / number
-            table.add(name, Cost(cost.wall * scale, cost.cpu * scale), _note(repo, cost, number))
+            table.add(name, Cost(cost.wall * scale, cost.cpu * scale), _note(repo, cost, number) + more(repo))
     table.show()
 
 
@@ -98,11 +107,11 @@ def commit_of(tree: bytes, parent: bytes | None) -> bytes:
     return b"tree %b\n%bauthor %b\ncommitter %b\n\na change\n" % (tree.hex().encode(), parents, PERSON, PERSON)
 
 
-def write_commits(add: Callable[[str, bytes], bytes], count: int) -> None:
+def write_commits(add: Add, count: int, contents: Callable[[int], list[bytes]] = documents) -> None:
     """`add` gives an object's raw id when it is safe."""
     documents_there = [bytes(20)] * DOCUMENTS
     parent = None
-    for number, content in enumerate(documents(count)):
+    for number, content in enumerate(contents(count)):
         documents_there[number % DOCUMENTS] = add("blob", content)
         present = documents_there[: number + 1]
         parent = add("commit", commit_of(add("tree", tree_of(present)), parent))
