@@ -32,7 +32,8 @@ INDEX_SHARE = 4
 object a push is written more than 3 times over; with 8, a third more packs are outside."""
 
 FEW = 16
-"""So many small packs are worth merging to do without an index: those that come between two looks of the hook."""
+"""So many packs come between two looks of the hook. They are worth an index that is cheap, and so many small ones are
+worth merging to do without one."""
 
 SLACK = 8
 """Live packs stay this far below gpa.maxPages and gpa.autoPages together, for those that come before the next look."""
@@ -164,7 +165,8 @@ def _index_need(inventory: Inventory, live: _Live, rules: RunRules) -> _Need:
     small, outside = _bytes(_free(live.small)), _bytes(live.outside)
     for level, size in enumerate((small, outside - small)):
         if cost * INDEX_SHARE <= size:
-            return _Need(f"{cost} bytes, beside {outside} that are not in it", False, level)
+            is_worth_it = len(live.outside) >= min(FEW, rules.auto_unindexed + 1)
+            return _Need(f"{cost} bytes, beside {outside} that are not in it" if is_worth_it else "", False, level)
     if len(live.outside) <= rules.auto_unindexed:
         return _Need("", False, 2)
     # What will be merged soon is left out, unless hardly anything else is there to be named.

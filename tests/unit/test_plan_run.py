@@ -80,9 +80,18 @@ def test_an_index_that_names_packs_that_are_gone_is_written_again() -> None:
 
 
 def test_an_index_is_written_when_it_is_cheap_beside_what_came() -> None:
-    cost = index_bytes(beside(1000, *full(1, referenced=None)))
-    assert not plan(beside(1000, *full(1, referenced=None, size=4 * cost - 1000))).step("index").due
-    assert plan(beside(1000, *full(1, referenced=None, size=4 * cost + 1000))).step("index").due
+    cost = index_bytes(beside(1000, *full(FEW, referenced=None)))
+    dear, cheap = 4 * cost // FEW - 100, 4 * cost // FEW + 100
+    for size, is_due in ((dear, False), (cheap, True)):
+        found = beside(1000, *full(FEW, referenced=None, size=size))
+        assert is_due is plan(found, max_pages=100, auto_unindexed=100).step("index").due
+
+
+def test_a_cheap_index_waits_for_packs_that_are_worth_a_run() -> None:
+    few = beside(1000, *full(FEW - 1, referenced=None, size=10**6))
+    assert not plan(few, max_pages=100, auto_unindexed=100).step("index").due
+    assert plan(few, max_pages=100, auto_unindexed=FEW - 2).step("index").due
+    assert not left_out(few, RULES)
 
 
 def test_an_index_waits_for_the_merge_that_is_due() -> None:
