@@ -26,7 +26,7 @@ WAYS: dict[str, Sequence[Sequence[str]]] = {
 def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
     """Once each: a run has as many steps as others have pairs."""
     packs = sorted((source / "objects/pack").glob("*.pack"), key=lambda path: path.stat().st_mtime)
-    large = packs[0] if packs[0].stat().st_size > 50 << 20 else None
+    large = packs[0] if packs[0].stat().st_size > 16 << 20 else None
     pushes = packs[1:] if large else packs
     pushed = sum(path.stat().st_size for path in pushes)
     print(f"\n{title}: upkeep after every {EVERY} pushes, {pushed / len(pushes) / 1e3:.0f} kB a push")
