@@ -563,7 +563,7 @@ int gpa_archive_attach(const char *library, void *repository, gpa_archive *archi
 int gpa_pack_check(gpa_report *report, gpa_bytes pack, const gpa_idx *idx, unsigned threads, gpa_progress *progress,
 		   gpa_error *err);
 
-/* ---- reader.c: any object, wherever it is ---- */
+/* ---- reader.c, find.c, read.c: any object, wherever it is ---- */
 
 /*
  * Reads the objects of one or more object directories: combined index, the packs it does not name, loose objects. Any

@@ -1,8 +1,7 @@
 /*
  * The reader from inside: packs.c (packs, mapped while they are used), snapshot.c (what the directories held when they
- * were looked at), reader.c (finding and reading one object), many.c, runs.c, list.c and stream.c (on top
- * of it). A writer may
- * hang on a reader (writer.h).
+ * were looked at), reader.c, find.c and read.c (one object), many.c, runs.c, list.c and stream.c (on top of it). A writer
+ * may hang on a reader (writer.h).
  *
  * A snapshot never changes. A refresh makes a new one; whoever works with the old one keeps it. Locks, in this order:
  * the writer's, reader.scan_lock, then one of reader.lock, pack_maps.lock and the cache's.
@@ -150,7 +149,7 @@ int view_find_plain(place *out, const view *v, uint32_t *turn, const unsigned ch
 uint32_t view_table_begin(const view *v, const unsigned char *oid);
 const unsigned char *view_table_oid(const view *v, uint32_t at);
 
-/* ---- reader.c ---- */
+/* ---- reader.c, find.c, read.c ---- */
 
 typedef struct worker {
 	inflater *z;
