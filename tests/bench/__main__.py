@@ -2,8 +2,8 @@
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
    python -m tests.bench picture --chart=<file.svg>
 
-Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations, archive, write. Workloads are
-made of a seed, or of --repo.
+Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations, archive, write, deltas,
+growth. Workloads are made of a seed, or of --repo.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.bench import (
     archive,
     clone,
     deltas,
+    growth,
     index,
     integrations,
     libgit2,
@@ -54,6 +55,7 @@ QUESTIONS = {
     "archive": archive.bench,
     "write": write.bench,
     "deltas": deltas.bench,
+    "growth": growth.bench,
 }
 
 
