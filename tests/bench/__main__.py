@@ -1,4 +1,4 @@
-"""python -m tests.bench run <question> [--size=S|M|L|Y] [--repo=<path> --packs=<n>] [--pairs=<n>]
+"""python -m tests.bench run <question> [--size=S|M|L|Y] [--traffic=<kind>] [--repo=<path> --packs=<n>] [--pairs=<n>]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
    python -m tests.bench picture --chart=<file.svg>
 
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("verb", nargs="?", choices=["run", "simulate", "picture"], default="run")
     parser.add_argument("question", nargs="?", choices=sorted(QUESTIONS), help="default: all")
     parser.add_argument("--size", choices=sorted(workloads.SIZES), default="S")
+    parser.add_argument("--traffic", choices=["snapshots", "tree", "documents"], default="snapshots")
     parser.add_argument("--repo", type=Path, help="a repository of yours, split into --packs packs")
     parser.add_argument("--packs", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=5)
@@ -83,14 +84,14 @@ def main() -> None:
         (root / "home").mkdir()
         os.environ.update(isolated_environment(root / "home"))
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        source = workloads.split(args.repo, root / "split", args.packs) if args.repo else _made(root, args.size)
+        source = workloads.split(args.repo, root / "split", args.packs) if args.repo else _made(root, args)
         packs = len(list((source / "objects/pack").glob("*.pack")))
         for question in [args.question] if args.question else QUESTIONS:
             QUESTIONS[question](source, root / "work", pairs=args.pairs, title=f"{question}, {packs} packs")
 
 
-def _made(root: Path, size: str) -> Path:
-    return workloads.pushes(root / "workload", size)
+def _made(root: Path, args: argparse.Namespace) -> Path:
+    return workloads.pushes(root / "workload", args.size, args.traffic)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,21 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 from histories import HistorySpec, pushed_history
 
 SIZES = {"S": (60, 2_000), "M": (300, 400_000), "L": (1_500, 400_000), "Y": (2_000, 0)}
 
 
-def pushes(root: Path, size: str) -> Path:
+Traffic = Literal["snapshots", "tree", "documents"]
+
+
+def pushes(root: Path, size: str, traffic: Traffic = "snapshots") -> Path:
     """Pushed packs beside imported objects: S 60 and 2,000, M 300 and 400,000, L 1,500 and 400,000.
     Y is young: 2,000, and none."""
     count, base = SIZES[size]
-    spec = HistorySpec(kind="snapshots", seed=11, pushes=count, files=14, longer=18, base_objects=base)
+    spec = HistorySpec(kind=traffic, seed=11, pushes=count, files=14, longer=18, base_objects=base)
     return pushed_history(root, spec).server
 
 
