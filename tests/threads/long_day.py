@@ -5,12 +5,13 @@ Every reader counts its errors. Nothing here judges: test_long_day.py does.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Day:
     errors: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
-    most_packs: int = 0
+    most_packs: int = 0  # live ones
     over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -154,7 +155,12 @@ def _gc(day: Day) -> None:
 
 
 def _count_packs(day: Day) -> None:
-    day.most_packs = max(day.most_packs, len(packs_named(day.server)))
+    """Live ones: how many superseded ones wait for the end of their grace is a matter of how fast pushes are."""
+    names = set(packs_named(day.server))
+    with suppress(FileNotFoundError):
+        state = json.loads((day.server / "gpa/state.json").read_text())
+        names -= {*state["superseded"], *state["merged"]}
+    day.most_packs = max(day.most_packs, len(names))
 
 
 def packs_named(server: Path) -> list[str]:
