@@ -188,7 +188,7 @@ class Writer:
 
         One that is lent to repositories only seals, since they go on writing: the store's close() ends it.
         """
-        if self._is_lent:
+        if self._is_lent and self._core is not None:
             self.seal()
         else:
             self.end()
