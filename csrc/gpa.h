@@ -666,6 +666,16 @@ int gpa_many_next(const gpa_run **out, uint32_t *failed, gpa_many *many, gpa_err
 void gpa_many_end(gpa_many *many);
 
 /*
+ * Type and size of each, as gpa_answer_info() says it, or GPA_ENOTFOUND. The status is about *failed, the first that is
+ * damaged, when that is not `count`.
+ */
+int gpa_many_info(int64_t *answers, uint32_t *failed, gpa_reader *reader, const unsigned char *oids, uint32_t count,
+		  unsigned threads, gpa_error *err);
+/* The same without them: 0, or GPA_ENOTFOUND, also for what has no sound copy. */
+int gpa_many_has(int64_t *answers, uint32_t *failed, gpa_reader *reader, const unsigned char *oids, uint32_t count,
+		 unsigned threads, gpa_error *err);
+
+/*
  * The ids that begin with the first `digits` hex digits of `prefix`, ascending, each once. `oids` has room for `room` of
  * them; *count may be larger: then so many there are, or at least one more than `room`.
  */

@@ -19,15 +19,18 @@ static void find_place(job *j, visitor *v, uint32_t i)
 	const unsigned char *oid = j->oids + i * j->r->hash_size;
 	place at = {0};
 	gpa_error ignored;
-	int status = GPA_ENOTFOUND;
+	int status = GPA_ENOTFOUND, is_absent = 1;
 	(void)v;
 	for (uint32_t dir = 0; status && dir < j->s->dir_count; dir++) {
 		uint32_t turn = 0;
 		status = view_find_indexed(&at, &j->s->dirs[dir], dir, oid, &ignored);
+		is_absent &= status == GPA_ENOTFOUND;
 		if (status)
 			status = view_find_plain(&at, j->s->dirs[dir].view, &turn, oid, &ignored);
+		is_absent &= status == GPA_ENOTFOUND;
 	}
-	j->order[i] = status ? (wanted){.pack_id = UINT64_MAX, .number = i} : (wanted){at.pack->id, at, i};
+	j->order[i] = status ? (wanted){.pack_id = UINT64_MAX, .number = i, .is_absent = (uint32_t)is_absent} :
+			       (wanted){.pack_id = at.pack->id, .at = at, .number = i};
 }
 
 uint32_t job_take(job *j)
@@ -58,8 +61,7 @@ static void read_one(job *j, visitor *v, uint32_t i)
 	const unsigned char *oid = j->oids + w->number * j->r->hash_size;
 	gpa_error err;
 	gpa_object *out = &j->out[w->number];
-	int status = w->at.pack ? visitor_read_at(out, v, oid, &w->at, j->most, &err) :
-				  visitor_read_most(out, v, oid, j->most, &err);
+	int status = visitor_read_at(out, v, oid, &w->at, j->most, &err);
 	if (!status && out->len > j->most)
 		gpa_object_free(out);
 	j->statuses[w->number] = status;
@@ -85,7 +87,7 @@ static void *work(void *argument)
 }
 
 /* Where no further thread can be had, fewer do the work; this one always does. */
-static void run_threads(job *j, unsigned threads, void (*step)(job *j, visitor *v, uint32_t at))
+void job_run(job *j, unsigned threads, void (*step)(job *j, visitor *v, uint32_t at))
 {
 	pthread_t ids[THREADS_MAX];
 	unsigned most = j->count / RUN + 1, started = 0;
@@ -112,7 +114,7 @@ int job_begin(job *j, gpa_reader *r, const unsigned char *oids, uint32_t count, 
 	pthread_mutex_init(&j->lock, NULL);
 	j->s = reader_snapshot(r);
 	if (count)
-		run_threads(j, threads, find_place);
+		job_run(j, threads, find_place);
 	if (j->failed < count) {
 		int status = j->status;
 		*err = j->err;
@@ -146,7 +148,7 @@ int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_r
 	memset(out, 0, count * sizeof(*out));
 	for (uint32_t i = 0; i < count; i++)
 		statuses[i] = GPA_ENOMEM;	/* unless a thread comes to it */
-	run_threads(&j, threads, read_one);
+	job_run(&j, threads, read_one);
 	*failed = j.failed;
 	*err = j.failed < count ? j.err : *err;
 	job_end(&j);

@@ -9,8 +9,9 @@
 
 typedef struct wanted {
 	uint64_t pack_id;	/* UINT64_MAX: it was in no pack */
-	place at;
+	place at;		/* without a pack where it is in none, or an index could not tell */
 	uint32_t number;
+	uint32_t is_absent;	/* every index was asked, and none has it */
 } wanted;
 
 typedef struct job job;
@@ -34,6 +35,8 @@ struct job {
 /* The objects are looked up, with `threads` threads. `oids` is borrowed. */
 int job_begin(job *j, gpa_reader *r, const unsigned char *oids, uint32_t count, unsigned threads, gpa_error *err);
 void job_end(job *j);
+/* Do `step` with each place in `order`, with `threads` threads. */
+void job_run(job *j, unsigned threads, void (*step)(job *j, visitor *v, uint32_t at));
 /* Where the next run begins in `order`; `count` or more when none is left. */
 uint32_t job_take(job *j);
 /* No more runs are taken. */

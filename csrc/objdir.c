@@ -10,15 +10,22 @@ static int join(char *out, const char *dir, const char *rest)
 	return snprintf(out, PATH_ROOM, "%s%s", dir, rest) < PATH_ROOM ? 0 : -1;
 }
 
-void objdir_stamps(file_stamp *packs, file_stamp *index, const char *dir)
+static void stamp_below(file_stamp *out, const char *dir, const char *rest)
 {
 	char path[PATH_ROOM];
-	*packs = *index = (file_stamp){0};
-	if (join(path, dir, "/pack"))
-		return;
-	stamp_path(packs, path);
-	if (!join(path, dir, "/pack/multi-pack-index"))
-		stamp_path(index, path);
+	*out = (file_stamp){0};
+	if (!join(path, dir, rest))
+		stamp_path(out, path);
+}
+
+void objdir_stamp_packs(file_stamp *out, const char *dir)
+{
+	stamp_below(out, dir, "/pack");
+}
+
+void objdir_stamp_index(file_stamp *out, const char *dir)
+{
+	stamp_below(out, dir, "/pack/multi-pack-index");
 }
 
 int objdir_hold_index(held_file *out, file_stamp *stamp, const char *dir, gpa_error *err)

@@ -101,8 +101,8 @@ static int write_pack(git_odb_writepack **out, git_odb_backend *base, git_odb *o
 		      void *payload)
 {
 	backend *b = (backend *)base;
-	file_stamp pack_dir, index;
-	objdir_stamps(&pack_dir, &index, b->reader->dirs[0]);
+	file_stamp pack_dir;
+	objdir_stamp_packs(&pack_dir, b->reader->dirs[0]);
 	if (!pack_dir.inode) {	/* libgit2 would not notice */
 		b->git.error_set_str(GIT_ERROR_ODB, "no directory for packs");
 		return GIT_ERROR;

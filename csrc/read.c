@@ -7,6 +7,17 @@ static chain_source source_of(const visitor *v, const pack_file *pack)
 			      .misses = &v->w->misses};
 }
 
+/* Where it was found in a snapshot that is still held; when that gives anything but an object, from the beginning. */
+static int do_at(visitor *v, task *t, const place *at, gpa_error *err)
+{
+	int status = at->pack ? pack_file_pin(at->pack, err) : GPA_ENOTFOUND;
+	if (!status) {
+		status = t->packed(t, v, at->pack, at->offset, err);
+		pack_file_unpin(at->pack);
+	}
+	return status ? visitor_do(v, t, err) : GPA_OK;
+}
+
 static int has_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
 	gpa_entry entry;
@@ -30,6 +41,12 @@ int visitor_has(visitor *v, const unsigned char *oid, gpa_error *err)
 {
 	task t = {oid, has_packed, has_loose, has_written, 0};
 	return visitor_do(v, &t, err);
+}
+
+int visitor_has_at(visitor *v, const unsigned char *oid, const place *at, gpa_error *err)
+{
+	task t = {oid, has_packed, has_loose, has_written, 0};
+	return do_at(v, &t, at, err);
 }
 
 int gpa_reader_has(gpa_reader *reader, const unsigned char *oid, gpa_error *err)
@@ -68,13 +85,19 @@ static int info_written(task *t, visitor *v, const written_object *object, gpa_e
 	return GPA_OK;
 }
 
-int visitor_info(int *type, uint64_t *size, visitor *v, const unsigned char *oid, gpa_error *err)
+int visitor_info_at(int *type, uint64_t *size, visitor *v, const unsigned char *oid, const place *at, gpa_error *err)
 {
 	info_task info = {.task = {oid, info_packed, info_loose, info_written, 0}};
-	int status = visitor_do(v, &info.task, err);
+	int status = do_at(v, &info.task, at, err);
 	*type = info.type;
 	*size = info.size;
 	return status;
+}
+
+int visitor_info(int *type, uint64_t *size, visitor *v, const unsigned char *oid, gpa_error *err)
+{
+	place unknown = {0};
+	return visitor_info_at(type, size, v, oid, &unknown, err);
 }
 
 int gpa_reader_info(int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid, gpa_error *err)
@@ -193,15 +216,10 @@ int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const
 		    gpa_error *err)
 {
 	read_task read = {.task = {oid, read_packed, read_loose, read_written, 1}, .most = most};
-	int status = pack_file_pin(at->pack, err);
-	if (!status) {
-		status = read_packed(&read.task, v, at->pack, at->offset, err);
-		pack_file_unpin(at->pack);
-	}
-	if (status)	/* whatever it was: looking for it from the beginning gives an object, or the reason */
-		return visitor_read_most(out, v, oid, most, err);
-	*out = object_of(read.made);
-	return GPA_OK;
+	int status = do_at(v, &read.task, at, err);
+	if (!status)
+		*out = object_of(read.made);
+	return status;
 }
 
 int gpa_reader_read(gpa_object *out, gpa_reader *reader, const unsigned char *oid, gpa_error *err)
@@ -215,7 +233,7 @@ int gpa_reader_read(gpa_object *out, gpa_reader *reader, const unsigned char *oi
 	return status;
 }
 
-static int64_t packed_answer(int type, uint64_t size, gpa_error *err)
+int64_t answer_packed(int type, uint64_t size, gpa_error *err)
 {
 	if (size > GPA_SIZE_MOST)
 		return corrupt(err, "object claims %llu bytes", (unsigned long long)size);
@@ -227,7 +245,7 @@ int64_t gpa_answer_info(gpa_answer *answer, gpa_reader *reader, const unsigned c
 	int type;
 	uint64_t size;
 	int status = gpa_reader_info(&type, &size, reader, oid, &answer->err);
-	return status ? status : packed_answer(type, size, &answer->err);
+	return status ? status : answer_packed(type, size, &answer->err);
 }
 
 int64_t gpa_answer_read(gpa_answer *answer, gpa_reader *reader, const unsigned char *oid)
@@ -236,7 +254,7 @@ int64_t gpa_answer_read(gpa_answer *answer, gpa_reader *reader, const unsigned c
 	int status = gpa_reader_read(object, reader, oid, &answer->err);
 	if (status)
 		return status;
-	int64_t packed = packed_answer(object->type, object->len, &answer->err);
+	int64_t packed = answer_packed(object->type, object->len, &answer->err);
 	if (object->len <= sizeof(answer->content)) {
 		if (object->len)
 			memcpy(answer->content, object->ptr, object->len);

@@ -24,8 +24,9 @@ typedef struct names {
 void names_free(names *list);
 /* The packs in <dir>/pack that have both .idx and .pack, as "pack-<hex>.idx", ascending. No directory: none. */
 int objdir_packs(names *out, const char *dir, gpa_error *err);
-/* Of <dir>/pack and of the combined index in it. */
-void objdir_stamps(file_stamp *packs, file_stamp *index, const char *dir);
+/* Of <dir>/pack, and of the combined index in it. */
+void objdir_stamp_packs(file_stamp *out, const char *dir);
+void objdir_stamp_index(file_stamp *out, const char *dir);
 int objdir_hold_index(held_file *out, file_stamp *stamp, const char *dir, gpa_error *err);
 /* `name` as objdir_loose_name() makes it. GPA_ENOTFOUND when there is no such file. */
 int objdir_hold_loose(held_file *out, const char *dir, const char *name, size_t copy_most, gpa_error *err);
@@ -214,9 +215,14 @@ int visitor_info(int *type, uint64_t *size, visitor *v, const unsigned char *oid
 int visitor_read(gpa_object *out, visitor *v, const unsigned char *oid, gpa_error *err);
 /* out->owner is NULL when the object is stored whole and has more than `most` bytes; deltas are made in any case. */
 int visitor_read_most(gpa_object *out, visitor *v, const unsigned char *oid, uint64_t most, gpa_error *err);
-/* The same, trying first where the object was found in a snapshot that is still held. */
+/* The same, trying first where the object was found in a snapshot that is still held; without a pack, as if unknown. */
+int visitor_has_at(visitor *v, const unsigned char *oid, const place *at, gpa_error *err);
+int visitor_info_at(int *type, uint64_t *size, visitor *v, const unsigned char *oid, const place *at, gpa_error *err);
 int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const place *at, uint64_t most,
 		    gpa_error *err);
+
+/* As gpa_answer_info() says it. */
+int64_t answer_packed(int type, uint64_t size, gpa_error *err);
 
 /* ---- many.c ---- */
 

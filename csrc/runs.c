@@ -105,8 +105,7 @@ static int read_wanted(run *r, gpa_many *m, visitor *v, const wanted *w, gpa_err
 {
 	const unsigned char *oid = m->job.oids + w->number * m->job.r->hash_size;
 	gpa_object object;
-	int status = w->at.pack ? visitor_read_at(&object, v, oid, &w->at, UINT64_MAX, err) :
-				  visitor_read(&object, v, oid, err);
+	int status = visitor_read_at(&object, v, oid, &w->at, UINT64_MAX, err);
 	if (status)
 		return status;
 	status = append(r, w->number, &object, err);

@@ -260,7 +260,8 @@ static int look_at(looked *out, const look *l, const looked *old, gpa_error *err
 	names listed;
 	int status;
 	out->began_ns = now_ns();
-	objdir_stamps(&out->pack_dir, &out->index, l->dir_path);
+	objdir_stamp_packs(&out->pack_dir, l->dir_path);
+	objdir_stamp_index(&out->index, l->dir_path);
 	if (old && old->view->index && same_stamp(&out->index, &old->view->index->stamp)) {
 		index = old->view->index;
 		__atomic_add_fetch(&index->owners, 1, __ATOMIC_RELAXED);
@@ -328,11 +329,15 @@ int snapshot_check(const snapshot *s, char *const *dirs)
 	for (uint32_t i = 0; i < s->dir_count; i++) {
 		const looked *l = &s->dirs[i];
 		file_stamp pack_dir, index;
-		objdir_stamps(&pack_dir, &index, dirs[i]);
-		if (!same_stamp(&pack_dir, &l->pack_dir) || !same_stamp(&index, &l->index))
+		objdir_stamp_packs(&pack_dir, dirs[i]);
+		if (!same_stamp(&pack_dir, &l->pack_dir))
 			return 0;
-		if (!is_sure(&pack_dir, l->began_ns))
-			sure = SNAPSHOT_SAME;
+		if (is_sure(&pack_dir, l->began_ns))
+			continue;	/* an index gets its name by a rename, which shows in its directory */
+		sure = SNAPSHOT_SAME;
+		objdir_stamp_index(&index, dirs[i]);
+		if (!same_stamp(&index, &l->index))
+			return 0;
 	}
 	return sure;
 }

@@ -183,10 +183,18 @@ class PageStore:
         Faster than reading one by one: they are read in the order in which they are stored. ObjectMissing when one is
         not here.
         """
-        wanted: list[Any] = list(oids)
-        if {*map(type, wanted)} != {bytes} or {*map(len, wanted)} != {self._oid_size}:
-            wanted = [self._raw(oid) for oid in wanted]
-        return self._open().read_many(b"".join(wanted), threads or len(os.sched_getaffinity(0)))
+        return self._open().read_many(b"".join(self._raws(oids)), threads or len(os.sched_getaffinity(0)))
+
+    def info_many(self, oids: Iterable[bytes | str], *, threads: int | None = None) -> list[ObjectInfo | None]:
+        """Type and size of each, in the order asked for; None for one that is not here. `threads` as in read_many()."""
+        reader, raw = self._open(), b"".join(self._raws(oids))
+        return reader.info_many(raw, threads or len(os.sched_getaffinity(0)), ObjectInfo._make)
+
+    def missing(self, oids: Iterable[bytes | str], *, threads: int | None = None) -> list[bytes]:
+        """Those that are not `in` the store, as raw ids, in the order given. Asks for all at once: use it to sync."""
+        raw = self._raws(oids)
+        here = self._open().has_many(b"".join(raw), threads or len(os.sched_getaffinity(0)))
+        return [oid for oid, is_here in zip(raw, here, strict=True) if not is_here]
 
     def expand_prefix(self, prefix: str) -> bytes:
         """The one id that begins with these hex digits, at least four.
@@ -349,6 +357,12 @@ class PageStore:
 
     def _open_reader(self) -> Reader:
         return Reader(_directories(self.path, *self._alternates), self.object_format, **self._options)
+
+    def _raws(self, oids: Iterable[bytes | str]) -> list[bytes]:
+        given: list[Any] = list(oids)
+        if {*map(type, given)} == {bytes} and {*map(len, given)} == {self._oid_size}:
+            return given
+        return [self._raw(oid) for oid in given]
 
     def _raw(self, oid: bytes | str) -> bytes:
         if isinstance(oid, str):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from ..errors import ObjectMissing
@@ -30,6 +30,8 @@ _c_has = lib.gpa_reader_has
 _c_info = lib.gpa_answer_info
 _c_read = lib.gpa_answer_read
 _c_next = lib.gpa_many_next
+
+_Info = TypeVar("_Info")
 
 PATH_ROOM = 4096
 ROOM = len(ffi.new("gpa_answer *").content)  # bytes of an object that is answered in place
@@ -160,6 +162,23 @@ class Reader:
         finally:
             lib.gpa_many_end(many)
         return answers
+
+    def info_many(self, oids: bytes, threads: int, make: Callable[[tuple[str, int]], _Info]) -> list[_Info | None]:
+        """What is made of the type and size of each, once for all that have the same; None for one that is not here."""
+        answers = self._ask_many(lib.gpa_many_info, oids, threads)
+        made = {packed: make((TYPES[packed & _TYPE_MASK], packed >> _TYPE_BITS)) for packed in {*answers} - {_MISSING}}
+        return list(map(made.get, answers))
+
+    def has_many(self, oids: bytes, threads: int) -> list[bool]:
+        """Whether each is here. False for one with no sound copy."""
+        return [packed != _MISSING for packed in self._ask_many(lib.gpa_many_has, oids, threads)]
+
+    def _ask_many(self, ask: Any, oids: bytes, threads: int) -> list[int]:
+        count = len(oids) // self.hash_size
+        answers, failed, err = ffi.new("int64_t[]", count), ffi.new("uint32_t *"), new_error()
+        status = ask(answers, failed, self._pointer, oids, count, threads, err)
+        self._check(status, err, oids[failed[0] * self.hash_size : (failed[0] + 1) * self.hash_size])
+        return ffi.unpack(answers, count) if count else []
 
     def expand(self, prefix: bytes, digits: int, most: int) -> tuple[list[bytes], bool]:
         """The first `most` ids that begin with `digits` hex digits of `prefix`, and whether there are more."""

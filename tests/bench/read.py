@@ -91,6 +91,16 @@ def _store_headers(repo: Path, oids: Sequence[bytes]) -> None:
             store.info(oid)
 
 
+def _store_many_headers(repo: Path, oids: Sequence[bytes]) -> None:
+    with PageStore.open(repo / "objects") as store:
+        store.info_many(oids, threads=1)
+
+
+def _store_many_lookups(repo: Path, oids: Sequence[bytes]) -> None:
+    with PageStore.open(repo / "objects") as store:
+        assert len(oids) == len(store.missing(oids, threads=1))
+
+
 def _store_lookups(repo: Path, oids: Sequence[bytes]) -> None:
     with PageStore.open(repo / "objects") as store:
         assert not any(oid in store for oid in oids)
@@ -155,11 +165,13 @@ READERS: dict[str, Way] = {
 }
 HEADERS: dict[str, Way] = {
     "PageStore": _store_headers,
+    "PageStore.info_many": _store_many_headers,
     "git cat-file --batch-check": _git("--batch-check"),
     "gitdb": _gitdb_headers,
 }
 LOOKUPS: dict[str, Way] = {
     "PageStore": _store_lookups,
+    "PageStore.missing": _store_many_lookups,
     "git cat-file --batch-check": _git("--batch-check"),
     "pygit2": _pygit2_lookups,
     "dulwich": _dulwich_lookups,

@@ -184,11 +184,12 @@ def test_a_pack_that_does_not_fit_its_idx_is_named(repo: Path) -> None:
     oid = only_here(repo, pack)[0].oid
     d.rewrite(pack, d.flipped(-1))
     with PageStore.open(objects_dir(repo)) as store:
-        for ask in (store.read, store.info, store.stream):
+        for ask in (store.read, store.info, store.stream, lambda oid: store.info_many([oid])):
             with pytest.raises(Corrupt, match="pack trailer is not the one its idx names") as caught:
                 ask(oid)
             assert str(pack) == caught.value.path
         assert oid not in store
+        assert [bytes.fromhex(oid)] == store.missing([oid])
 
 
 def test_what_an_unreadable_idx_may_hold_is_not_called_missing(repo: Path) -> None:
@@ -196,11 +197,12 @@ def test_what_an_unreadable_idx_may_hold_is_not_called_missing(repo: Path) -> No
     oid = only_here(repo, pack)[0].oid
     d.rewrite(pack.with_suffix(".idx"), d.truncated(500))
     with PageStore.open(objects_dir(repo)) as store:
-        for ask in (store.read, store.info, store.stream):
+        for ask in (store.read, store.info, store.stream, lambda oid: store.info_many([oid])):
             with pytest.raises(Corrupt, match="too short for a header") as caught:
                 ask(oid)
             assert str(pack.with_suffix(".idx")) == caught.value.path
         assert oid not in store
+        assert [bytes.fromhex(oid)] == store.missing([oid])
 
 
 def test_a_pack_that_was_repaired_is_read_after_the_next_change(repo: Path) -> None:

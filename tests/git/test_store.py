@@ -62,6 +62,15 @@ def assert_reads_all(store: PageStore, repo: Path) -> None:
     assert [store.read(oid) for oid in expected] == many
 
 
+def assert_tells_of_many(store: PageStore, repo: Path) -> None:
+    """Of those that are here and of others, with every first byte."""
+    expected = all_objects(repo)
+    absent = [bytes([first]).ljust(32 if store.object_format == "sha256" else 20, b"\x11") for first in range(256)]
+    infos = [ObjectInfo(kind, size) for kind, size, _digest in expected.values()]
+    assert [*infos, *[None] * 256] == store.info_many([*map(bytes.fromhex, expected), *absent])
+    assert absent == store.missing([*absent, *map(bytes.fromhex, expected)])
+
+
 def store_of(repo: Path, **options: int) -> PageStore:
     return PageStore.open(objects_dir(repo), **options)
 
@@ -175,6 +184,7 @@ def test_every_object_reads_as_git_reads_it(shape: Shape, tmp_path: Path, object
     with store_of(repo) as store:
         assert object_format == store.object_format
         assert_reads_all(store, repo)
+        assert_tells_of_many(store, repo)
         assert MISSING.ljust(40 if object_format == "sha1" else 64, "0") not in store
 
 
@@ -314,7 +324,9 @@ def test_many_are_given_in_the_order_asked_for(history: History) -> None:
     with PageStore.for_repository(history.server) as store:
         oids = list(store)[::-1] * 2
         assert [store.read(oid) for oid in oids] == store.read_many(oids)
-        assert [] == store.read_many([])
+        assert [store.info(oid) for oid in oids] == store.info_many(oids)
+        assert [MISSING, MISSING] == [oid.hex() for oid in store.missing([MISSING, *oids, MISSING])]
+        assert [] == store.read_many([]) == store.info_many([]) == store.missing([])
 
 
 def test_prefixes_are_expanded_as_git_expands_them(tmp_path: Path) -> None:

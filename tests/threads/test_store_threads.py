@@ -65,10 +65,12 @@ def read_until(store: PageStore, expected: Objects, stop: Callable[[], bool]) ->
         assert [expected[oid][2] for oid in chosen] == [
             hashlib.sha256(content).hexdigest() for _, content in store.read_many(chosen, threads=2)
         ]
+        assert [expected[oid][:2] for oid in chosen] == store.info_many(chosen, threads=2)
+        assert [bytes.fromhex(MISSING)] == store.missing([*chosen, MISSING])
         assert MISSING not in store
         if not count % 5000:
             assert {oid.hex() for oid in store} >= expected.keys()
-        count += 101
+        count += 201
     return count
 
 
