@@ -153,26 +153,27 @@ def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None
     freed = 0
     mtimes: dict[str, int] = {}
     there = set(os.listdir(objdir.pack_dir))
-    for number, name in enumerate(proved.doomed, start=1):
-        if report:
-            report("Deleting superseded pages", number, len(proved.doomed))
-        # receive-pack makes the .keep before anything else of a pack it brings again; this is the last look at it
-        if fs.protection(there, name) or os.path.lexists(objdir.pack_path(name, ".keep")):
-            continue
-        try:
-            stat = os.stat(objdir.pack_path(name))
-            for taker in proved.takers[name]:
-                if mtimes.get(taker, 0) < stat.st_mtime_ns:
-                    mtimes[taker] = fs.raise_mtime(objdir.pack_path(taker), stat.st_mtime_ns)
-        except FileNotFoundError:  # somebody else's repack took it, or the proof with it
-            continue
-        except SystemFailed as error:
-            if error.errno != errno.EPERM:
-                raise
-            continue
-        fs.unlink_pack(objdir, name, there)
-        deleted.append(name)
-        freed += stat.st_size
+    with fs.Freeing() as freeing:
+        for number, name in enumerate(proved.doomed, start=1):
+            if report:
+                report("Deleting superseded pages", number, len(proved.doomed))
+            # receive-pack makes the .keep before anything else of a pack it brings again; this is the last look at it
+            if fs.protection(there, name) or os.path.lexists(objdir.pack_path(name, ".keep")):
+                continue
+            try:
+                stat = os.stat(objdir.pack_path(name))
+                for taker in proved.takers[name]:
+                    if mtimes.get(taker, 0) < stat.st_mtime_ns:
+                        mtimes[taker] = fs.raise_mtime(objdir.pack_path(taker), stat.st_mtime_ns)
+            except FileNotFoundError:  # somebody else's repack took it, or the proof with it
+                continue
+            except SystemFailed as error:
+                if error.errno != errno.EPERM:
+                    raise
+                continue
+            fs.unlink_pack(objdir, name, there, freeing.unlink)
+            deleted.append(name)
+            freed += stat.st_size
     fs.fsync_dir(objdir.pack_dir)
     return tuple(deleted), freed
 

@@ -229,16 +229,17 @@ def _remove(objdir: ObjectDir, page: str, batch: _Batch, stop: Progress | None) 
         with IdxFiles(objdir.pack_dir, [page], objdir.object_format) as idx_files:
             check_idx(idx_files[page], objdir.pack_path(page, ".idx"))
             match_pack(path, idx_files[page])
-        for one in batch:
-            if stop is not None and stop.is_stopped:
-                raise Stopped
-            removed += _remove_file(path, f"{objdir.objects}/{loose_name(one.oid)}")
+        with fs.Freeing() as freeing:
+            for one in batch:
+                if stop is not None and stop.is_stopped:
+                    raise Stopped
+                removed += _remove_file(path, f"{objdir.objects}/{loose_name(one.oid)}", freeing)
     except FileNotFoundError:
         pass  # the page went away: somebody's repack holds its objects, or will find them where they are
     return removed
 
 
-def _remove_file(page_path: str, path: str) -> bool:
+def _remove_file(page_path: str, path: str, freeing: fs.Freeing) -> bool:
     """FileNotFoundError when the page is gone."""
     try:
         stat = os.lstat(path)
@@ -247,4 +248,4 @@ def _remove_file(page_path: str, path: str) -> bool:
     if not S_ISREG(stat.st_mode):
         return False
     fs.raise_mtime(page_path, stat.st_mtime_ns)
-    return fs.unlink(path)
+    return freeing.unlink(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from ..errors import Corrupt
 from ..git import ObjectDir
@@ -79,13 +79,14 @@ def same_content(one: str, other: str) -> bool:
                 return True
 
 
-def unlink_pack(objdir: ObjectDir, name: str, there: Container[str]) -> None:
+def unlink_pack(objdir: ObjectDir, name: str, there: Container[str], remove: Callable[[str], object] = unlink) -> None:
     """I4: the .idx first, so that nobody sees a pack without its .pack; a crash in between leaves a harmless .pack.
 
-    `there`: names seen in the directory, which say whether files other than these two are to be removed too.
+    `there`: names seen in the directory, which say whether files other than these two are to be removed too. `remove`
+    is for whoever deletes many.
     """
-    unlink(objdir.pack_path(name, ".idx"))
-    unlink(objdir.pack_path(name))
+    remove(objdir.pack_path(name, ".idx"))
+    remove(objdir.pack_path(name))
     for suffix in (".rev", ".bitmap"):
         if name + suffix in there:
             unlink(objdir.pack_path(name, suffix))
