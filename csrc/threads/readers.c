@@ -72,6 +72,23 @@ static void read_many(unsigned *seed)
 	gpa_many_end(many);
 }
 
+/* One of them is absent. */
+static void ask_many(unsigned *seed)
+{
+	unsigned char oids[MANY * OID] = {0};
+	int64_t infos[MANY], has[MANY];
+	uint32_t failed;
+	gpa_error err;
+	for (int i = 1; i < MANY; i++)
+		memcpy(oids + i * OID, some_oid(seed), OID);
+	if (gpa_many_info(infos, &failed, reader, oids, MANY, 2, &err) ||
+	    gpa_many_has(has, &failed, reader, oids, MANY, 2, &err))
+		fail("infos of many", &err);
+	for (int i = 0; i < MANY; i++)
+		if ((infos[i] < 0) != !i || (has[i] < 0) != !i)
+			fail("of many, a wrong one is missing", &err);
+}
+
 static void read_stream(unsigned *seed)
 {
 	unsigned char piece[512];
@@ -115,6 +132,7 @@ static void *work(void *number)
 		for (int i = 0; i < 20; i++)
 			read_one(&seed);
 		read_many(&seed);
+		ask_many(&seed);
 		read_stream(&seed);
 		look_up(&seed);
 	}
