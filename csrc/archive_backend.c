@@ -85,38 +85,17 @@ static int exists(git_odb_backend *base, const unsigned char *oid)
 
 /* ---- by prefix ---- */
 
-static int expand(unsigned char *out, const backend *b, const unsigned char *oid, size_t digits)
-{
-	char hex[2 * GIT_OID_SIZE + 1], text[sizeof(hex) + 64];
-	archive_found found;
-	archive_expand(&found, b->archive, oid, digits < 2 * GIT_OID_SIZE ? digits : 2 * GIT_OID_SIZE);
-	if (!found.count)
-		return GIT_ENOTFOUND;
-	if (found.count > 1) {
-		oid_to_hex(hex, oid, GIT_OID_SIZE);
-		snprintf(text, sizeof(text), "short object ID %.*s is ambiguous", (int)digits, hex);
-		b->git.error_set_str(GIT_ERROR_ODB, text);
-		return GIT_EAMBIGUOUS;
-	}
-	memcpy(out, found.keys[0], GIT_OID_SIZE);
-	return 0;
-}
-
 static int exists_prefix(unsigned char *found, git_odb_backend *base, const unsigned char *oid, size_t digits)
 {
-	return expand(found, (backend *)base, oid, digits);
-}
-
-/* Also how pygit2 reads objects by their whole id. */
-static int read_prefix(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *base,
-		       const unsigned char *oid, size_t digits)
-{
-	int answer = 0;
-	if (digits < 2 * GIT_OID_SIZE)
-		answer = expand(found, (backend *)base, oid, digits);
-	else
-		memcpy(found, oid, GIT_OID_SIZE);
-	return answer ? answer : read_object(data, len, type, base, found);
+	const backend *b = (backend *)base;
+	archive_found known;
+	archive_expand(&known, b->archive, oid, digits < 2 * GIT_OID_SIZE ? digits : 2 * GIT_OID_SIZE);
+	if (!known.count)
+		return GIT_ENOTFOUND;
+	if (known.count > 1)
+		return libgit2_ambiguous(&b->git, oid, digits);
+	memcpy(found, known.keys[0], GIT_OID_SIZE);
+	return 0;
 }
 
 static int list_objects(git_odb_backend *base, git_odb_foreach_cb callback, void *payload)
@@ -166,7 +145,7 @@ static backend *backend_new(const libgit2 *git, gpa_archive *archive)
 	b->git = *git;
 	b->archive = gpa_archive_share(archive);
 	b->base = (git_odb_backend){
-		.version = GIT_ODB_BACKEND_VERSION, .read = read_object, .read_prefix = read_prefix,
+		.version = GIT_ODB_BACKEND_VERSION, .read = read_object, .read_prefix = libgit2_read_prefix,
 		.read_header = read_header, .write = write_object, .exists = exists,
 		.exists_prefix = exists_prefix, .foreach = list_objects, .freshen = freshen, .free = free_backend,
 	};

@@ -59,3 +59,23 @@ int libgit2_find(libgit2 *out, const char *library, gpa_error *err)
 	dlclose(handle);
 	return status;
 }
+
+int libgit2_read_prefix(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *base,
+			const unsigned char *oid, size_t digits)
+{
+	int answer = 0;
+	if (digits < 2 * GIT_OID_SIZE)
+		answer = base->exists_prefix(found, base, oid, digits);
+	else
+		memcpy(found, oid, GIT_OID_SIZE);
+	return answer ? answer : base->read(data, len, type, base, found);
+}
+
+int libgit2_ambiguous(const libgit2 *git, const unsigned char *oid, size_t digits)
+{
+	char hex[2 * GIT_OID_SIZE + 1], text[sizeof(hex) + 64];
+	oid_to_hex(hex, oid, GIT_OID_SIZE);
+	snprintf(text, sizeof(text), "short object ID %.*s is ambiguous", (int)digits, hex);
+	git->error_set_str(GIT_ERROR_ODB, text);
+	return GIT_EAMBIGUOUS;
+}

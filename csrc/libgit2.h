@@ -90,4 +90,10 @@ typedef struct libgit2 {
  */
 int libgit2_find(libgit2 *out, const char *library, gpa_error *err);
 
+/* A backend's `read_prefix`, by its `exists_prefix` and `read`; pygit2 reads objects by their whole id with it too. */
+int libgit2_read_prefix(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *base,
+			const unsigned char *oid, size_t digits);
+/* GIT_EAMBIGUOUS, in libgit2's words. */
+int libgit2_ambiguous(const libgit2 *git, const unsigned char *oid, size_t digits);
+
 #endif

@@ -144,48 +144,24 @@ static int exists(git_odb_backend *base, const unsigned char *oid)
 
 /* ---- by prefix ---- */
 
-static int ambiguous(const backend *b, const unsigned char *oid, size_t digits)
+static int exists_prefix(unsigned char *found, git_odb_backend *base, const unsigned char *oid, size_t digits)
 {
-	char hex[2 * GIT_OID_SIZE + 1], text[sizeof(hex) + 64];
-	oid_to_hex(hex, oid, GIT_OID_SIZE);
-	snprintf(text, sizeof(text), "short object ID %.*s is ambiguous", (int)digits, hex);
-	b->git.error_set_str(GIT_ERROR_ODB, text);
-	return GIT_EAMBIGUOUS;
-}
-
-static int expand(unsigned char *found, backend *b, const unsigned char *oid, size_t digits)
-{
+	backend *b = (backend *)base;
 	unsigned char oids[2 * GIT_OID_SIZE];
 	uint32_t count;
 	gpa_error err;
+	digits = digits < 2 * GIT_OID_SIZE ? digits : 2 * GIT_OID_SIZE;
 	if (odb_is_missed_again(b, oid, digits))
 		return GIT_ENOTFOUND;
 	int status = gpa_reader_expand(oids, &count, 2, b->reader, oid, (unsigned)digits, &err);
 	if (status)
 		return odb_refuse(b, status, &err);
 	if (count > 1)
-		return ambiguous(b, oid, digits);
+		return libgit2_ambiguous(&b->git, oid, digits);
 	if (!count)
 		return odb_note_miss(b, GIT_ENOTFOUND, oid, digits);
 	memcpy(found, oids, GIT_OID_SIZE);
 	return 0;
-}
-
-static int exists_prefix(unsigned char *found, git_odb_backend *base, const unsigned char *oid, size_t digits)
-{
-	return expand(found, (backend *)base, oid, digits < 2 * GIT_OID_SIZE ? digits : 2 * GIT_OID_SIZE);
-}
-
-/* Also how pygit2 reads objects by their whole id. */
-static int read_prefix(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *base,
-		       const unsigned char *oid, size_t digits)
-{
-	int answer = 0;
-	if (digits < 2 * GIT_OID_SIZE)
-		answer = expand(found, (backend *)base, oid, digits);
-	else
-		memcpy(found, oid, GIT_OID_SIZE);
-	return answer ? answer : read_object(data, len, type, base, found);
 }
 
 /* ---- listing ---- */
@@ -293,7 +269,7 @@ static int backend_new(backend **out, const libgit2 *git, gpa_reader *reader, gp
 	b->reader = gpa_reader_share(reader);
 	b->writer = writer ? gpa_writer_share(writer) : NULL;
 	b->base = (git_odb_backend){
-		.version = GIT_ODB_BACKEND_VERSION, .read = read_object, .read_prefix = read_prefix,
+		.version = GIT_ODB_BACKEND_VERSION, .read = read_object, .read_prefix = libgit2_read_prefix,
 		.read_header = read_header, .exists = exists, .exists_prefix = exists_prefix, .refresh = refresh,
 		.foreach = list_objects, .freshen = odb_freshen, .free = free_backend,
 	};
