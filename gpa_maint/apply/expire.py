@@ -163,8 +163,8 @@ def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None
             try:
                 stat = os.stat(objdir.pack_path(name))
                 for taker in proved.takers[name]:
-                    if mtimes.get(taker, 0) < stat.st_mtime_ns:
-                        mtimes[taker] = fs.raise_mtime(objdir.pack_path(taker), stat.st_mtime_ns)
+                    if mtimes.get(taker, 0) <= int(stat.st_mtime):
+                        mtimes[taker] = fs.make_younger(objdir.pack_path(taker), stat.st_mtime_ns)
             except FileNotFoundError:  # somebody else's repack took it, or the proof with it
                 continue
             except SystemFailed as error:

@@ -247,5 +247,5 @@ def _remove_file(page_path: str, path: str, freeing: fs.Freeing) -> bool:
         return False
     if not S_ISREG(stat.st_mode):
         return False
-    fs.raise_mtime(page_path, stat.st_mtime_ns)
+    fs.make_younger(page_path, stat.st_mtime_ns)
     return freeing.unlink(path)

@@ -1,7 +1,7 @@
 """New pages on their way from temporary files to packs, for all that writes them.
 
 I3, I4: each is synced before it gets a name, .pack before .idx, and the directory is synced once for all of them.
-I9: a page is never older than its sources.
+I9: a page is younger than its sources.
 """
 
 from __future__ import annotations
@@ -61,14 +61,13 @@ def publish_pages(
 ) -> tuple[PageInfo, ...]:
     """Name the pages, but for those in `without`, and make the names durable. Gives those that were named.
 
-    `newest_ns`: the mtime of their youngest source. A page is one nanosecond younger: later than all of them even
-    when their clock was ahead of ours.
+    `newest_ns`: the mtime of their youngest source. A page is younger even when its clock was ahead of ours.
     """
     published = []
     for page in pages:
         if page.name in without:
             continue
-        fs.raise_mtime(page.pack.path, newest_ns + 1)
+        fs.make_younger(page.pack.path, newest_ns)
         fs.publish_pack(objdir, page.pack, page.idx, page.name)
         published.append(PageInfo(name=page.name, object_count=page.object_count, size=page.size))
     drop_pages(pages)

@@ -12,6 +12,7 @@ from .door import fsync_dir, fsync_file, fsync_path, make_dir, move_name, named,
 from .locks import host_name
 from .temp import TempFile, TempFiles, remove_leftover
 
+SECOND_NS = 10**9
 MOST_ASIDE = 1000
 """How many files of one name are set aside, each under a number of its own."""
 
@@ -30,7 +31,8 @@ def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) ->
         if not same_content(pack.path, path):
             raise Corrupt(path, "a pack of this name exists and differs") from None
         # Its objects count as written just now (I9), as when git writes a pack that is there already.
-        os.utime(path)
+        mtime = os.stat(pack.path).st_mtime_ns
+        os.utime(path, ns=(mtime, mtime))
     with contextlib.suppress(FileExistsError):
         move_name(idx.path, objdir.pack_path(name, ".idx"))
 
@@ -130,14 +132,18 @@ def set_aside(objdir: ObjectDir, names: Iterable[str]) -> str:
     return folder
 
 
-def raise_mtime(path: str, floor_ns: int) -> int:
-    """I9: set the file's mtime forward to `floor_ns` when it is older; gives what it is then."""
-    mtime = os.stat(path).st_mtime_ns
-    if mtime >= floor_ns:
-        return mtime
+def make_younger(path: str, than_ns: int) -> int:
+    """I9: see to it that the file's mtime is of a later second than `than_ns`; gives that second.
+
+    git compares whole seconds. Of two packs of the same one its index may name either for an object, and its expire
+    would delete the page and not the source.
+    """
+    second, least = os.stat(path).st_mtime_ns // SECOND_NS, than_ns // SECOND_NS + 1
+    if second >= least:
+        return second
     with named("utime", path):
-        os.utime(path, ns=(floor_ns, floor_ns))
-    return floor_ns
+        os.utime(path, (least, least))
+    return least
 
 
 @contextlib.contextmanager

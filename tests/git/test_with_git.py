@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from itertools import cycle, takewhile
@@ -12,7 +14,7 @@ from subprocess import CompletedProcess
 import pytest
 from histories import History, HistorySpec, Push, send_push
 from oracle import all_objects, clone_works, content_digest, fsck, git, pack_dir, packs, refs, verify_midx
-from running import assert_sound, gpa, gpa_any
+from running import assert_sound, gpa, gpa_any, references
 
 HistoryFactory = Callable[[HistorySpec], History]
 
@@ -107,6 +109,45 @@ def test_a_pack_that_git_took_away_while_the_index_names_it_is_planned_around(hi
     assert objects == all_objects(made.server)
     verify_midx(made.server)
     fsck(made.server)
+
+
+def merged_within_a_second(made: History) -> list[str]:
+    """The packs that were merged into a page, all of them touched in the second in which it got its name."""
+    sources = list(packs(made.server))
+    soon = (int(time.time()) + 5) * 10**9 + 10**8
+    for name in sources:
+        os.utime(pack_dir(made.server) / f"{name}.pack", ns=(soon, soon))
+    gpa(made.server, "repack")
+    return sources
+
+
+def test_in_an_index_of_git_s_a_page_wins_over_its_sources(history: HistoryFactory) -> None:
+    """I7, I9. git compares whole seconds, and of two packs of the same one takes either."""
+    made = history(HistorySpec(pushes=14))
+    sources = merged_within_a_second(made)
+    (pack_dir(made.server) / "multi-pack-index").unlink()
+    git(made.server, "multi-pack-index", "write")
+    assert dict.fromkeys(sources, 0).items() <= references(made.server).items()
+
+
+def test_git_deletes_no_page_by_an_index_in_which_its_sources_are_there_yet(history: HistoryFactory) -> None:
+    """I2, I7. git writes an index of packs that it saw some time before, and its expire goes by that index alone."""
+    made = history(HistorySpec(pushes=14))
+    objects = all_objects(made.server)
+    merged_within_a_second(made)
+    index = pack_dir(made.server) / "multi-pack-index"
+    ours = index.read_bytes()
+    index.unlink()
+    git(made.server, "multi-pack-index", "write")
+    stale = index.read_bytes()
+    index.write_bytes(ours)
+    gpa(made.server, "expire", "--grace=now")
+    index.write_bytes(stale)
+    assert objects == all_objects(made.server)
+    git(made.server, "multi-pack-index", "expire")
+    assert objects == all_objects(made.server)
+    assert 0 == gpa_any(made.server, "write").returncode
+    assert_sound(made.server, content_digest(made.server))
 
 
 # -- At the same time
