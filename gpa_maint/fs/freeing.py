@@ -42,10 +42,14 @@ class Freeing:
 
         if len(self._threads) == THREADS:
             self._threads.pop(0).join()
-        thread = Thread(target=_close_all, args=(self._held,))
-        self._held = []
-        thread.start()
-        self._threads.append(thread)
+        held, self._held = self._held, []
+        thread = Thread(target=_close_all, args=(held,))
+        try:
+            thread.start()
+        except RuntimeError:  # there are as many threads as there may be
+            _close_all(held)
+        else:
+            self._threads.append(thread)
 
     def __exit__(self, *_: object) -> None:
         _close_all(self._held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,14 @@ def test_without_descriptors_files_are_freed_at_once(tmp_path: Path) -> None:
     assert all(gone)
     assert not again
     assert not os.listdir(tmp_path)
+
+
+def test_without_threads_files_are_freed_by_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = open_descriptors()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with fs.Freeing() as freeing:
+        assert all(freeing.unlink(path) for path in files_in(tmp_path, 200))
+    assert before == open_descriptors()
