@@ -1,4 +1,4 @@
-"""python -m tests.bench run <question> [--size=S|M|L|Y] [--traffic=<kind>] [--repo=<path> --packs=<n>] [--pairs=<n>]
+"""python -m tests.bench run <question> [--size=S|M|L|Y] [--traffic=<kind>] [--repo=<path> --packs=<n>] [--pairs=<n>] [--cold]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
    python -m tests.bench picture --chart=<file.svg>
 
@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
@@ -40,8 +41,9 @@ from tests.bench import (
     workloads,
     write,
 )
+from tests.bench.cold import Cache
 
-QUESTIONS = {
+QUESTIONS: dict[str, Callable[..., None]] = {
     "merge": merge.bench,
     "index": index.bench,
     "push": push.bench,
@@ -58,6 +60,8 @@ QUESTIONS = {
     "growth": growth.bench,
 }
 
+WITH_COLD = ("merge", "index", "status", "clone", "read")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
@@ -68,9 +72,12 @@ def main() -> None:
     parser.add_argument("--repo", type=Path, help="a repository of yours, split into --packs packs")
     parser.add_argument("--packs", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help=f"drop files from the page cache: {', '.join(WITH_COLD)}")
     parser.add_argument("--pushes", type=int, help="simulate so many at most")
     parser.add_argument("--chart", type=Path, help="the file to draw (simulate needs matplotlib)")
     args = parser.parse_args()
+    if args.cold and args.question and args.question not in WITH_COLD:
+        parser.error(f"--cold is for {', '.join(WITH_COLD)}")
     if args.verb == "simulate":
         simulate.bench(args.chart, args.pushes)
         return
@@ -86,8 +93,11 @@ def main() -> None:
         os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         source = workloads.split(args.repo, root / "split", args.packs) if args.repo else _made(root, args)
         packs = len(list((source / "objects/pack").glob("*.pack")))
-        for question in [args.question] if args.question else QUESTIONS:
-            QUESTIONS[question](source, root / "work", pairs=args.pairs, title=f"{question}, {packs} packs")
+        cache = Cache(cold=args.cold)
+        for question in [args.question] if args.question else WITH_COLD if args.cold else QUESTIONS:
+            more = {"cache": cache} if question in WITH_COLD else {}
+            QUESTIONS[question](source, root / "work", pairs=args.pairs, title=f"{question}, {packs} packs", **more)
+        print(f"\n{cache.report()}")
 
 
 def _made(root: Path, args: argparse.Namespace) -> Path:

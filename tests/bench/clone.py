@@ -6,12 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.bench.measure import Table, fresh_copy, run
+from tests.bench.cold import Cache
+from tests.bench.measure import Table, fresh_copy
 
 WALK = ["git", "rev-list", "--objects", "--all", "--quiet"]
 
 
-def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
+def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> None:
     """Pages of 2000 objects under an index, made by `git gpa repack` of every pack there is, and `git repack -a -d`."""
     pages = fresh_copy(source, work.with_name("pages"))
     _git(pages, "config", "gpa.pageObjects", "2000")
@@ -25,8 +26,9 @@ def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
         for name, repo in (("pages", pages), ("one pack", one)):
             count = len(list((repo / "objects/pack").glob("*.pack")))
             shutil.rmtree(target, ignore_errors=True)
-            tables["a clone"].add(name, run([[*clone, str(repo), str(target)]], work.parent), f"{count} packs")
-            tables["a walk"].add(name, run([WALK], repo), f"{count} packs")
+            cost = cache.run([[*clone, str(repo), str(target)]], work.parent, repo)
+            tables["a clone"].add(name, cost, f"{count} packs")
+            tables["a walk"].add(name, cache.run([WALK], repo), f"{count} packs")
     for table in tables.values():
         table.show()
 

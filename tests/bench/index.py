@@ -8,12 +8,13 @@ import subprocess
 from pathlib import Path
 
 from gpa_maint import commands
-from tests.bench.measure import Cost, Table, call, fresh_copy, run
+from tests.bench.cold import Cache
+from tests.bench.measure import Cost, Table, fresh_copy
 
 GIT = ["git", "multi-pack-index", "write"]
 
 
-def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
+def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> None:
     """Each in turn on the same repository; the new packs of both histories are equal."""
     repo = fresh_copy(source, work)
     index = repo / "objects/pack/multi-pack-index"
@@ -21,26 +22,26 @@ def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
     for _ in range(pairs):
         for name in ("git", "git-gpa", "git-gpa, warm process"):
             index.unlink(missing_ok=True)
-            fresh.add(name, _write(name, repo), f"{index.stat().st_size >> 10} KiB")
+            fresh.add(name, _write(name, repo, cache), f"{index.stat().st_size >> 10} KiB")
     saved = work.with_name("saved-index")
     shutil.copy(index, saved)
     _tiny_pack(repo)
     for _ in range(pairs):
         for name in ("git", "git-gpa", "git-gpa, warm process"):
             shutil.copy(saved, index)
-            more.add(name, _write(name, repo))
+            more.add(name, _write(name, repo, cache))
     saved.unlink()
     for table in (fresh, more):
         table.ours = "git-gpa, warm process"
         table.show()
 
 
-def _write(name: str, repo: Path) -> Cost:
+def _write(name: str, repo: Path, cache: Cache) -> Cost:
     if name == "git":
-        return run([GIT], repo)
+        return cache.run([GIT], repo)
     if name == "git-gpa":
-        return run([["git-gpa", "write", "-q"]], repo)
-    return call(lambda: commands.write(os.fspath(repo)))
+        return cache.run([["git-gpa", "write", "-q"]], repo)
+    return cache.call(lambda: commands.write(os.fspath(repo)), repo)
 
 
 def _tiny_pack(repo: Path) -> None:

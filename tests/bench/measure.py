@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -15,16 +16,33 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds, and peak resident memory in MiB (the largest of the processes)."""
+    """Milliseconds, peak resident memory in MiB (the largest of the processes), MiB read from the disk, major faults."""
 
     wall: float
     cpu: float
     rss: float = 0.0
+    read: float = 0.0
+    faults: float = 0.0
+
+    @classmethod
+    def of(cls, seconds: float, usage: resource.struct_rusage) -> Cost:
+        """That of a process that has ended, and of its children."""
+        cpu = usage.ru_utime + usage.ru_stime
+        return cls(seconds * 1e3, cpu * 1e3, usage.ru_maxrss / 1024, usage.ru_inblock / 2048, usage.ru_majflt)
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.wall + other.wall,
+            self.cpu + other.cpu,
+            max(self.rss, other.rss),
+            self.read + other.read,
+            self.faults + other.faults,
+        )
 
 
 def run(commands: Sequence[Sequence[str]], cwd: Path) -> Cost:
     """The cost of running `commands` one after the other."""
-    wall = cpu = rss = 0.0
+    total = Cost(0.0, 0.0)
     # What a user has: bytecode is kept from the first run on.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for command in commands:
@@ -34,12 +52,10 @@ def run(commands: Sequence[Sequence[str]], cwd: Path) -> Cost:
             complaint = process.stderr.read()
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        wall += time.perf_counter() - started
-        cpu += usage.ru_utime + usage.ru_stime
-        rss = max(rss, usage.ru_maxrss / 1024)
+        total += Cost.of(time.perf_counter() - started, usage)
         if process.returncode:
             sys.exit(f"{' '.join(command)} failed: {complaint.decode(errors='replace')}")
-    return Cost(wall * 1e3, cpu * 1e3, rss)
+    return total
 
 
 def call(function: Callable[[], object]) -> Cost:
@@ -83,7 +99,9 @@ class Table:
 
     def show(self) -> None:
         print(f"\n{self.title}, medians of {len(next(iter(self._costs.values())))} runs")
-        print(f"  {'':34} {'wall ms':>9} {'(min-max)':>15} {'CPU ms':>9} {'wall x':>7} {'CPU x':>7} {'MiB':>6}")
+        print(
+            f"  {'':34} {'wall ms':>9} {'(min-max)':>15} {'CPU ms':>9} {'wall x':>7} {'CPU x':>7} {'RSS MiB':>8} {'read MiB':>9} {'faults':>7}"
+        )
         for peer, costs in self._costs.items():
             walls = [cost.wall for cost in costs]
             spread = f"({min(walls):.0f}-{max(walls):.0f})"
@@ -91,5 +109,6 @@ class Table:
             cpu_ratio = self.median(peer) / max(self.median(self.ours), 0.001)
             print(
                 f"  {peer:34} {self.median(peer, 'wall'):9.1f} {spread:>15} {self.median(peer):9.1f} "
-                f"{wall_ratio:7.1f} {cpu_ratio:7.1f} {self.median(peer, 'rss'):6.0f}  {self._notes[peer]}"
+                f"{wall_ratio:7.1f} {cpu_ratio:7.1f} {self.median(peer, 'rss'):8.0f} "
+                f"{self.median(peer, 'read'):9.1f} {self.median(peer, 'faults'):7.0f}  {self._notes[peer]}"
             )

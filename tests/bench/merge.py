@@ -7,7 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.bench.measure import Cost, Table, call, fresh_copy, pack_bytes, run
+from tests.bench.cold import Cache
+from tests.bench.measure import Cost, Table, fresh_copy, pack_bytes
 
 WAYS = {
     "git-gpa": [["git-gpa", "repack"], ["git-gpa", "expire", "--grace=now"]],
@@ -16,7 +17,7 @@ WAYS = {
 }
 
 
-def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
+def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> None:
     """Each way on a fresh copy that has its index, in turn. A .keep holds the large pack out of git's repack."""
     table = Table(title)
     for _ in range(pairs):
@@ -26,10 +27,10 @@ def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
             if name == "git multi-pack-index":
                 _by_size(repo)[-1].with_suffix(".keep").touch()
             before = pack_bytes(repo)
-            cost = run(steps, repo)
+            cost = cache.run(steps, repo)
             table.add(name, cost, f"{before >> 20} -> {pack_bytes(repo) >> 20} MiB, {len(_by_size(repo))} packs")
             if name == "git-gpa":
-                table.add("floor: read, hash, write, sync", floor(source, repo))
+                table.add("floor: read, hash, write, sync", floor(source, repo, cache))
     table.show()
 
 
@@ -37,7 +38,7 @@ def _by_size(repo: Path) -> list[Path]:
     return sorted((repo / "objects/pack").glob("*.pack"), key=lambda path: path.stat().st_size)
 
 
-def floor(source: Path, merged: Path) -> Cost:
+def floor(source: Path, merged: Path, cache: Cache) -> Cost:
     """Read every pack but the largest, hash what was read, write and sync as much as the pages hold."""
     packs = _by_size(source)[:-1]
     content = [path.read_bytes() for path in _by_size(merged)[:-1]]
@@ -52,4 +53,4 @@ def floor(source: Path, merged: Path) -> Cost:
                 file.flush()
                 os.fsync(file.fileno())
 
-    return call(work)
+    return cache.call(work, source)

@@ -18,7 +18,8 @@ from dulwich.object_store import DiskObjectStore
 
 from gpa_maint import PageStore, commands
 from tests.bench import workloads
-from tests.bench.measure import Cost, Table, call, fresh_copy
+from tests.bench.cold import WARM, Cache
+from tests.bench.measure import Table, fresh_copy
 
 READS = 20_000
 MISSES = 1000  # each costs the peers a look at every pack
@@ -27,43 +28,51 @@ CHAINS = 200
 Way = Callable[[Path, Sequence[bytes]], object]
 
 
-def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
+def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> None:
     repo = fresh_copy(source, work)
-    _bench_one(repo, pairs, f"{title}, as pushed")
+    _bench_one(repo, pairs, f"{title}, as pushed", cache)
     commands.repack(os.fspath(repo))
     commands.expire(os.fspath(repo), grace_seconds=0)
-    _bench_one(repo, pairs, f"{title}, merged")
-    _bench_one(
-        workloads.chains(work.with_name("chains"), CHAINS), pairs, f"read, {CHAINS} chains of 50 deltas on 20 kB"
-    )
+    _bench_one(repo, pairs, f"{title}, merged", cache)
+    chains = workloads.chains(work.with_name("chains"), CHAINS)
+    _bench_one(chains, pairs, f"read, {CHAINS} chains of 50 deltas on 20 kB", cache)
 
 
-def _bench_one(repo: Path, pairs: int, title: str) -> None:
+def _bench_one(repo: Path, pairs: int, title: str, cache: Cache) -> None:
     stored = stored_order(repo)
     chosen = random.Random(3).sample(stored, min(READS, len(stored)))
     positions = {oid: position for position, oid in enumerate(stored)}
     absent = [random.Random(position).randbytes(20) for position in range(READS)]
-    compare(f"{title}: {len(chosen)} at random", repo, READERS, chosen, pairs)
-    compare(f"{title}: the same in order", repo, READERS, sorted(chosen, key=positions.__getitem__), pairs)
-    compare(f"{title}: headers", repo, HEADERS, chosen, pairs)
-    compare(f"{title}: {MISSES} absent", repo, LOOKUPS, absent[:MISSES], pairs)
+    ordered = sorted(chosen, key=positions.__getitem__)
+    compare(f"{title}: {len(chosen)} at random", repo, READERS, chosen, pairs, cache=cache)
+    compare(f"{title}: the same in order", repo, READERS, ordered, pairs, cache=cache)
+    compare(f"{title}: headers", repo, HEADERS, chosen, pairs, cache=cache)
+    compare(f"{title}: {MISSES} absent", repo, LOOKUPS, absent[:MISSES], pairs, cache=cache)
+    compare(f"{title}: opened, and one read", repo, READERS, chosen[:1], pairs, cache=cache)
     table = Table(f"{title}: read_many", ours="2 threads")
     for _ in range(pairs):
         for threads in (1, 2):
-            table.add(f"{threads} threads", call(lambda count=threads: _many(repo, chosen, count)))  # type: ignore[misc]
+            cost = cache.call(lambda count=threads: _many(repo, chosen, count), repo)  # type: ignore[misc]
+            table.add(f"{threads} threads", cost)
     table.show()
 
 
 def compare(
-    title: str, repo: Path, ways: dict[str, Way], oids: Sequence[bytes], pairs: int, *, ours: str = "PageStore"
+    title: str,
+    repo: Path,
+    ways: dict[str, Way],
+    oids: Sequence[bytes],
+    pairs: int,
+    *,
+    ours: str = "PageStore",
+    cache: Cache = WARM,
 ) -> None:
     """Each way once a pair, one after the other."""
     table = Table(title, ours=ours)
     for _ in range(pairs):
         for name, way in ways.items():
-            cost = call(lambda way=way: way(repo, oids))  # type: ignore[misc]
-            each = 1000 * cost.cpu / len(oids)
-            table.add(name, Cost(cost.wall, cost.cpu), f"{each:.1f} us of CPU each")
+            cost = cache.call(lambda way=way: way(repo, oids), repo)  # type: ignore[misc]
+            table.add(name, cost, f"{1000 * cost.cpu / len(oids):.1f} us of CPU each")
     table.show()
 
 

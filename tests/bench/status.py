@@ -6,7 +6,8 @@ from pathlib import Path
 
 from packwriter import add_many_packs
 
-from tests.bench.measure import Table, fresh_copy, run
+from tests.bench.cold import Cache
+from tests.bench.measure import Table, fresh_copy
 
 PEERS = {
     "git-gpa": ["git-gpa", "status"],
@@ -15,7 +16,7 @@ PEERS = {
 }
 
 
-def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
+def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> None:
     """On the workload as it is, and with 3000 tiny packs more."""
     repo = fresh_copy(source, work)
     for more in (0, 3000):
@@ -23,5 +24,5 @@ def bench(source: Path, work: Path, *, pairs: int, title: str) -> None:
         table = Table(f"{title}, {more} tiny ones more" if more else title)
         for _ in range(pairs):
             for name, command in PEERS.items():
-                table.add(name, run([command], repo))
+                table.add(name, cache.run([command], repo))
         table.show()
