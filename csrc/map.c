@@ -10,6 +10,7 @@
 #include "core.h"
 
 #define IDX_HEAD (8 + 256 * 4)	/* of an idx, v1 or v2: all that tells how many objects it holds */
+#define OPEN_AT_ONCE 64
 
 static int open_regular(int *fd, struct stat *st, int dir_fd, const char *path, int flags, gpa_error *err)
 {
@@ -159,23 +160,50 @@ void file_release(held_file *file)
 	*file = (held_file){0};
 }
 
+void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		gpa_error ignored;
+		uint64_t size;
+		int fd;
+		if (file_open(&fd, &size, dir_fd, names[i], &ignored))
+			continue;
+		posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+		close(fd);
+	}
+}
+
+static int open_idx(gpa_bytes *out, int dir_fd, const char *name, gpa_error *err)
+{
+	int status = gpa_map_open(out, dir_fd, name, err);
+	if (!status && out->len)
+		madvise((void *)out->ptr, out->len, MADV_WILLNEED);
+	return status;
+}
+
+static int parse_idx(gpa_idx *idx, int algo, gpa_error *err)
+{
+	gpa_bytes file = idx->file;
+	int status = gpa_idx_parse(idx, file, algo, err);
+	if (status)
+		*idx = (gpa_idx){.file = file};
+	return status;
+}
+
+/* All are mapped before any is looked at: then the disk reads many at a time, not one after the other. */
 int gpa_idx_open_many(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)
 {
+	int status = GPA_OK;
 	memset(out, 0, count * sizeof(*out));
-	for (uint32_t i = 0; i < count; i++) {
-		gpa_bytes file;
-		int status = gpa_map_open(&file, dir_fd, names[i], err);
-		if (!status && (status = gpa_idx_parse(&out[i], file, algo, err))) {
-			gpa_map_close(&file);
-			memset(&out[i], 0, sizeof(out[i]));
-		}
-		if (status) {
+	for (uint32_t i = 0; !status && i < count; i++)
+		if ((status = open_idx(&out[i].file, dir_fd, names[i], err)))
 			err->source = (int32_t)i;
-			gpa_idx_close_many(out, i);
-			return status;
-		}
-	}
-	return GPA_OK;
+	for (uint32_t i = 0; !status && i < count; i++)
+		if ((status = parse_idx(&out[i], algo, err)))
+			err->source = (int32_t)i;
+	if (status)
+		gpa_idx_close_many(out, count);
+	return status;
 }
 
 void gpa_idx_close_many(gpa_idx *idx, uint32_t count)
@@ -184,21 +212,47 @@ void gpa_idx_close_many(gpa_idx *idx, uint32_t count)
 		gpa_map_close(&idx[i].file);
 }
 
+typedef struct idx_head {
+	int fd;			/* -1: it could not be opened */
+	uint64_t size;		/* of the file */
+} idx_head;
+
+static void open_head(idx_head *out, int dir_fd, const char *name)
+{
+	gpa_error ignored;
+	if (file_open(&out->fd, &out->size, dir_fd, name, &ignored))
+		out->fd = -1;
+	else
+		posix_fadvise(out->fd, 0, IDX_HEAD, POSIX_FADV_WILLNEED);
+}
+
+/* Parsing looks at nothing beyond the fanout, so that much is read, and no map is made. */
+static uint32_t count_and_close(const idx_head *file, int algo)
+{
+	unsigned char head[IDX_HEAD];
+	gpa_idx idx;
+	gpa_error ignored;
+	uint32_t count = GPA_UNREADABLE;
+	if (file->fd < 0)
+		return count;
+	if (file->size >= sizeof(head) && !file_read(file->fd, head, sizeof(head), 0, &ignored) &&
+	    !gpa_idx_parse(&idx, (gpa_bytes){head, file->size}, algo, &ignored))
+		count = idx.object_count;
+	close(file->fd);
+	return count;
+}
+
 void gpa_idx_counts(uint32_t *counts, uint32_t count, int dir_fd, const char *const *names, int algo)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		unsigned char head[IDX_HEAD];
-		gpa_idx idx;
-		gpa_error ignored;
-		uint64_t size;
-		int fd;
-		counts[i] = GPA_UNREADABLE;
-		if (file_open(&fd, &size, dir_fd, names[i], &ignored))
-			continue;
-		/* parsing looks at nothing beyond the fanout, so that much is read, and no map is made */
-		if (size >= sizeof(head) && !file_read(fd, head, sizeof(head), 0, &ignored) &&
-		    !gpa_idx_parse(&idx, (gpa_bytes){head, size}, algo, &ignored))
-			counts[i] = idx.object_count;
-		close(fd);
+	idx_head files[OPEN_AT_ONCE];
+	for (uint32_t first = 0, n; first < count; first += n) {
+		n = count - first < OPEN_AT_ONCE ? count - first : OPEN_AT_ONCE;
+		for (uint32_t i = 0; i < n; i++)
+			open_head(&files[i], dir_fd, names[first + i]);
+		for (uint32_t i = 0; i < n; i++) {
+			if (files[i].fd < 0)	/* were descriptors short, there are more by now */
+				open_head(&files[i], dir_fd, names[first + i]);
+			counts[first + i] = count_and_close(&files[i], algo);
+		}
 	}
 }

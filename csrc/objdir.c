@@ -1,5 +1,7 @@
 /* What the files of an object directory are called, and which are there. */
 #include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "reader.h"
 
@@ -143,6 +145,16 @@ int objdir_packs(names *out, const char *dir, gpa_error *err)
 	if (status)
 		names_free(out);
 	return status;
+}
+
+void objdir_packs_ahead(const char *dir, uint32_t count, const char *const *names)
+{
+	char path[PATH_ROOM];
+	int fd = join(path, dir, "/pack") ? -1 : open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	gpa_files_ahead(count, fd, names);
+	close(fd);
 }
 
 char *objdir_pack_path(const char *dir, const char *idx_name)

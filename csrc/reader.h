@@ -24,6 +24,8 @@ typedef struct names {
 void names_free(names *list);
 /* The packs in <dir>/pack that have both .idx and .pack, as "pack-<hex>.idx", ascending. No directory: none. */
 int objdir_packs(names *out, const char *dir, gpa_error *err);
+/* As gpa_files_ahead(), of files in the pack directory. */
+void objdir_packs_ahead(const char *dir, uint32_t count, const char *const *names);
 /* Of <dir>/pack, and of the combined index in it. */
 void objdir_stamp_packs(file_stamp *out, const char *dir);
 void objdir_stamp_index(file_stamp *out, const char *dir);

@@ -4,10 +4,13 @@
  *
  * The objects of small unindexed packs go into one sorted table, so that a thousand packs cost a look-up no more than one.
  */
+#include <sys/resource.h>
 #include <time.h>
 
 #include "reader.h"
 
+#define IDX_AHEAD 64			/* files that the disk reads at a time */
+#define UNWATCHED 15
 #define LARGE_PACK 16384		/* objects; a pack with more is looked up by its own idx */
 #define TICK_NS 20000000		/* a file system's clock may stand still for so long: two ticks of 10 ms */
 #define COARSE_TICK_NS 2000000000	/* where it shows no fractions of a second: FAT's granularity, the coarsest */
@@ -136,11 +139,46 @@ static walk walk_packs(const index_file *index, const names *listed)
 	return (walk){index ? &index->midx : NULL, listed, 0, 0};
 }
 
+static long disk_reads(void)
+{
+	struct rusage used;
+	return getrusage(RUSAGE_THREAD, &used) ? 0 : used.ru_inblock;
+}
+
+/* The idx of the packs that come next; returns how many. */
+static uint32_t read_ahead(const look *l, walk w)
+{
+	const char *names[IDX_AHEAD], *name;
+	uint32_t count = 0;
+	int is_named, is_listed;
+	while (count < IDX_AHEAD && (name = next_name(&w, &is_named, &is_listed)))
+		if (!is_named)
+			names[count++] = name;
+	objdir_packs_ahead(l->dir_path, count, names);
+	return count;
+}
+
+/*
+ * Of a first look. Where an idx came from the disk, so will those that follow, and a disk can read many at a time. Most
+ * often none does: only one of some is watched, those that `unwatched` counts are not.
+ */
+static int add_plain_ahead(view *v, const look *l, pack_file *p, const walk *w, uint32_t *unwatched, gpa_error *err)
+{
+	if (*unwatched) {
+		--*unwatched;
+		return add_plain(v, p, err);
+	}
+	long before = disk_reads();
+	int status = add_plain(v, p, err);
+	*unwatched = disk_reads() == before ? UNWATCHED : read_ahead(l, *w);
+	return status;
+}
+
 static int add_packs(view *v, const look *l, const names *listed, gpa_error *err)
 {
 	walk w = walk_packs(v->index, listed);
 	size_t named_count = w.midx ? w.midx->pack_count : 0;
-	uint32_t old_at = 0;
+	uint32_t old_at = 0, unwatched = l->old ? UINT32_MAX : 0;
 	const char *name;
 	int is_named, is_listed, status = GPA_OK;
 	v->packs = calloc(named_count + listed->count + 1, sizeof(*v->packs));
@@ -155,7 +193,7 @@ static int add_packs(view *v, const look *l, const names *listed, gpa_error *err
 		if (is_named)
 			v->named[w.named_at - 1] = p;
 		else
-			status = add_plain(v, p, err);
+			status = add_plain_ahead(v, l, p, &w, &unwatched, err);
 	}
 	return status;
 }

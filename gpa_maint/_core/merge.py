@@ -8,12 +8,13 @@ from types import TracebackType
 from ..errors import Corrupt, GpaError
 from ..tuples import NamedTuple
 from ._gpa import ffi, lib
-from .files import ALGORITHMS, IdxFiles, Midx, hash_size
+from .files import ALGORITHMS, CStrings, IdxFiles, Midx, hash_size
 from .progress import Progress, pointer_of
 from .status import check, new_error
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 
@@ -71,6 +72,10 @@ class Merge:
 
     def _path(self, name: str, suffix: str = ".pack") -> str:
         return os.path.join(self._pack_dir, name + suffix)
+
+    def read_ahead(self, names: Sequence[str]) -> None:
+        """These are added next: a disk that is read in many places at once is several times faster."""
+        lib.gpa_files_ahead(len(names), self._dir_fd, CStrings([f"{name}.pack" for name in names]).array)
 
     def add(self, name: str, progress: Progress | None = None) -> None:
         """Add a pack. Corrupt names the pack or its idx; the merge then goes on without it."""

@@ -20,6 +20,9 @@ from .pages import Report as Report
 
 TITLE = "Merging objects"
 
+AHEAD = 32
+"""Packs that the disk reads at a time."""
+
 
 def write_pages(
     objdir: ObjectDir,
@@ -93,7 +96,9 @@ def _open_merge(
             level=objdir.settings.compression,
         )
     )
-    for name in names:
+    for number, name in enumerate(names):
+        if not number % AHEAD:
+            merge.read_ahead(names[number : number + AHEAD])
         merge.add(name, stop)
     return merge
 

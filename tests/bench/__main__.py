@@ -1,4 +1,5 @@
-"""python -m tests.bench run <question> [--size=S|M|L|Y] [--traffic=<kind>] [--repo=<path> --packs=<n>] [--pairs=<n>] [--cold]
+"""python -m tests.bench run <question> [--size=S|M|L|Y] [--traffic=<kind>] [--repo=<path> --packs=<n>] [--pairs=<n>]
+       [--cold]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
    python -m tests.bench picture --chart=<file.svg>
 

@@ -53,10 +53,8 @@ class Cache:
             return "page cache: warm"
         size, before, after = (sum(column) for column in zip(*self._drops, strict=True))
         most = max(drop[2] for drop in self._drops)
-        return (
-            f"page cache: dropped {len(self._drops)} times; of {size:.0f} MiB of files {before:.0f} were in it before and "
-            f"{after:.1f} after ({most:.1f} at most)"
-        )
+        files = f"of {size:.0f} MiB of files {before:.0f} were there before and {after:.1f} after ({most:.1f} at most)"
+        return f"page cache: dropped {len(self._drops)} times; {files}"
 
     def _drop(self, repo: Path) -> None:
         paths = [path for path in (repo / "objects").rglob("*") if path.is_file()]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds, peak resident memory in MiB (the largest of the processes), MiB read from the disk, major faults."""
+    """Milliseconds, peak resident MiB (of the largest of the processes), MiB read from the disk, major faults."""
 
     wall: float
     cpu: float
@@ -81,6 +81,19 @@ def pack_bytes(repo: Path) -> int:
     return sum(path.stat().st_size for path in (repo / "objects/pack").glob("*.pack"))
 
 
+HEADS = {
+    "wall ms": 9,
+    "(min-max)": 15,
+    "CPU ms": 9,
+    "wall x": 7,
+    "CPU x": 7,
+    "RSS MiB": 8,
+    "read MiB": 9,
+    "faults": 7,
+}
+"""Columns, and how wide they are."""
+
+
 class Table:
     """Costs by peer; prints medians, spread and ratio to the peer that is named `ours`."""
 
@@ -99,9 +112,7 @@ class Table:
 
     def show(self) -> None:
         print(f"\n{self.title}, medians of {len(next(iter(self._costs.values())))} runs")
-        print(
-            f"  {'':34} {'wall ms':>9} {'(min-max)':>15} {'CPU ms':>9} {'wall x':>7} {'CPU x':>7} {'RSS MiB':>8} {'read MiB':>9} {'faults':>7}"
-        )
+        print(f"  {'':34} {' '.join(f'{head:>{width}}' for head, width in HEADS.items())}")
         for peer, costs in self._costs.items():
             walls = [cost.wall for cost in costs]
             spread = f"({min(walls):.0f}-{max(walls):.0f})"
