@@ -102,6 +102,11 @@ int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *e
 
 /* Closed as gpa_map_open()'s are. */
 int file_map(gpa_bytes *out, int fd, uint64_t size, gpa_error *err);
+/*
+ * A map whose first and last bytes are looked at before others are: of a large file these two come from the disk by
+ * themselves, where a fault would bring as much around each as the kernel reads ahead, which may be megabytes.
+ */
+int file_map_ends(gpa_bytes *out, const char *path, gpa_error *err);
 int file_open(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);
 /* Not through a symbolic link: what is unlinked afterwards must be what was read. */
 int file_open_itself(int *fd, uint64_t *size, int dir_fd, const char *path, gpa_error *err);

@@ -227,7 +227,7 @@ static int open_pack(gpa_bytes *out, pack_file *p, gpa_error *err)
 		errno = ENAMETOOLONG;
 		return failed(p, system_failed(err, "cannot open"), ".pack", err);
 	}
-	int status = gpa_map_open(out, -1, path, err);
+	int status = file_map_ends(out, path, err);
 	if (!status && (status = gpa_pack_match(*out, &p->idx, err)))
 		gpa_map_close(out);
 	return status ? failed(p, status, ".pack", err) : GPA_OK;
