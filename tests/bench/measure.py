@@ -60,13 +60,14 @@ def run(commands: Sequence[Sequence[str]], cwd: Path) -> Cost:
 
 def call(function: Callable[[], object]) -> Cost:
     """The cost of a call in this, warm, process; what it spends in children counts."""
-    before, started = os.times(), time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     own = time.process_time()
     function()
     cpu = time.process_time() - own
-    after = os.times()
-    children = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost((time.perf_counter() - started) * 1e3, (cpu + children) * 1e3)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    children = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall * 1e3, (cpu + children) * 1e3)
 
 
 def fresh_copy(source: Path, target: Path) -> Path:
