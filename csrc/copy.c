@@ -64,6 +64,17 @@ static int source_file(int *fd, gpa_merge *m, uint32_t number, gpa_error *err)
 	return GPA_OK;
 }
 
+int read_copy(gpa_bytes *out, gpa_merge *m, const copy *c, gpa_error *err)
+{
+	int fd, status = source_file(&fd, m, c->source, err);
+	if (!status)
+		status = file_read(fd, m->buffer, c->size, c->offset, err);
+	*out = (gpa_bytes){m->buffer, c->size};
+	if (!status && gpa_crc32(0, *out) != c->crc)
+		status = corrupt_at(err, c->offset, "entry does not have the CRC32 its idx says");
+	return status;
+}
+
 /* ---- checking ---- */
 
 static int check_crc(gpa_merge *m, const copy *c, int fd, gpa_error *err)
@@ -299,9 +310,10 @@ static uint32_t fill_window(writer *w, const slot *s, uint32_t count)
 	uint32_t n = 0;
 	for (; n < count; n++) {
 		copy *c = &m->copies[s[n].chosen];
-		if (s[n].rebuild || !m->sources[c->source].idx->crcs || c->size > COPY_BUFFER - bytes)
+		uint64_t size = c->source == MADE ? 0 : c->size;
+		if (s[n].rebuild || size > COPY_BUFFER - bytes || (size && !m->sources[c->source].idx->crcs))
 			break;
-		bytes += c->size;
+		bytes += size;
 		w->window[n] = (pending){.slot = &s[n], .copy = c};
 		w->by_source[n] = &w->window[n];
 	}
@@ -322,8 +334,8 @@ static int read_window(writer *w, uint32_t count, gpa_error *err)
 	gpa_merge *m = w->m;
 	size_t at = 0;
 	qsort(w->by_source, count, sizeof(*w->by_source), compare_pending);
-	for (uint32_t i = 0, end; i < count; i = end) {
-		copy *first = w->by_source[i]->copy;
+	for (uint32_t i = 0, end; i < count && w->by_source[i]->copy->source != MADE; i = end) {
+		copy *first = w->by_source[i]->copy;	/* MADE ones come last */
 		uint64_t upto = first->offset;
 		for (end = i; end < count && w->by_source[end]->copy->source == first->source &&
 			      w->by_source[end]->copy->offset == upto; end++) {
@@ -340,8 +352,25 @@ static int read_window(writer *w, uint32_t count, gpa_error *err)
 	return GPA_OK;
 }
 
+/* A delta that redelta.c made: a copy without a header, and known to be right. */
+static int write_made(writer *w, const pending *p, gpa_error *err)
+{
+	gpa_merge *m = w->m;
+	gpa_entry entry = {.type = GPA_OFS_DELTA, .size = p->copy->crc};
+	uint64_t offset = w->out.written;
+	output_crc_begin(&w->out);
+	int status = write_header(w, p->slot, &entry, err);
+	if (!status)
+		status = output_write(&w->out, m->made + p->copy->offset, p->copy->size - MADE_HEADER, err);
+	if (!status)
+		note_entry(w, &m->objects[p->slot->object], offset);
+	return status;
+}
+
 static int write_pending(writer *w, const pending *p, gpa_error *err)
 {
+	if (p->copy->source == MADE)
+		return write_made(w, p, err);
 	gpa_merge *m = w->m;
 	gpa_entry entry;
 	gpa_bytes bytes = {m->buffer + p->at, p->copy->size};

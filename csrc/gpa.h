@@ -279,6 +279,7 @@ typedef struct gpa_merge_stats {
 	uint32_t page_count;
 	uint32_t rebuilt_count;		/* inflated and deflated: no whole copy was there to end a chain */
 	uint32_t cut_count;		/* whole objects added where a delta family was cut */
+	uint32_t made_count;		/* whole objects for which a delta was made */
 	uint32_t left_out_count;	/* objects that cannot be read from any source; see gpa_merge_left_out() */
 	uint64_t bytes;			/* expected size of all pages */
 } gpa_merge_stats;

@@ -45,6 +45,9 @@ static void forget_plan(gpa_merge *m)
 	free(m->by_object);
 	free(m->slots);
 	free(m->pages);
+	free(m->made);
+	m->made = NULL;
+	m->made_size = m->made_count = 0;
 	m->objects = NULL;
 	m->by_object = NULL;
 	m->slots = NULL;
@@ -259,14 +262,17 @@ int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *m, const gpa_midx *midx, c
 	if ((status = number_objects(m, err)))
 		return status;
 	link_bases(m);
-	if ((status = take_objects(m, midx, merged, err)) || (status = choose_copies(m, err)) ||
-	    (status = assign_pages(m, reverse, err)))
+	if ((status = take_objects(m, midx, merged, err)) || (status = choose_copies(m, err)))
+		return status;
+	make_deltas(m);
+	if ((status = assign_pages(m, reverse, err)))
 		return status;
 	stats->entry_count = m->copy_count;
 	stats->object_count = m->slot_count - m->cut_count;
 	stats->page_count = m->page_count;
 	stats->rebuilt_count = m->rebuilt_count;
 	stats->cut_count = m->cut_count;
+	stats->made_count = m->made_count;
 	stats->left_out_count = m->left_out_count;
 	for (uint32_t i = 0; i < m->page_count; i++)
 		stats->bytes += m->pages[i].bytes;

@@ -10,16 +10,18 @@
 #include "core.h"
 
 #define NONE UINT32_MAX
+#define MADE UINT32_MAX		/* copy.source of a delta that redelta.c made */
+#define MADE_HEADER 8		/* about what its header takes */
 
 /* 32 bytes for each stored copy. */
 typedef struct copy {
-	uint64_t offset;
+	uint64_t offset;	/* of a MADE one in merge.made, where its zlib stream is */
 	uint64_t size : 56;	/* stored bytes, header included */
 	uint64_t type : 3;	/* of the object, not of the entry */
 	uint64_t damaged : 1;	/* never chosen */
 	uint32_t object;
 	uint32_t base;		/* object number of the delta base, or NONE: whole */
-	uint32_t crc;
+	uint32_t crc;		/* of a MADE one the length of its program */
 	uint32_t source;
 } copy;
 
@@ -66,8 +68,11 @@ struct gpa_merge {
 	uint32_t hash_size;
 	source *sources;
 	uint32_t source_count, source_room;
-	copy *copies;
+	copy *copies;		/* copy_count, then made_count that are MADE */
 	uint32_t copy_count, copy_room;
+	uint32_t made_count;
+	unsigned char *made;
+	size_t made_size;
 	object *objects;	/* object_count and one more, whose first_copy ends the last */
 	uint32_t object_count;
 	uint32_t *by_object;	/* copies grouped by object */
@@ -109,9 +114,12 @@ uint32_t smallest_whole(const gpa_merge *m, uint32_t object);
 
 /* choose.c: sets chosen, depth and rebuild of every object taken, and takes the bases they need. */
 int choose_copies(gpa_merge *m, gpa_error *err);
+/* redelta.c: some whole objects become deltas that no source has; those are chosen like any copy. */
+void make_deltas(gpa_merge *m);
 /* pages.c: fills slots and pages; `reverse` as in gpa_merge_plan(). */
 int assign_pages(gpa_merge *m, int reverse, gpa_error *err);
-/* copy.c */
+/* copy.c: reads a copy of at most COPY_BUFFER bytes, checked against its CRC32; *out is good until the next call. */
+int read_copy(gpa_bytes *out, gpa_merge *m, const copy *c, gpa_error *err);
 void close_files(gpa_merge *m);
 
 /* Grow *array to hold one more than `count`. */

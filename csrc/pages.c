@@ -12,6 +12,7 @@ typedef struct family {
 	uint32_t root;		/* object */
 	uint32_t count;
 	uint32_t source;	/* oldest source of any member */
+	uint64_t offset;	/* of the root, in its source */
 } family;
 
 typedef struct plan {
@@ -36,33 +37,31 @@ static uint64_t stored_size(const gpa_merge *m, uint32_t object)
 
 /* ---- families ---- */
 
-static uint32_t find_root(const gpa_merge *m, uint32_t object)
+/* The family of an object; that of its base is mostly known. */
+static uint32_t find_family(const gpa_merge *m, uint32_t *family_of, uint32_t object)
 {
-	for (uint32_t base; (base = chosen_base(m, object)) != NONE; object = base)
-		;	/* at most options.depth steps */
-	return object;
-}
-
-static uint64_t root_offset(const gpa_merge *m, const family *f)
-{
-	return m->copies[m->objects[f->root].chosen].offset;
+	uint32_t at = object;
+	while (family_of[at] == NONE)
+		at = chosen_base(m, at);	/* at most options.depth steps to the root, whose family is known */
+	for (uint32_t found = family_of[at]; family_of[object] == NONE; object = chosen_base(m, object))
+		family_of[object] = found;
+	return family_of[object];
 }
 
 /* Oldest first; those of one source in the order of that pack. */
-static int compare_families(const void *left, const void *right, void *merge)
+static int compare_families(const void *left, const void *right)
 {
 	const family *a = left, *b = right;
 	if (a->source != b->source)
 		return a->source < b->source ? -1 : 1;
-	uint64_t first = root_offset(merge, a), second = root_offset(merge, b);
-	if (first != second)
-		return first < second ? -1 : 1;
+	if (a->offset != b->offset)
+		return a->offset < b->offset ? -1 : 1;
 	return a->root < b->root ? -1 : a->root > b->root;
 }
 
-static int compare_reversed(const void *left, const void *right, void *merge)
+static int compare_reversed(const void *left, const void *right)
 {
-	return compare_families(right, left, merge);
+	return compare_families(right, left);
 }
 
 static int is_root(const gpa_merge *m, uint32_t object)
@@ -74,17 +73,19 @@ static void collect_families(plan *p, int reverse)
 {
 	gpa_merge *m = p->m;
 	uint32_t *family_of = p->slot_of;	/* borrowed until slots are given out */
+	memset(family_of, 0xff, m->object_count * sizeof(*family_of));
 	for (uint32_t i = 0; i < m->object_count; i++) {
 		p->child[i] = p->sibling[i] = NONE;
 		if (is_root(m, i)) {
 			family_of[i] = p->family_count;
-			p->families[p->family_count++] = (family){.root = i, .source = NONE};
+			p->families[p->family_count++] = (family){.root = i, .source = NONE,
+							       .offset = m->copies[m->objects[i].chosen].offset};
 		}
 	}
 	for (uint32_t i = m->object_count; i-- > 0;) {
 		if (!m->objects[i].taken)
 			continue;
-		family *f = &p->families[family_of[find_root(m, i)]];
+		family *f = &p->families[find_family(m, family_of, i)];
 		uint32_t base = chosen_base(m, i), src = m->copies[m->objects[i].chosen].source;
 		f->count++;
 		f->bytes += stored_size(m, i);
@@ -94,7 +95,7 @@ static void collect_families(plan *p, int reverse)
 			p->child[base] = i;
 		}
 	}
-	qsort_r(p->families, p->family_count, sizeof(*p->families), reverse ? compare_reversed : compare_families, m);
+	qsort(p->families, p->family_count, sizeof(*p->families), reverse ? compare_reversed : compare_families);
 	memset(p->slot_of, 0xff, m->object_count * sizeof(*p->slot_of));
 }
 

@@ -26,6 +26,7 @@ class MergeStats(NamedTuple):
     page_count: int
     rebuilt_count: int
     cut_count: int
+    made_count: int
     left_out_count: int
     expected_bytes: int
 
@@ -104,6 +105,7 @@ class Merge:
             page_count=stats.page_count,
             rebuilt_count=stats.rebuilt_count,
             cut_count=stats.cut_count,
+            made_count=stats.made_count,
             left_out_count=stats.left_out_count,
             expected_bytes=stats.bytes,
         )
