@@ -15,6 +15,7 @@
  */
 #include "merge.h"
 
+#define FEWEST 128			/* objects; fewer are not worth looking at */
 #define LEAST 256			/* stored bytes of an object that is tried */
 #define MOST (1024 * 1024)		/* its size */
 #define CLASSES 4
@@ -304,7 +305,7 @@ static void search_free(search *s)
 void make_deltas(gpa_merge *m)
 {
 	search *s = search_new(m);
-	if (s && s->root_count > 1 && m->options.depth) {
+	if (s && s->root_count >= FEWEST && m->options.depth) {
 		s->root_of = malloc((size_t)m->object_count * sizeof(*s->root_of));
 		s->families = calloc(m->object_count, sizeof(*s->families));
 		s->program = malloc(MOST);
