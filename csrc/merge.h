@@ -1,8 +1,8 @@
 /*
- * The verbatim merge from inside, shared by merge.c (sources), choose.c (which copy of each object), pages.c (which page)
- * and copy.c (the bytes). An object may be stored several times among the sources: each time is a *copy*. A copy is
- * whole or a delta on another object of its pack. A *slot* is an object's place in a page: one for each object taken,
- * and one more for a base that has to stand in two pages.
+ * The verbatim merge from inside, shared by merge.c (sources), choose.c (which copy of each object), redelta.c (deltas
+ * that no copy is), pages.c (which page) and copy.c (the bytes). An object may be stored several times among the sources:
+ * each time is a *copy*. A copy is whole or a delta on another object of its pack. A *slot* is an object's place in a
+ * page: one for each object taken, and one more for a base that has to stand in two pages.
  */
 #ifndef GPA_MERGE_H
 #define GPA_MERGE_H
