@@ -62,10 +62,9 @@ test: $(BUILT) ## the tests, but for the slow ones
 demo: $(BUILT) ## watch it at work on a repository made for the purpose
 	@$(RUN) -m gpa_maint.cli.demo
 
-# Left out: what stops at each step of Python's, again and again; what runs git alone; what measures memory, of which
-# a sanitizer takes its own.
+# Left out: what stops at each step of Python's, again and again; what runs git alone; what limits or measures memory.
 ASAN_TESTS = tests/unit tests/corrupt tests/property tests/git --ignore=tests/git/test_histories.py \
-	-k 'not memory_stays_small'
+	-m 'not slow and not memory'
 
 asan: $(BUILT) ## the tests that reach most of the C code, with the C core under AddressSanitizer and UBSan
 	rm -rf build/asan

@@ -255,6 +255,7 @@ def bomb(repo: Path, declared: int) -> str:
 READ = "import sys, gpa_maint\nstore = gpa_maint.PageStore.for_repository('.')\nstore.read(sys.argv[1])"
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize(
     "declared", [10, 1 << 40, (1 << 63) - 1, (1 << 64) - 1], ids=["10", "2^40", "2^63-1", "2^64-1"]
 )
@@ -268,6 +269,7 @@ def test_a_bomb_is_an_error_and_takes_no_memory(repo: Path, declared: int) -> No
     assert oid in told.stderr.decode()
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("count", [1, 1 << 31, (1 << 32) - 1], ids=["1", "2^31", "2^32-1"])
 def test_an_idx_that_counts_more_objects_than_it_has_is_refused(repo: Path, count: int) -> None:
     path = next(pack_dir(repo).glob("*.idx"))
@@ -277,6 +279,7 @@ def test_an_idx_that_counts_more_objects_than_it_has_is_refused(repo: Path, coun
     assert (128, True) == (told.returncode, path.name in told.stderr.decode())
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("offset", [1 << 31, (1 << 32) - 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
 def test_an_offset_beyond_the_pack_is_refused(repo: Path, offset: int) -> None:
     name = max(packs(repo), key=lambda name: packs(repo)[name])

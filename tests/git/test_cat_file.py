@@ -146,6 +146,7 @@ def test_large_and_empty_objects_come_whole(tmp_path: Path) -> None:
     assert_same(repo, "--batch", "--batch-all-objects")
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("packed", [False, True])
 def test_memory_stays_small_with_a_large_object(tmp_path: Path, packed: bool) -> None:
     repo = init_server(tmp_path / "server")

@@ -145,6 +145,7 @@ print(*(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
+@pytest.mark.memory
 def test_an_import_takes_constant_memory(repo: Path, tmp_path: Path) -> None:
     source = init_server(tmp_path / "source")
     for seed in range(12):

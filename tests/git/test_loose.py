@@ -550,6 +550,7 @@ def test_a_large_object_is_stopped_within_a_second(large: Path) -> None:
 # -- Memory
 
 
+@pytest.mark.memory
 def test_memory_stays_small_while_loose_objects_of_200_mib_are_packed(large: Path, tmp_path: Path) -> None:
     """I11"""
     repo = Path(shutil.copytree(large, tmp_path / "repo"))

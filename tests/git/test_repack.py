@@ -672,6 +672,7 @@ def big_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return big_object_repo(tmp_path_factory.mktemp("big"), 100 * MIB)
 
 
+@pytest.mark.memory
 def test_memory_stays_small_while_objects_of_100_mib_are_merged(big_objects: Path) -> None:
     """I11"""
     digest = content_digest(big_objects)

@@ -217,6 +217,7 @@ def test_without_a_cache_and_with_one_map_everything_reads(tmp_path: Path) -> No
         assert store.stats().map_count <= 2
 
 
+@pytest.mark.memory
 def test_memory_stays_small_while_everything_is_read(tmp_path: Path) -> None:
     """A pack much larger than what may be resident of it."""
     repo = init_server(tmp_path / "server")
