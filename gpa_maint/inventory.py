@@ -24,7 +24,8 @@ def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool =
 
     Corrupt or Unsupported when there is a combined index that does not parse.
     """
-    by_suffix, order, others = _list_packs(objdir.pack_dir)
+    there = os.listdir(objdir.pack_dir) if os.path.isdir(objdir.pack_dir) else []
+    by_suffix, order, others = _sort_names(there)
     index = read_index(objdir) if with_index else None
     referenced = dict(zip(index.pack_names, index.referenced, strict=True)) if index else {}
     packs, without_pack = _packs(objdir, by_suffix, order, referenced, read_state(objdir), counts=counts)
@@ -38,7 +39,7 @@ def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool =
         bitmaps=tuple(sorted(name for name in others if name.endswith((".bitmap", ".rev")))),
         has_chain="multi-pack-index.d" in others
         and os.path.exists(os.path.join(objdir.pack_dir, "multi-pack-index.d", "multi-pack-index-chain")),
-        temporary_files=len(fs.temporary_files(objdir)),
+        temporary_files=len(fs.temporary_files(objdir, there)),
     )
 
 
@@ -121,13 +122,13 @@ on it, though git multi-pack-index names it like any other pack."""
 SUFFIXES = ("pack", "idx", "keep", "promisor", "mtimes")
 
 
-def _list_packs(pack_dir: str) -> tuple[dict[str, set[str]], list[str], list[str]]:
+def _sort_names(there: list[str]) -> tuple[dict[str, set[str]], list[str], list[str]]:
     """Names by suffix, the .idx names in directory order, and what belongs to a combined index."""
     by_suffix: dict[str, set[str]] = {suffix: set() for suffix in SUFFIXES}
     order: list[str] = []
     others: list[str] = []
-    for file_name in os.listdir(pack_dir) if os.path.isdir(pack_dir) else []:
-        if CONTROLS.intersection(file_name) or file_name.startswith(TEMPORARY):
+    for file_name in there:
+        if file_name.startswith(TEMPORARY) or (not file_name.isprintable() and CONTROLS.intersection(file_name)):
             continue
         if file_name.startswith("multi-pack-index"):
             others.append(file_name)

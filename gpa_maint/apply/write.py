@@ -64,8 +64,8 @@ def publish_index(
             raise StalePlan("the combined index changed while the new one was written")
         _check_packs(objdir, names)
         publish()
-    _check_packs(objdir, names)
-    fs.remove_index_files(objdir, keep=trailer)
+    there = _check_packs(objdir, names)
+    fs.remove_index_files(objdir, keep=trailer, there=there)
     fs.remove_chain(objdir)
     record_superseded(objdir, space, now=now, move=_move(objdir, plan, now), dropped=dropped)
     return WriteResult(
@@ -125,11 +125,13 @@ def _trailer_on_disk(objdir: ObjectDir) -> str | None:
         return None
 
 
-def _check_packs(objdir: ObjectDir, names: list[str]) -> None:
+def _check_packs(objdir: ObjectDir, names: list[str]) -> set[str]:
+    """The names in the pack directory. StalePlan where one of these packs is not among them."""
     there = set(os.listdir(objdir.pack_dir))
     for name in names:
         if name + ".pack" not in there or name + ".idx" not in there:
             raise StalePlan(f"pack '{name}' went away while the index was written")
+    return there
 
 
 def _move(objdir: ObjectDir, plan: IndexPlan, now: int) -> Move | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from ..errors import Locked
 from ..git import ObjectDir
@@ -69,9 +69,12 @@ def remove_index(objdir: ObjectDir) -> None:
     fsync_dir(objdir.pack_dir)
 
 
-def remove_index_files(objdir: ObjectDir, *, keep: str) -> None:
-    """Remove bitmaps and reverse indexes of other indexes than `keep` (a trailer): nobody opens them again."""
-    for name in os.listdir(objdir.pack_dir):
+def remove_index_files(objdir: ObjectDir, *, keep: str, there: Iterable[str] | None = None) -> None:
+    """Remove bitmaps and reverse indexes of other indexes than `keep` (a trailer): nobody opens them again.
+
+    `there`: the names in the pack directory, where somebody has listed it already.
+    """
+    for name in os.listdir(objdir.pack_dir) if there is None else there:
         stem, dot, suffix = name.partition(".")
         if stem.startswith("multi-pack-index-") and dot and suffix in ("bitmap", "rev") and stem[17:] != keep:
             unlink(os.path.join(objdir.pack_dir, name))

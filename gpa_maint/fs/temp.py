@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..git import ObjectDir
 from .door import make_dir, named, shared_bits, shared_mode, step, unlink
@@ -102,13 +102,22 @@ def is_ours(name: str) -> bool:
     return name.startswith(TMP_PREFIX)
 
 
-def temporary_files(objdir: ObjectDir) -> list[str]:
-    """All temporary files of ours; at the start of a run, which has the lock, they are those of killed runs."""
-    found = []
-    for directory, prefix in ((os.path.join(objdir.gpa_dir, "tmp"), ""), (objdir.pack_dir, TMP_PREFIX)):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found += [os.path.join(directory, name) for name in os.listdir(directory) if name.startswith(prefix)]
-    return found
+def temporary_files(objdir: ObjectDir, packs: Iterable[str] | None = None) -> list[str]:
+    """All temporary files of ours; at the start of a run, which has the lock, they are those of killed runs.
+
+    `packs`: the names in the pack directory, where somebody has listed it already.
+    """
+    folder = os.path.join(objdir.gpa_dir, "tmp")
+    found = [os.path.join(folder, name) for name in _names_in(folder)]
+    here = _names_in(objdir.pack_dir) if packs is None else packs
+    return found + [os.path.join(objdir.pack_dir, name) for name in here if name.startswith(TMP_PREFIX)]
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def remove_stale(objdir: ObjectDir) -> list[str]:
