@@ -63,6 +63,7 @@ typedef struct gpa_progress {
 
 int gpa_map_open(gpa_bytes *out, int dir_fd, const char *path, gpa_error *err);
 void gpa_map_close(gpa_bytes *map);
+void gpa_close_all(const int *fds, uint32_t count);
 /* Have the kernel begin to read files that are about to be read whole, as far as it reads ahead; no failure matters. */
 void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names);
 

@@ -118,6 +118,12 @@ int file_map_ends(gpa_bytes *out, const char *path, gpa_error *err)
 	return status;
 }
 
+void gpa_close_all(const int *fds, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		close(fds[i]);
+}
+
 void gpa_map_close(gpa_bytes *map)
 {
 	if (map->len)

@@ -43,6 +43,11 @@ def directory(path: str) -> Iterator[int]:
         os.close(fd)
 
 
+def close_all(fds: list[int]) -> None:
+    """Close descriptors, while other threads run Python."""
+    lib.gpa_close_all(fds, len(fds))
+
+
 class Map:
     """A file mapped read-only; `bytes_` is what the C functions take. SystemFailed or Corrupt when it cannot be."""
 

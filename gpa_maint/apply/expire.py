@@ -19,6 +19,7 @@ from ..git import ObjectDir
 from ..model import ExpirePlan, Step
 from ..state import read_state
 from ..tuples import NamedTuple
+from .freeing import Freeing
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None
     freed = 0
     mtimes: dict[str, int] = {}
     there = set(os.listdir(objdir.pack_dir))
-    with fs.Freeing() as freeing:
+    with Freeing() as freeing:
         for number, name in enumerate(proved.doomed, start=1):
             if report:
                 report("Deleting superseded pages", number, len(proved.doomed))

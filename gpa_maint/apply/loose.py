@@ -19,6 +19,7 @@ from ..errors import GpaError, Locked, Stopped
 from ..git import ObjectDir
 from ..model import LeftOut, LoosePlan, LooseResult
 from ..tuples import NamedTuple
+from .freeing import Freeing
 from .pages import Page, Progress, Report, drop_pages, publish_pages, write_page
 
 PACKING = "Packing loose objects"
@@ -229,7 +230,7 @@ def _remove(objdir: ObjectDir, page: str, batch: _Batch, stop: Progress | None) 
         with IdxFiles(objdir.pack_dir, [page], objdir.object_format) as idx_files:
             check_idx(idx_files[page], objdir.pack_path(page, ".idx"))
             match_pack(path, idx_files[page])
-        with fs.Freeing() as freeing:
+        with Freeing() as freeing:
             for one in batch:
                 if stop is not None and stop.is_stopped:
                     raise Stopped
@@ -239,7 +240,7 @@ def _remove(objdir: ObjectDir, page: str, batch: _Batch, stop: Progress | None) 
     return removed
 
 
-def _remove_file(page_path: str, path: str, freeing: fs.Freeing) -> bool:
+def _remove_file(page_path: str, path: str, freeing: Freeing) -> bool:
     """FileNotFoundError when the page is gone."""
     try:
         stat = os.lstat(path)

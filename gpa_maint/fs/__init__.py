@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from . import door
 from .door import fsync_dir, fsync_file, fsync_path, make_dir, move_name, rename, shared_bits, unlink
-from .freeing import Freeing
 from .index import check_index_lock, finish_deleting, index_lock, remove_chain, remove_index, remove_index_files
 from .locks import (
     check_git_locks,
@@ -40,7 +39,6 @@ from .temp import TempFile, TempFiles, Workspace, is_ours, remove_dir, remove_le
 
 __all__ = [
     "LOG_BYTES",
-    "Freeing",
     "TempFile",
     "TempFiles",
     "Workspace",

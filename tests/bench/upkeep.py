@@ -63,8 +63,10 @@ def _empty_copy(source: Path, target: Path, large: Path | None) -> Path:
 
 
 def _bring(repo: Path, pack: Path) -> None:
+    """As receive-pack does: files of their own, whose blocks are free once they are deleted, and synced."""
     for path in (pack, pack.with_suffix(".idx")):
-        os.link(path, repo / "objects/pack" / path.name)
+        with open(shutil.copy2(path, repo / "objects/pack"), "rb") as file:
+            os.fsync(file.fileno())
 
 
 def _replay(repo: Path, pushes: Sequence[Path], commands: Sequence[Sequence[str]]) -> tuple[list[Cost], int, int]:

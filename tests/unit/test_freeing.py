@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpa_maint import fs
+from gpa_maint.apply.freeing import Freeing
 from gpa_maint.errors import SystemFailed
 
 
@@ -26,7 +27,7 @@ def open_descriptors() -> set[str]:
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 500])
 def test_at_the_end_every_name_is_gone_and_nothing_is_held(count: int, tmp_path: Path) -> None:
     before = open_descriptors()
-    with fs.Freeing() as freeing:
+    with Freeing() as freeing:
         assert all(freeing.unlink(path) for path in files_in(tmp_path, count))
         assert not os.listdir(tmp_path)
     assert before == open_descriptors()
@@ -36,7 +37,7 @@ def test_names_go_in_the_order_of_the_calls(tmp_path: Path, monkeypatch: pytest.
     steps: list[str] = []
     monkeypatch.setattr(fs.door, "before_step", lambda _operation, path: steps.append(path))
     paths = files_in(tmp_path, 100)[::-1]
-    with fs.Freeing() as freeing:
+    with Freeing() as freeing:
         for path in paths:
             freeing.unlink(path)
     assert paths == steps
@@ -45,7 +46,7 @@ def test_names_go_in_the_order_of_the_calls(tmp_path: Path, monkeypatch: pytest.
 def test_an_error_lets_go_of_what_is_held(tmp_path: Path) -> None:
     before = open_descriptors()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(SystemFailed, match="cannot unlink"), fs.Freeing() as freeing:
+    with pytest.raises(SystemFailed, match="cannot unlink"), Freeing() as freeing:
         for path in [*files_in(tmp_path, 40), str(tmp_path / "folder")]:
             freeing.unlink(path)
     assert before == open_descriptors()
@@ -56,7 +57,7 @@ def test_without_descriptors_files_are_freed_at_once(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        with fs.Freeing() as freeing:
+        with Freeing() as freeing:
             gone = [freeing.unlink(path) for path in paths]
             again = freeing.unlink(paths[0])
     finally:
@@ -72,6 +73,6 @@ def test_without_threads_files_are_freed_by_the_caller(tmp_path: Path, monkeypat
 
     before = open_descriptors()
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with fs.Freeing() as freeing:
+    with Freeing() as freeing:
         assert all(freeing.unlink(path) for path in files_in(tmp_path, 200))
     assert before == open_descriptors()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from .door import unlink
+from .. import fs
+from .._core.files import close_all
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Freeing:
             self._free()
         with suppress(OSError):
             self._held.append(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
-        return unlink(path)
+        return fs.unlink(path)
 
     def _free(self) -> None:
         from threading import Thread
@@ -43,20 +44,15 @@ class Freeing:
         if len(self._threads) == THREADS:
             self._threads.pop(0).join()
         held, self._held = self._held, []
-        thread = Thread(target=_close_all, args=(held,))
+        thread = Thread(target=close_all, args=(held,))
         try:
             thread.start()
         except RuntimeError:  # there are as many threads as there may be
-            _close_all(held)
+            close_all(held)
         else:
             self._threads.append(thread)
 
     def __exit__(self, *_: object) -> None:
-        _close_all(self._held)
+        close_all(self._held)
         for thread in self._threads:
             thread.join()
-
-
-def _close_all(held: list[int]) -> None:
-    for fd in held:
-        os.close(fd)
