@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gpa_maint import commands
 from tests.bench.cold import Cache
-from tests.bench.measure import Cost, Table, fresh_copy
+from tests.bench.measure import Cost, Table, count_calls, fresh_copy
 
-GIT = ["git", "multi-pack-index", "write"]
+COMMANDS = {"git": ["git", "multi-pack-index", "write"], "git-gpa": ["git-gpa", "write", "-q"]}
 
 
 def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> None:
@@ -34,13 +34,14 @@ def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> 
     for table in (fresh, more):
         table.ours = "git-gpa, warm process"
         table.show()
+    for name, command in COMMANDS.items():
+        index.unlink()
+        count_calls(name, [command], repo)
 
 
 def _write(name: str, repo: Path, cache: Cache) -> Cost:
-    if name == "git":
-        return cache.run([GIT], repo)
-    if name == "git-gpa":
-        return cache.run([["git-gpa", "write", "-q"]], repo)
+    if name in COMMANDS:
+        return cache.run([COMMANDS[name]], repo)
     return cache.call(lambda: commands.write(os.fspath(repo)), repo)
 
 

@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,22 @@ def run(commands: Sequence[Sequence[str]], cwd: Path) -> Cost:
         if process.returncode:
             sys.exit(f"{' '.join(command)} failed: {complaint.decode(errors='replace')}")
     return total
+
+
+def count_calls(name: str, commands: Sequence[Sequence[str]], cwd: Path) -> None:
+    """Run `commands`, and print how often files of packs were opened, and files synced; nothing without strace."""
+    tracer = shutil.which("strace")
+    if not tracer:
+        return
+    opened = synced = 0
+    with tempfile.NamedTemporaryFile(mode="r", errors="replace") as log:
+        for command in commands:
+            words = [tracer, "-f", "-qq", "-e", "trace=open,openat,fsync,fdatasync", "-o", log.name, *command]
+            subprocess.run(words, cwd=cwd, check=True, capture_output=True)
+            for line in Path(log.name).read_text(errors="replace").splitlines():
+                synced += "sync(" in line
+                opened += '.idx"' in line or '.pack"' in line
+    print(f"  {name:34} {opened:9,} opens of .pack and .idx files, {synced:6,} syncs")
 
 
 def call(function: Callable[[], object]) -> Cost:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.bench.cold import Cache
-from tests.bench.measure import Cost, Table, fresh_copy, pack_bytes
+from tests.bench.measure import Cost, Table, count_calls, fresh_copy, pack_bytes
 
 WAYS = {
     "git-gpa": [["git-gpa", "repack"], ["git-gpa", "expire", "--grace=now"]],
@@ -22,16 +22,23 @@ def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> 
     table = Table(title)
     for _ in range(pairs):
         for name, steps in WAYS.items():
-            repo = fresh_copy(source, work)
-            subprocess.run(["git", "multi-pack-index", "write"], cwd=repo, check=True)
-            if name == "git multi-pack-index":
-                _by_size(repo)[-1].with_suffix(".keep").touch()
+            repo = _indexed_copy(source, work, name)
             before = pack_bytes(repo)
             cost = cache.run(steps, repo)
             table.add(name, cost, f"{before >> 20} -> {pack_bytes(repo) >> 20} MiB, {len(_by_size(repo))} packs")
             if name == "git-gpa":
                 table.add("floor: read, hash, write, sync", floor(source, repo, cache))
     table.show()
+    for name, steps in WAYS.items():
+        count_calls(name, steps, _indexed_copy(source, work, name))
+
+
+def _indexed_copy(source: Path, work: Path, name: str) -> Path:
+    repo = fresh_copy(source, work)
+    subprocess.run(["git", "multi-pack-index", "write"], cwd=repo, check=True)
+    if name == "git multi-pack-index":
+        _by_size(repo)[-1].with_suffix(".keep").touch()
+    return repo
 
 
 def _by_size(repo: Path) -> list[Path]:
