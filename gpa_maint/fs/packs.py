@@ -31,8 +31,7 @@ def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) ->
         if not same_content(pack.path, path):
             raise Corrupt(path, "a pack of this name exists and differs") from None
         # Its objects count as written just now (I9), as when git writes a pack that is there already.
-        mtime = os.stat(pack.path).st_mtime_ns
-        os.utime(path, ns=(mtime, mtime))
+        make_younger(path, os.stat(pack.path).st_mtime_ns)
     with contextlib.suppress(FileExistsError):
         move_name(idx.path, objdir.pack_path(name, ".idx"))
 

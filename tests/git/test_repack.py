@@ -507,6 +507,21 @@ def test_a_page_is_younger_than_its_sources_even_if_their_clock_is_ahead(history
     assert youngest < mtime_ns(made.server, page)
 
 
+def test_a_page_that_is_there_already_grows_no_older(history: HistoryFactory, tmp_path: Path) -> None:
+    """I9. As a killed run leaves it, whose idx never got its name; somebody touched it with a clock that is ahead."""
+    made = history(SMALL)
+    copy, sources = tmp_path / "copy", packs(made.server)
+    shutil.copytree(made.server, copy)
+    gpa(copy, "repack")
+    (page,) = new_pages(copy, sources)
+    shutil.copy(pack_dir(copy) / f"{page}.pack", pack_dir(made.server))
+    ahead = int(time.time()) + 3600
+    set_mtime(made.server, page, ahead)
+    gpa(made.server, "repack")
+    assert [page] == [*new_pages(made.server, sources)]
+    assert ahead * 10**9 <= mtime_ns(made.server, page)
+
+
 def test_pages_have_the_modes_of_git_s_packs(history: HistoryFactory) -> None:
     made = history(SMALL)
     sources = packs(made.server)
