@@ -9,6 +9,7 @@ there again. A file that cannot be read counts as empty: every grace time then s
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Collection
@@ -68,8 +69,6 @@ def state_path(objdir: ObjectDir) -> str:
 
 
 def read_state(objdir: ObjectDir) -> State:
-    import json
-
     try:
         body = json.loads(untrusted.read_text(state_path(objdir)))
         return State(
@@ -93,8 +92,6 @@ def _move(body: dict[str, Any]) -> Move:
 
 
 def write_state(objdir: ObjectDir, space: fs.Workspace, state: State) -> None:
-    import json
-
     moves = [
         {"at": move.at, "to": None if move.to == move.named else sorted(move.to), "named": sorted(move.named)}
         for move in state.moves
@@ -130,8 +127,6 @@ def totals_path(objdir: ObjectDir) -> str:
 
 def read_totals(objdir: ObjectDir) -> Totals | None:
     """None when there is no such file, or one that cannot be read: counting then begins anew."""
-    import json
-
     try:
         body = json.loads(untrusted.read_text(totals_path(objdir)))
         known = tuple(str(name) for name in body.pop("known"))
@@ -141,8 +136,6 @@ def read_totals(objdir: ObjectDir) -> Totals | None:
 
 
 def write_totals(objdir: ObjectDir, space: fs.Workspace, totals: Totals) -> None:
-    import json
-
     body = json.dumps(totals._asdict()).encode() + b"\n"
     fs.replace_file(objdir, space, totals_path(objdir), body, durable=False)
 
@@ -194,15 +187,11 @@ class History(NamedTuple):
 
 def note_moment(objdir: ObjectDir, moment: Moment) -> None:
     """Add a line to gpa/history."""
-    import json
-
     fs.append_line(objdir, "history", json.dumps(moment._asdict()))
 
 
 def read_history(objdir: ObjectDir) -> list[Moment]:
     """What gpa/history.old and gpa/history tell, in the order of time; lines that are damaged are passed over."""
-    import json
-
     lines: list[str] = []
     for name in ("history.old", "history"):
         with contextlib.suppress(OSError, ValueError):

@@ -39,7 +39,7 @@ class Freeing:
         return fs.unlink(path)
 
     def _free(self) -> None:
-        from threading import Thread
+        from threading import Thread  # start-up cost: few delete so many
 
         if len(self._threads) == THREADS:
             self._threads.pop(0).join()
