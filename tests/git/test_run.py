@@ -345,12 +345,13 @@ def test_a_run_that_gets_sigterm_ends_cleanly_and_the_next_goes_on(server: Path,
     """I1. The run waits in its first step until the signal has come."""
     digest = content_digest(server)
     script = (
-        "import sys, time, os\n"
+        "import sys, signal, os\n"
         "from gpa_maint import fs; from gpa_maint.cli.main import main\n"
         "def wait(operation, path):\n"
         "    if path.endswith('.pack'):\n"
-        "        print('at work', flush=True); fs.door.before_step = None; time.sleep(0.5)\n"
+        "        print('at work', flush=True); fs.door.before_step = None; os.read(heard, 1)\n"
         "fs.door.before_step = wait\n"
+        "heard, tell = os.pipe(); os.set_blocking(tell, False); signal.set_wakeup_fd(tell)\n"
         "sys.exit(main(['run']))"
     )
     with subprocess.Popen([sys.executable, "-c", script], cwd=server, stdout=subprocess.PIPE, text=True) as running:
