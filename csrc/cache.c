@@ -196,6 +196,31 @@ void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_
 	drop_all(gone);
 }
 
+made_object *lately_find(const lately *l, uint64_t pack_id, uint64_t offset)
+{
+	for (unsigned i = 0; i < LATELY && l->objects[i]; i++)
+		if (l->offsets[i] == offset && l->pack_ids[i] == pack_id)
+			return made_object_share(l->objects[i]);
+	return NULL;
+}
+
+void lately_keep(lately *l, base_cache *cache, uint64_t pack_id, uint64_t offset, made_object *object)
+{
+	if (cost(object) > cache->shard_bytes)
+		return;
+	unsigned i = l->next++ % LATELY;
+	made_object_drop(l->objects[i]);
+	l->objects[i] = made_object_share(object);
+	l->pack_ids[i] = pack_id;
+	l->offsets[i] = offset;
+}
+
+void lately_free(lately *l)
+{
+	for (unsigned i = 0; i < LATELY; i++)
+		made_object_drop(l->objects[i]);
+}
+
 int base_cache_is_marked(uint64_t offset)
 {
 	return !(mix(0, offset) >> 63);

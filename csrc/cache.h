@@ -14,6 +14,24 @@ made_object *base_cache_find(base_cache *cache, uint64_t pack_id, uint64_t offse
 /* Keep `object` as long as there is room for it. Nothing happens when it is too large, or kept already. */
 void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_object *object);
 /*
+ * The last objects that a thread was asked for and that were cheap to make, being few deltas away from one made before.
+ * The next one is often a delta on one of them, and seldom one that comes later: in the cache they would cost fresh
+ * memory, and drive out what is dear.
+ */
+#define LATELY 4
+#define LATELY_MOST (256 * 1024)	/* bytes; a larger object is kept in the cache */
+typedef struct lately {
+	made_object *objects[LATELY];
+	uint64_t pack_ids[LATELY];
+	uint64_t offsets[LATELY];
+	unsigned next;
+} lately;
+
+/* As base_cache_find() and base_cache_keep(). */
+made_object *lately_find(const lately *l, uint64_t pack_id, uint64_t offset);
+void lately_keep(lately *l, base_cache *cache, uint64_t pack_id, uint64_t offset, made_object *object);
+void lately_free(lately *l);
+/*
  * The type of the object at (pack_id, offset), if it is remembered; else 0. Only offsets that base_cache_is_marked() says
  * are worth asking for and remembering: one of two, so that a walk down a chain soon meets one.
  */

@@ -7,6 +7,7 @@
 
 #define NEAR 64			/* steps that need no allocation: git's default depth, and some more */
 #define KEEP_EVERY 8		/* chosen by `python -m tests.bench run read` */
+#define NEARBY 3		/* deltas: who comes that way is cheap to make again */
 #define SMALL_PROGRAM 4096	/* bytes; such a delta is faster inflated whole than begun by zlib */
 
 typedef struct step {
@@ -146,7 +147,8 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 		int type;
 		uint64_t base;
 		if (source->cache) {
-			if ((*out = base_cache_find(source->cache, source->pack_id, offset)))
+			if ((*out = base_cache_find(source->cache, source->pack_id, offset)) ||
+			    (*out = lately_find(source->lately, source->pack_id, offset)))
 				return GPA_OK;
 			++*source->misses;
 		}
@@ -213,11 +215,16 @@ static int climb(made_object **object, const step *s, inflater *z, gpa_error *er
 /*
  * What is kept on the way up: the object itself, since the next one read is often a delta on it, and a few below it, so
  * that another object of the same chain has a short way. Keeping all of them would drive out those of other chains, and
- * costs fresh memory.
+ * costs fresh memory. `climbed` deltas have been applied, and `above` are left.
  */
-static int is_worth_keeping(const chain_source *source, uint64_t above)
+static void keep(const chain_source *source, uint64_t offset, made_object *object, uint64_t climbed, uint64_t above)
 {
-	return source->cache && above % KEEP_EVERY == 0;
+	if (!source->cache || above % KEEP_EVERY)
+		return;
+	if (!above && climbed < NEARBY && object->bytes.len <= LATELY_MOST)
+		lately_keep(source->lately, source->cache, source->pack_id, offset, object);
+	else
+		base_cache_keep(source->cache, source->pack_id, offset, object);
 }
 
 int chain_read(made_object **out, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err)
@@ -226,11 +233,11 @@ int chain_read(made_object **out, const chain_source *source, uint64_t offset, i
 	made_object *object = NULL;
 	chain_begin(&c);
 	int status = descend(&object, &c, source, offset, z, err);
-	while (!status && c.length) {
-		const step *s = &c.steps[--c.length];
+	for (uint64_t left = c.length; !status && left; left--) {
+		const step *s = &c.steps[left - 1];
 		status = climb(&object, s, z, err);
-		if (!status && is_worth_keeping(source, c.length))
-			base_cache_keep(source->cache, source->pack_id, s->offset, object);
+		if (!status)
+			keep(source, s->offset, object, c.length - left + 1, left - 1);
 	}
 	chain_end(&c);
 	if (status) {

@@ -185,14 +185,16 @@ made_object *made_object_share(made_object *object);
 void made_object_drop(made_object *object);
 
 struct base_cache;
+struct lately;
 
 /* A pack to read from. `cache` may be NULL; `pack_id` tells packs of one cache apart. */
 typedef struct chain_source {
 	gpa_bytes pack;
 	const gpa_idx *idx;
 	struct base_cache *cache;
+	struct lately *lately;	/* of this thread; with a cache, as what follows */
 	uint64_t pack_id;
-	uint64_t *misses;	/* with a cache: counts the entries that were not in it */
+	uint64_t *misses;	/* counts the entries that were in neither */
 } chain_source;
 
 /* Where the base of a delta is, in the same pack. */

@@ -3,8 +3,8 @@
 
 static chain_source source_of(const visitor *v, const pack_file *pack)
 {
-	return (chain_source){.pack = pack->pack, .idx = &pack->idx, .cache = v->r->cache, .pack_id = pack->id,
-			      .misses = &v->w->misses};
+	return (chain_source){.pack = pack->pack, .idx = &pack->idx, .cache = v->r->cache, .lately = &v->w->lately,
+			      .pack_id = pack->id, .misses = &v->w->misses};
 }
 
 /* Where it was found in a snapshot that is still held; when that gives anything but an object, from the beginning. */

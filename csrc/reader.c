@@ -50,6 +50,7 @@ static void worker_free(worker *w)
 {
 	inflater_free(w->z);
 	hasher_free(&w->hash);
+	lately_free(&w->lately);
 	free(w);
 }
 

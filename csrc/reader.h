@@ -157,6 +157,7 @@ const unsigned char *view_table_oid(const view *v, uint32_t at);
 typedef struct worker {
 	inflater *z;
 	hasher hash;
+	lately lately;
 	uint64_t misses;		/* of the cache, in the call under way */
 	struct worker *next;
 } worker;

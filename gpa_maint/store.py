@@ -131,9 +131,9 @@ class PageStore:
     def open(cls, objects_dir: str | os.PathLike[str], **options: Any) -> PageStore:
         """The store of an object directory, as `.git/objects`.
 
-        `verify` hashes each object that is read. Memory: `cache_bytes` of delta bases, and about `map_bytes` of packs,
-        of which `map_count` files are mapped at a time. `object_format` is found out where it is not given.
-        `alternates` are asked beside those that objects/info/alternates lists.
+        `verify` hashes each object that is read. Memory: `cache_bytes` of delta bases and 1 MiB more for each thread,
+        and about `map_bytes` of packs, of which `map_count` files are mapped at a time. `object_format` is found out
+        where it is not given. `alternates` are asked beside those that objects/info/alternates lists.
         """
         return cls(objects_dir, **options)
 

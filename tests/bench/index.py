@@ -18,8 +18,10 @@ WARM = "git-gpa, warm process"
 
 
 def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> None:
-    """Each in turn on the same repository; the new packs of both histories are equal. bup, where it is installed, has an
-    index of its own kind, without offsets and checksum, and writes it anew each time."""
+    """Each in turn on the same repository; the new packs of both histories are equal.
+
+    bup, where it is installed, has an index of its own kind, without offsets and checksum, and writes it anew each time.
+    """
     repo = fresh_copy(source, work)
     index = repo / "objects/pack/multi-pack-index"
     fresh, more = Table(f"{title}: full index"), Table(f"{title}: one more tiny pack")

@@ -33,7 +33,7 @@ from histories import (
     v1_index_repo,
     worktree_repo,
 )
-from oracle import ObjectFormat, all_objects, git, git_line, objects_dir, pack_dir
+from oracle import ObjectFormat, all_objects, git, git_line, objects_dir, pack_dir, packed_objects, packs
 from packwriter import Whole, add_pack, oid_hex
 from running import gpa
 
@@ -242,6 +242,18 @@ def test_the_cache_keeps_to_its_bound(tmp_path: Path) -> None:
     with store_of(repo, cache_bytes=100_000) as store:
         assert_reads_all(store, repo)
         assert 0 < store.stats().cache_bytes <= 100_000
+
+
+def test_versions_read_one_after_the_other_are_one_delta_away_and_leave_the_cache_to_others(tmp_path: Path) -> None:
+    repo = long_chain_repo(tmp_path, 40)
+    (pack,) = packs(repo)
+    versions = [entry.oid for entry in packed_objects(repo, pack) if entry.kind == "blob"]
+    with store_of(repo) as store:
+        store.read(versions[0])
+        kept = store.stats().cache_bytes
+        for oid in versions[1:]:
+            store.read(oid)
+        assert (kept, len(versions)) == (store.stats().cache_bytes, store.stats().cache_misses)
 
 
 def test_a_chain_of_four_thousand_deltas_reads(tmp_path: Path) -> None:
