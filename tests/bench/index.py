@@ -20,7 +20,7 @@ WARM = "git-gpa, warm process"
 def bench(source: Path, work: Path, *, pairs: int, title: str, cache: Cache) -> None:
     """Each in turn on the same repository; the new packs of both histories are equal.
 
-    bup, where it is installed, has an index of its own kind, without offsets and checksum, and writes it anew each time.
+    bup, where it is installed, has an index of its own kind, without offsets and checksum, and writes it anew.
     """
     repo = fresh_copy(source, work)
     index = repo / "objects/pack/multi-pack-index"
