@@ -14,9 +14,31 @@ static int compare_places(const void *left, const void *right)
 	return a->number < b->number ? -1 : a->number > b->number;
 }
 
+static const unsigned char *asked_oid(const void *context, const oid_ref *ref)
+{
+	const job *j = context;
+	return j->oids + ref->pos * j->r->hash_size;
+}
+
+/* In the order of their ids, which is that of an index: so each look is near the one before. */
+static int order_by_oid(job *j, gpa_error *err)
+{
+	oid_ref *refs = malloc(((size_t)j->count + 1) * 2 * sizeof(*refs));
+	if (!refs)
+		return out_of_memory(err);
+	for (uint32_t i = 0; i < j->count; i++)
+		refs[i] = (oid_ref){be64(j->oids + i * j->r->hash_size), 0, i};
+	oid_sort(refs, refs + j->count, j->count, (uint32_t)j->r->hash_size, asked_oid, j);
+	for (uint32_t i = 0; i < j->count; i++)
+		j->order[i].number = refs[i].pos;
+	free(refs);
+	return GPA_OK;
+}
+
 static void find_place(job *j, visitor *v, uint32_t i)
 {
-	const unsigned char *oid = j->oids + i * j->r->hash_size;
+	uint32_t number = j->order[i].number;
+	const unsigned char *oid = j->oids + number * j->r->hash_size;
 	place at = {0};
 	gpa_error ignored;
 	int status = GPA_ENOTFOUND, is_absent = 1;
@@ -29,8 +51,8 @@ static void find_place(job *j, visitor *v, uint32_t i)
 			status = view_find_plain(&at, j->s->dirs[dir].view, &turn, oid, &ignored);
 		is_absent &= status == GPA_ENOTFOUND;
 	}
-	j->order[i] = status ? (wanted){.pack_id = UINT64_MAX, .number = i, .is_absent = (uint32_t)is_absent} :
-			       (wanted){.pack_id = at.pack->id, .at = at, .number = i};
+	j->order[i] = status ? (wanted){.pack_id = UINT64_MAX, .number = number, .is_absent = (uint32_t)is_absent} :
+			       (wanted){.pack_id = at.pack->id, .at = at, .number = number};
 }
 
 uint32_t job_take(job *j)
@@ -113,11 +135,14 @@ int job_begin(job *j, gpa_reader *r, const unsigned char *oids, uint32_t count, 
 	j->r = gpa_reader_share(r);
 	pthread_mutex_init(&j->lock, NULL);
 	j->s = reader_snapshot(r);
-	if (count)
+	int status = order_by_oid(j, err);
+	if (!status && count)
 		job_run(j, threads, find_place);
-	if (j->failed < count) {
-		int status = j->status;
+	if (!status && j->failed < count) {
+		status = j->status;
 		*err = j->err;
+	}
+	if (status) {
 		job_end(j);
 		return status;
 	}
