@@ -83,9 +83,6 @@ int inflate_stream_ended(const inflate_stream *s, size_t *left);
 void inflate_stream_free(inflate_stream *s);
 /* The first bytes that a stream inflates to: `room` of them, or as many as there are. */
 int inflate_start(unsigned char *out, size_t room, size_t *got, gpa_bytes in, gpa_error *err);
-#define PEEK 8
-/* A quick look at the literal bytes a stream begins with, at most PEEK; 0 where that would take more than a look. */
-size_t inflate_peek(unsigned char *out, gpa_bytes in);
 
 typedef struct deflater deflater;
 int deflater_new(deflater **out, int level, gpa_error *err);
@@ -97,6 +94,12 @@ int deflate_whole(deflater *d, unsigned char *out, size_t *len, gpa_bytes in, gp
 /* Or in pieces: what goes in between two beginnings becomes one stream in `out`; `last` ends it. Constant memory. */
 int deflate_begin(deflater *d, gpa_error *err);
 int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *err);
+
+/* ---- peek.c ---- */
+
+#define PEEK 8
+/* A quick look at the literal bytes a stream begins with, at most PEEK; 0 where that would take more than a look. */
+size_t inflate_peek(unsigned char *out, gpa_bytes in);
 
 /* ---- map.c: files read piece by piece, and files held whole ---- */
 

@@ -207,49 +207,6 @@ int inflate_start(unsigned char *out, size_t room, size_t *got, gpa_bytes in, gp
 	return status == GPA_ECORRUPT && (*got || !in.len) ? GPA_OK : status;
 }
 
-/* RFC 1951, 3.2.6: the fixed code, for literals alone. `bits` has nine of the stream's, the first one highest. */
-static unsigned fixed_literal(unsigned char *out, unsigned bits)
-{
-	if (bits >> 1 >= 0x30 && bits >> 1 <= 0xbf) {
-		*out = (unsigned char)((bits >> 1) - 0x30);
-		return 8;
-	}
-	if (bits >= 0x190) {
-		*out = (unsigned char)(bits - 0x190 + 144);
-		return 9;
-	}
-	return 0;
-}
-
-static unsigned next_nine(gpa_bytes in, size_t at)
-{
-	unsigned word = in.ptr[at / 8] | (unsigned)in.ptr[at / 8 + 1] << 8, bits = 0;
-	word >>= at % 8;
-	for (unsigned i = 0; i < 9; i++, word >>= 1)
-		bits = bits << 1 | (word & 1);
-	return bits;
-}
-
-/* Small streams mostly are one block that is stored or has the fixed code; then the first bytes need no tables. */
-size_t inflate_peek(unsigned char *out, gpa_bytes in)
-{
-	size_t got = 0, at = 16 + 3, least = PEEK * 2;
-	unsigned used;
-	if (in.len < least || (in.ptr[0] & 15) != 8 || in.ptr[1] & 0x20)
-		return 0;
-	unsigned block = in.ptr[2] >> 1 & 3;
-	if (block == 0) {
-		size_t len = in.ptr[3] | (size_t)in.ptr[4] << 8;
-		len = len < PEEK ? len : PEEK;
-		memcpy(out, in.ptr + 7, len);
-		return len;
-	}
-	for (; block == FIXED && got < PEEK; got++, at += used)
-		if (!(used = fixed_literal(&out[got], next_nine(in, at))))
-			break;
-	return got;
-}
-
 int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context,
 		   const gpa_progress *progress, gpa_error *err)
 {

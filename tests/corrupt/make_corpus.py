@@ -7,6 +7,7 @@ checksums, where random changes would hardly come. The same files each time.
 from __future__ import annotations
 
 import hashlib
+import random
 import struct
 import sys
 import zlib
@@ -189,6 +190,23 @@ def loose_files() -> dict[str, bytes]:
     }
 
 
+def peek_files() -> dict[str, bytes]:
+    def deflated(data: bytes, level: int, strategy: int) -> bytes:
+        deflater = zlib.compressobj(level, strategy=strategy)
+        return deflater.compress(data) + deflater.flush()
+
+    plain = random.Random("peek").randbytes(400)
+    return {
+        "own-codes": deflated(TEXT, 9, zlib.Z_DEFAULT_STRATEGY),
+        "own-codes-without-matches": deflated(plain + TEXT, 9, zlib.Z_HUFFMAN_ONLY),
+        "one-byte-again-and-again": deflated(b"x" * 999, 9, zlib.Z_HUFFMAN_ONLY),
+        "fixed-codes": deflated(TEXT, 9, zlib.Z_FIXED),
+        "fixed-codes-of-nine-bits": deflated(plain, 9, zlib.Z_FIXED),
+        "stored": deflated(plain, 0, zlib.Z_DEFAULT_STRATEGY),
+        "cut": deflated(TEXT, 9, zlib.Z_DEFAULT_STRATEGY)[:30],
+    }
+
+
 def archive_page(
     values: Sequence[tuple[bytes, bytes]], *, head_size: int | None = None, tail: bytes = b"", **wrong: int
 ) -> bytes:
@@ -280,6 +298,7 @@ def main(folder: Path) -> None:
         "delta": delta_files,
         "delta_make": delta_make_files,
         "loose": loose_files,
+        "peek": peek_files,
         "archive": archive_files,
         "journal": journal_files,
     }

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import pickle
+import random
 import resource
 import shutil
 import subprocess
@@ -34,7 +35,7 @@ from histories import (
     worktree_repo,
 )
 from oracle import ObjectFormat, all_objects, git, git_line, objects_dir, pack_dir, packed_objects, packs
-from packwriter import Whole, add_pack, oid_hex
+from packwriter import OfsDelta, Whole, add_pack, encode_delta, oid_hex
 from running import gpa
 
 from gpa_maint import PageStore, commands
@@ -254,6 +255,24 @@ def test_versions_read_one_after_the_other_are_one_delta_away_and_leave_the_cach
         for oid in versions[1:]:
             store.read(oid)
         assert (kept, len(versions)) == (store.stats().cache_bytes, store.stats().cache_misses)
+
+
+@pytest.mark.parametrize("level", [0, 1, 6, 9])
+def test_the_size_of_a_delta_is_the_same_however_it_is_compressed(tmp_path: Path, level: int) -> None:
+    """Streams of all sizes: stored, with the fixed codes, and with codes of their own for few and for many symbols."""
+    rng = random.Random(level)
+    base = rng.randbytes(3000)
+    contents = [
+        base[: rng.randrange(2000)] + bytes(rng.choices(range(256)[:symbols], k=length)) + base[2000:]
+        for length in (0, 1, 7, 30, 127, 500, 3000)
+        for symbols in (1, 2, 60, 256)
+    ]
+    repo = init_server(tmp_path / "server")
+    deltas = [OfsDelta(base_index=0, program=encode_delta(base, content), level=level) for content in contents]
+    add_pack(repo, [Whole(kind="blob", content=base), *deltas])
+    with store_of(repo) as store:
+        for oid, (kind, size, _) in all_objects(repo).items():
+            assert (kind, size) == store.info(oid)
 
 
 def test_a_chain_of_four_thousand_deltas_reads(tmp_path: Path) -> None:
