@@ -136,7 +136,9 @@ typedef struct held_file {
 	int is_copy;
 } held_file;
 /* Files of up to `copy_most` bytes are copied. `stamp` may be NULL. */
-int file_hold(held_file *out, file_stamp *stamp, const char *path, size_t copy_most, gpa_error *err);
+int file_hold(held_file *out, file_stamp *stamp, int dir_fd, const char *path, size_t copy_most, gpa_error *err);
+/* Up to so many bytes a copy costs less than a map, which other processors may have to be told of when it goes. */
+#define FILE_COPY_MOST (32 * 1024)
 void file_release(held_file *file);
 int file_read(int fd, unsigned char *out, size_t len, uint64_t offset, gpa_error *err);
 

@@ -166,17 +166,23 @@ static int copy_file(held_file *out, int fd, size_t size, gpa_error *err)
 	return GPA_OK;
 }
 
-int file_hold(held_file *out, file_stamp *stamp, const char *path, size_t copy_most, gpa_error *err)
+static int hold_opened(held_file *out, int fd, uint64_t size, size_t copy_most, gpa_error *err)
+{
+	if (size <= copy_most)
+		return copy_file(out, fd, (size_t)size, err);
+	out->is_copy = 0;
+	return file_map(&out->bytes, fd, size, err);
+}
+
+int file_hold(held_file *out, file_stamp *stamp, int dir_fd, const char *path, size_t copy_most, gpa_error *err)
 {
 	struct stat st;
-	int fd, status = open_regular(&fd, &st, AT_FDCWD, path, 0, err);
+	int fd, status = open_regular(&fd, &st, dir_fd, path, 0, err);
 	if (status)
 		return status;
 	if (stamp)
 		stamp_of(stamp, &st);
-	out->is_copy = 0;
-	status = (uint64_t)st.st_size <= copy_most ? copy_file(out, fd, (size_t)st.st_size, err) :
-						     file_map(&out->bytes, fd, (uint64_t)st.st_size, err);
+	status = hold_opened(out, fd, (uint64_t)st.st_size, copy_most, err);
 	close(fd);
 	return status;
 }
@@ -203,61 +209,78 @@ void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names)
 	}
 }
 
-static int open_idx(gpa_bytes *out, int dir_fd, const char *name, gpa_error *err)
-{
-	int status = gpa_map_open(out, dir_fd, name, err);
-	if (!status && out->len)
-		madvise((void *)out->ptr, out->len, MADV_WILLNEED);
-	return status;
-}
+/* ---- many idx files, which the disk is asked for together ---- */
 
-static int parse_idx(gpa_idx *idx, int algo, gpa_error *err)
+typedef struct opened {
+	int fd;			/* -1: it could not be opened */
+	uint64_t size;
+} opened;
+
+/* `head`: bytes that will be read; 0 for all. */
+static int open_ahead(opened *out, int dir_fd, const char *name, off_t head, gpa_error *err)
 {
-	gpa_bytes file = idx->file;
-	int status = gpa_idx_parse(idx, file, algo, err);
+	int status = file_open(&out->fd, &out->size, dir_fd, name, err);
 	if (status)
-		*idx = (gpa_idx){.file = file};
+		out->fd = -1;
+	else
+		posix_fadvise(out->fd, 0, head, POSIX_FADV_WILLNEED);
 	return status;
 }
 
-/* All are mapped before any is looked at: then the disk reads many at a time, not one after the other. */
+static int hold_idx(gpa_idx *out, const opened *file, int algo, gpa_error *err)
+{
+	held_file held;
+	int status = hold_opened(&held, file->fd, file->size, FILE_COPY_MOST, err);
+	if (status)
+		return status;
+	if ((status = gpa_idx_parse(out, held.bytes, algo, err)))
+		*out = (gpa_idx){.file = held.bytes};
+	return status;
+}
+
+static int open_some(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)
+{
+	opened files[OPEN_AT_ONCE];
+	uint32_t there = 0;
+	int status = GPA_OK;
+	for (; there < count && !(status = open_ahead(&files[there], dir_fd, names[there], 0, err)); there++)
+		;
+	if (status)
+		err->source = (int32_t)there;
+	for (uint32_t i = 0; i < there; i++) {
+		if (!status && (status = hold_idx(&out[i], &files[i], algo, err)))
+			err->source = (int32_t)i;
+		close(files[i].fd);
+	}
+	return status;
+}
+
 int gpa_idx_open_many(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)
 {
-	int status = GPA_OK;
 	memset(out, 0, count * sizeof(*out));
-	for (uint32_t i = 0; !status && i < count; i++)
-		if ((status = open_idx(&out[i].file, dir_fd, names[i], err)))
-			err->source = (int32_t)i;
-	for (uint32_t i = 0; !status && i < count; i++)
-		if ((status = parse_idx(&out[i], algo, err)))
-			err->source = (int32_t)i;
-	if (status)
+	for (uint32_t first = 0, n; first < count; first += n) {
+		n = count - first < OPEN_AT_ONCE ? count - first : OPEN_AT_ONCE;
+		int status = open_some(out + first, n, dir_fd, names + first, algo, err);
+		if (!status)
+			continue;
+		err->source += (int32_t)first;
 		gpa_idx_close_many(out, count);
-	return status;
+		return status;
+	}
+	return GPA_OK;
 }
 
 void gpa_idx_close_many(gpa_idx *idx, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++)
-		gpa_map_close(&idx[i].file);
-}
-
-typedef struct idx_head {
-	int fd;			/* -1: it could not be opened */
-	uint64_t size;		/* of the file */
-} idx_head;
-
-static void open_head(idx_head *out, int dir_fd, const char *name)
-{
-	gpa_error ignored;
-	if (file_open(&out->fd, &out->size, dir_fd, name, &ignored))
-		out->fd = -1;
-	else
-		posix_fadvise(out->fd, 0, IDX_HEAD, POSIX_FADV_WILLNEED);
+	for (uint32_t i = 0; i < count; i++) {
+		held_file held = {idx[i].file, idx[i].file.len <= FILE_COPY_MOST};
+		file_release(&held);
+		idx[i].file = held.bytes;
+	}
 }
 
 /* Parsing looks at nothing beyond the fanout, so that much is read, and no map is made. */
-static uint32_t count_and_close(const idx_head *file, int algo)
+static uint32_t count_and_close(const opened *file, int algo)
 {
 	unsigned char head[IDX_HEAD];
 	gpa_idx idx;
@@ -274,14 +297,15 @@ static uint32_t count_and_close(const idx_head *file, int algo)
 
 void gpa_idx_counts(uint32_t *counts, uint32_t count, int dir_fd, const char *const *names, int algo)
 {
-	idx_head files[OPEN_AT_ONCE];
+	opened files[OPEN_AT_ONCE];
+	gpa_error ignored;
 	for (uint32_t first = 0, n; first < count; first += n) {
 		n = count - first < OPEN_AT_ONCE ? count - first : OPEN_AT_ONCE;
 		for (uint32_t i = 0; i < n; i++)
-			open_head(&files[i], dir_fd, names[first + i]);
+			open_ahead(&files[i], dir_fd, names[first + i], IDX_HEAD, &ignored);
 		for (uint32_t i = 0; i < n; i++) {
 			if (files[i].fd < 0)	/* were descriptors short, there are more by now */
-				open_head(&files[i], dir_fd, names[first + i]);
+				open_ahead(&files[i], dir_fd, names[first + i], IDX_HEAD, &ignored);
 			counts[first + i] = count_and_close(&files[i], algo);
 		}
 	}

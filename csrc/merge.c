@@ -168,18 +168,18 @@ static int add_copies(gpa_merge *m, gpa_bytes pack, const gpa_idx *idx, const gp
 int gpa_merge_add(gpa_merge *m, const gpa_idx *idx, int dir_fd, const char *path, gpa_progress *progress,
 		  gpa_error *err)
 {
-	gpa_bytes pack;
+	held_file pack;
 	int status = is_stopped(progress) ? stopped(err) : gpa_idx_check(idx, err);
 	if (!status)
 		status = grow((void **)&m->sources, &m->source_room, m->source_count, sizeof(*m->sources), err);
 	if (!status && idx->object_count > NONE - 1 - m->copy_count)
 		status = unsupported(err, "more than 2^32 entries in one merge");
-	if (status || (status = gpa_map_open(&pack, dir_fd, path, err)))
+	if (status || (status = file_hold(&pack, NULL, dir_fd, path, FILE_COPY_MOST, err)))
 		return status;
-	if (!(status = add_copies(m, pack, idx, progress, err))) {
+	if (!(status = add_copies(m, pack.bytes, idx, progress, err))) {
 		source *s = &m->sources[m->source_count];
 		*s = (source){.idx = idx, .dir_fd = dir_fd, .path = strdup(path), .first_copy = m->copy_count,
-			      .size = pack.len};
+			      .size = pack.bytes.len};
 		if (s->path) {
 			m->source_count++;
 			m->copy_count += idx->object_count;
@@ -187,7 +187,7 @@ int gpa_merge_add(gpa_merge *m, const gpa_idx *idx, int dir_fd, const char *path
 			status = out_of_memory(err);
 		}
 	}
-	gpa_map_close(&pack);
+	file_release(&pack);
 	return status;
 }
 

@@ -34,7 +34,7 @@ int objdir_hold_index(held_file *out, file_stamp *stamp, const char *dir, gpa_er
 {
 	char path[PATH_ROOM];
 	if (!join(path, dir, "/pack/multi-pack-index"))
-		return file_hold(out, stamp, path, 0, err);
+		return file_hold(out, stamp, AT_FDCWD, path, 0, err);
 	errno = ENAMETOOLONG;
 	return system_failed(err, "cannot open");
 }
@@ -44,7 +44,7 @@ int objdir_hold_loose(held_file *out, const char *dir, const char *name, size_t 
 	char path[PATH_ROOM];
 	if (join(path, dir, name))
 		return GPA_ENOTFOUND;
-	int status = file_hold(out, NULL, path, copy_most, err);
+	int status = file_hold(out, NULL, AT_FDCWD, path, copy_most, err);
 	return status == GPA_ESYS && (err->sys_errno == ENOENT || err->sys_errno == ENOTDIR) ? GPA_ENOTFOUND : status;
 }
 

@@ -5,6 +5,7 @@
  * Pinning a mapped pack takes no lock: one word says that it is mapped and how many have pinned it, and only a pack that
  * nobody has pinned ceases to be mapped.
  */
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "reader.h"
@@ -205,7 +206,7 @@ static int load_idx(pack_file *p, gpa_error *err)
 	gpa_idx idx;
 	if (p->idx.file.len)
 		return GPA_OK;
-	int status = file_hold(&file, NULL, p->path, IDX_COPY_MOST, err);
+	int status = file_hold(&file, NULL, AT_FDCWD, p->path, IDX_COPY_MOST, err);
 	if (status)
 		return failed(p, status, ".idx", err);
 	if ((status = gpa_idx_parse(&idx, file.bytes, p->maps->algo, err))) {

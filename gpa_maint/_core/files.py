@@ -83,8 +83,14 @@ class CStrings:
     """C strings for a list of file names, kept alive together: `array` is a char **."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._texts = [ffi.new("char[]", os.fsencode(name)) for name in names]
-        self.array = ffi.new("char *[]", self._texts)
+        texts = os.fsencode("\0".join(names)) + b"\0"  # one after the other: much less work than one by one
+        self._texts = ffi.new("char[]", texts)
+        places, at = [], int(ffi.cast("uintptr_t", self._texts))
+        for text in texts.split(b"\0")[: len(names)]:
+            places.append(at)
+            at += len(text) + 1
+        self._places = ffi.new("uintptr_t[]", places)
+        self.array = ffi.cast("char **", self._places)
 
 
 class IdxFiles:
@@ -173,8 +179,12 @@ class Midx:
 
     def pack_names(self) -> tuple[str, ...]:
         """Names without suffix, in the index's order: a pack's place is its pack_int_id."""
-        names = ffi.unpack(self.pointer.names, self.pointer.pack_count)
-        return tuple(os.fsdecode(ffi.string(name))[:-4] for name in names)
+        names, count = self.pointer.names, self.pointer.pack_count
+        if not count:
+            return ()
+        last = names[count - 1]  # in the file they lie one after the other
+        texts = ffi.buffer(names[0], last - names[0] + len(ffi.string(last)))
+        return tuple(name[:-4] for name in os.fsdecode(bytes(texts)).split("\0"))
 
     def referenced(self) -> tuple[int, ...]:
         """For each pack, how many objects it is the winner of."""
