@@ -238,29 +238,32 @@ static int hold_idx(gpa_idx *out, const opened *file, int algo, gpa_error *err)
 	return status;
 }
 
-static int open_some(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)
+/* The first *done of them: were descriptors short, the others have more when these are closed. */
+static int open_some(uint32_t *done, gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo,
+		     gpa_error *err)
 {
 	opened files[OPEN_AT_ONCE];
 	uint32_t there = 0;
 	int status = GPA_OK;
-	for (; there < count && !(status = open_ahead(&files[there], dir_fd, names[there], 0, err)); there++)
-		;
-	if (status)
-		err->source = (int32_t)there;
+	for (; there < count && there < OPEN_AT_ONCE; there++)
+		if ((status = open_ahead(&files[there], dir_fd, names[there], 0, err)))
+			break;
+	err->source = 0;
+	status = there ? GPA_OK : status;
 	for (uint32_t i = 0; i < there; i++) {
 		if (!status && (status = hold_idx(&out[i], &files[i], algo, err)))
 			err->source = (int32_t)i;
 		close(files[i].fd);
 	}
+	*done = there;
 	return status;
 }
 
 int gpa_idx_open_many(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)
 {
 	memset(out, 0, count * sizeof(*out));
-	for (uint32_t first = 0, n; first < count; first += n) {
-		n = count - first < OPEN_AT_ONCE ? count - first : OPEN_AT_ONCE;
-		int status = open_some(out + first, n, dir_fd, names + first, algo, err);
+	for (uint32_t first = 0, done; first < count; first += done) {
+		int status = open_some(&done, out + first, count - first, dir_fd, names + first, algo, err);
 		if (!status)
 			continue;
 		err->source += (int32_t)first;

@@ -14,7 +14,7 @@ from weakref import WeakSet
 from ..errors import ObjectMissing
 from ._gpa import ffi, lib
 from .archive import KEY_SIZE, IndexedPage, check_page, pages_of
-from .files import CStrings
+from .files import c_strings
 from .page import CODES, Buffer
 from .status import check, new_error
 
@@ -55,12 +55,12 @@ class Values:
         Each table comes with the places in `paths` of the pages it names, or NO_PAGE. DamagedArchive, SystemFailed:
         nothing has changed.
         """
-        names = CStrings(paths)
+        names = c_strings(paths)
         handles = ffi.new("gpa_archive_table *[]", [table._pointer for table, _ in tables])
         places = [ffi.new("uint32_t[]", list(numbers)) for _, numbers in tables]
         numbers = ffi.new("uint32_t *[]", places)
         err = new_error()
-        pages = ffi.cast("char const * const *", names.array)
+        pages = ffi.cast("char const * const *", names)
         status = lib.gpa_archive_show(
             self._pointer,
             pages,

@@ -79,18 +79,18 @@ class Map:
         self.close()
 
 
-class CStrings:
-    """C strings for a list of file names, kept alive together: `array` is a char **."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        texts = os.fsencode("\0".join(names)) + b"\0"  # one after the other: much less work than one by one
-        self._texts = ffi.new("char[]", texts)
-        places, at = [], int(ffi.cast("uintptr_t", self._texts))
-        for text in texts.split(b"\0")[: len(names)]:
-            places.append(at)
-            at += len(text) + 1
-        self._places = ffi.new("uintptr_t[]", places)
-        self.array = ffi.cast("char **", self._places)
+def c_strings(names: Sequence[str]) -> Any:
+    """A char *[] of file names, which lie behind it in the same memory: it is all that has to be kept alive."""
+    texts = os.fsencode("\0".join(names)) + b"\0"
+    count, width = len(names), ffi.sizeof("char *")
+    array = ffi.new("char *[]", count + 1 + len(texts) // width)
+    places, at = [], int(ffi.cast("uintptr_t", array + count))
+    for text in texts.split(b"\0")[:count]:
+        places.append(at)
+        at += len(text) + 1
+    ffi.memmove(array, ffi.new("uintptr_t[]", places), count * width)
+    ffi.memmove(array + count, texts, len(texts))
+    return array
 
 
 class IdxFiles:
@@ -104,9 +104,9 @@ class IdxFiles:
         files = [f"{name}.idx" for name in self.names]
         err = new_error()
         with directory(pack_dir) as fd:
-            c_names = CStrings(files)
+            c_names = c_strings(files)
             algorithm = ALGORITHMS[object_format]
-            status = lib.gpa_idx_open_many(self._array, len(files), fd, c_names.array, algorithm, err)
+            status = lib.gpa_idx_open_many(self._array, len(files), fd, c_names, algorithm, err)
         check(status, err, os.path.join(pack_dir, files[err.source]) if status else pack_dir)
 
     def __getitem__(self, name: str) -> Any:
@@ -134,9 +134,9 @@ def idx_object_counts(pack_dir: str, names: Sequence[str], object_format: str) -
     if not names:
         return []
     counts = ffi.new("uint32_t[]", len(names))
-    c_names = CStrings([f"{name}.idx" for name in names])
+    c_names = c_strings([f"{name}.idx" for name in names])
     with directory(pack_dir) as fd:
-        lib.gpa_idx_counts(counts, len(names), fd, c_names.array, ALGORITHMS[object_format])
+        lib.gpa_idx_counts(counts, len(names), fd, c_names, ALGORITHMS[object_format])
     return [None if count == lib.GPA_UNREADABLE else count for count in ffi.unpack(counts, len(names))]
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from ..errors import Corrupt, GpaError
 from ..tuples import NamedTuple
 from ._gpa import ffi, lib
-from .files import ALGORITHMS, CStrings, IdxFiles, Midx, hash_size
+from .files import ALGORITHMS, IdxFiles, Midx, c_strings, hash_size
 from .progress import Progress, pointer_of
 from .status import check, new_error
 
@@ -76,7 +76,7 @@ class Merge:
 
     def read_ahead(self, names: Sequence[str]) -> None:
         """These are added next: a disk that is read in many places at once is several times faster."""
-        lib.gpa_files_ahead(len(names), self._dir_fd, CStrings([f"{name}.pack" for name in names]).array)
+        lib.gpa_files_ahead(len(names), self._dir_fd, c_strings([f"{name}.pack" for name in names]))
 
     def add(self, name: str, progress: Progress | None = None) -> None:
         """Add a pack. Corrupt names the pack or its idx; the merge then goes on without it."""

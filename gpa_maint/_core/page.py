@@ -7,7 +7,7 @@ from types import TracebackType
 
 from ..errors import GpaError
 from ._gpa import ffi, lib
-from .files import ALGORITHMS, CStrings, hash_size
+from .files import ALGORITHMS, c_strings, hash_size
 from .progress import Progress, pointer_of
 from .status import check, new_error
 
@@ -31,8 +31,8 @@ def loose_heads(
     """Type and size of each loose object (hex id) by its header; the type is "" where that cannot be read."""
     heads = ffi.new("gpa_loose_head[]", max(1, len(oids)))
     err = new_error()
-    paths = CStrings([loose_name(oid) for oid in oids])
-    status = lib.gpa_loose_heads(heads, len(oids), objects_fd, paths.array, pointer_of(progress), err)
+    paths = c_strings([loose_name(oid) for oid in oids])
+    status = lib.gpa_loose_heads(heads, len(oids), objects_fd, paths, pointer_of(progress), err)
     check(status, err, objects)
     return [(TYPES.get(heads[place].type, ""), heads[place].size) for place in range(len(oids))]
 

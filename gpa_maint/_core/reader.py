@@ -15,7 +15,7 @@ from weakref import WeakSet
 from ..errors import ObjectMissing
 from ..tuples import NamedTuple
 from ._gpa import ffi, lib
-from .files import ALGORITHMS, CStrings, hash_size
+from .files import ALGORITHMS, c_strings, hash_size
 from .status import check, new_error
 
 TYPES = {lib.GPA_COMMIT: "commit", lib.GPA_TREE: "tree", lib.GPA_BLOB: "blob", lib.GPA_TAG: "tag"}
@@ -87,9 +87,9 @@ class Reader:
         options.algo = ALGORITHMS[object_format]
         options.verify = verify
         options.cache_bytes, options.map_bytes, options.map_count = cache_bytes, map_bytes, map_count
-        names = CStrings(self.dirs)
+        names = c_strings(self.dirs)
         out, err = ffi.new("gpa_reader **"), new_error()
-        status = lib.gpa_reader_open(out, names.array, len(self.dirs), options, err)
+        status = lib.gpa_reader_open(out, names, len(self.dirs), options, err)
         self._check(status, err)
         # Freed when nobody refers to it any more: a call in another thread does, so close() cannot pull it away.
         self._pointer = ffi.gc(out[0], lib.gpa_reader_free)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from packwriter import copy_op, delta_size, encode_delta, entry_header, insert_op, ofs_distance
 
 from gpa_maint._core._gpa import ffi, lib
-from gpa_maint._core.files import build_info, hash_size
+from gpa_maint._core.files import build_info, c_strings, hash_size
 from gpa_maint._core.status import check, new_error
 from gpa_maint.errors import Corrupt
 
@@ -202,3 +202,11 @@ def test_hash_sizes_are_those_of_git() -> None:
 def test_the_build_says_which_libraries_it_uses() -> None:
     assert "OpenSSL" in build_info()
     assert "zlib" in build_info()
+
+
+@given(
+    st.lists(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=20), max_size=9)
+)
+def test_the_array_of_names_is_all_that_keeps_them(names: list[str]) -> None:
+    array = c_strings(names)
+    assert names == [ffi.string(array[place]).decode() for place in range(len(names))]
