@@ -9,7 +9,7 @@
 #define FIXED 1
 #define DYNAMIC 2
 #define LITERALS 256
-#define SYMBOLS 320		/* literals, lengths and distances: at most 286 and 32 of them, and what a run goes too far */
+#define SYMBOLS 288	/* literals and lengths */
 #define LENGTH_CODES 19
 #define LENGTH_BITS 7
 #define LONGEST 15		/* bits of a code */
