@@ -9,6 +9,8 @@ times faster, both the classes and their values.
 
 from __future__ import annotations
 
+import json
+
 from .tuples import NamedTuple
 
 TYPE_CHECKING = False  # start-up cost
@@ -336,8 +338,6 @@ class LooseResult(NamedTuple):
 
 def to_json(value: Any) -> str:
     """Any of the above as JSON text with two-space indents; its class under "kind", the format under "version"."""
-    import json  # start-up cost: only --json needs it
-
     return json.dumps({"kind": type(value).__name__, "version": FORMAT_VERSION, **_plain(value)}, indent=2)
 
 
@@ -350,8 +350,6 @@ def _plain(value: Any) -> Any:
 
 def inventory_from_json(text: str) -> Inventory:
     """The Inventory that to_json() saved."""
-    import json
-
     body = json.loads(text)
     midx = body["midx"]
     return Inventory(
@@ -371,8 +369,6 @@ def inventory_from_json(text: str) -> Inventory:
 
 def run_result_from_json(text: str) -> RunResult:
     """The RunResult that to_json() saved. ValueError, KeyError, TypeError or AttributeError about anything else."""
-    import json
-
     body = json.loads(text)
     return RunResult(
         started=int(body["started"]),

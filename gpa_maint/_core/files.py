@@ -80,9 +80,14 @@ class Map:
 
 
 def c_strings(names: Sequence[str]) -> Any:
-    """A char *[] of file names, which lie behind it in the same memory: it is all that has to be kept alive."""
-    texts = os.fsencode("\0".join(names)) + b"\0"
+    """A char *[] of file names, which lie behind it in the same memory: it is all that has to be kept alive.
+
+    ValueError about a name with a NUL byte in it.
+    """
+    texts = os.fsencode("\0".join([*names, ""]))
     count, width = len(names), ffi.sizeof("char *")
+    if count != texts.count(b"\0"):
+        raise ValueError("embedded null byte")
     array = ffi.new("char *[]", count + 1 + len(texts) // width)
     places, at = [], int(ffi.cast("uintptr_t", array + count))
     for text in texts.split(b"\0")[:count]:

@@ -7,8 +7,10 @@ interrupted. Only this package reads the terminal; answers go to stdout, everyth
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from contextlib import suppress
 
 from gpa_maint import __version__
 
@@ -73,8 +75,6 @@ def main(argv: list[str] | None = None) -> int:
 def _end(status: int) -> None:
     """Nothing is left to be done but to say what was answered before a failure: to tidy up would take Python a tenth
     of the whole command."""
-    from contextlib import suppress
-
     with suppress(OSError):  # that was the failure
         sys.stdout.flush()
     os._exit(status)
@@ -119,7 +119,6 @@ def _manual_pages() -> list[str]:
 
 
 def _run(verb: str, options: list[str]) -> int:
-    import gc
     from importlib import import_module
 
     if verb == "run" and "--auto" in options and {"--auto", "--detach"}.issuperset(options) and not _is_run_due():

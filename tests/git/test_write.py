@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import resource
 import shutil
 import struct
 import time
@@ -665,3 +667,21 @@ def test_a_pack_that_git_repack_has_not_finished_is_left_alone(history: HistoryF
     for path in pack_dir(repo).glob(".tmp-77-*"):
         path.unlink()
     fsck(repo)
+
+
+def test_idx_files_open_however_few_descriptors_are_left(tmp_path: Path) -> None:
+    """They are opened many at a time, so that the disk reads them together."""
+    repo = init_server(tmp_path / "server")
+    names = [add_pack(repo, [Whole(kind="blob", content=b"%d" % number)]) for number in range(100)]
+    folder = str(pack_dir(repo))
+    lowest = os.open(tmp_path, os.O_RDONLY)  # the lowest number that was free
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 4, hard))
+    try:
+        with IdxFiles(folder, names, "sha1") as idx_files:
+            assert [1] * len(names) == [idx_files.object_count(name) for name in names]
+        with pytest.raises(FileNotFoundError):
+            IdxFiles(folder, [*names, "pack-none"], "sha1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(lowest)

@@ -210,3 +210,8 @@ def test_the_build_says_which_libraries_it_uses() -> None:
 def test_the_array_of_names_is_all_that_keeps_them(names: list[str]) -> None:
     array = c_strings(names)
     assert names == [ffi.string(array[place]).decode() for place in range(len(names))]
+
+
+def test_a_name_with_a_nul_byte_is_none() -> None:
+    with pytest.raises(ValueError, match="null byte"):
+        c_strings(["first", "sec\0ond", "third"])
