@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -352,10 +352,13 @@ def test_descriptors_that_do_not_wait_are_waited_for(tmp_path: Path) -> None:
     words = ["git", "gpa", "cat-file", "--batch"]
     with subprocess.Popen(words, cwd=repo, stdin=read_end, stdout=answer_end) as process:
         os.close(read_end)
+        asked = lines(sorted(all_objects(repo))[:1200])
+        os.write(write_end, asked[:41])
+        select.select([ask_end], [], [])  # it has answered, and finds nothing more to read
+        os.write(write_end, asked[41:])
+        while select.select([], [answer_end], [], 0)[1]:
+            os.sched_yield()  # until nobody takes its answers
         os.close(answer_end)
-        time.sleep(0.5)
-        os.write(write_end, lines(sorted(all_objects(repo))[:1200]))
-        time.sleep(0.5)
         os.close(write_end)
         with os.fdopen(ask_end, "rb") as answers:
             assert expected.startswith(answers.read())
