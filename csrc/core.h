@@ -235,6 +235,10 @@ typedef struct idx_place {
 } idx_place;
 /* `places` has room for object_count. Checks that offsets lie inside a pack of `pack_size` and differ. */
 int idx_places(idx_place *places, const gpa_idx *idx, uint64_t pack_size, gpa_error *err);
+/* A pack may hold an object twice; its idx then has equal neighbours. The one of them that git's bisection finds. */
+uint32_t idx_git_place(const gpa_idx *idx, uint32_t pos);
+/* Is one of the copies of the object at `pos` at `offset` of the pack? */
+int idx_holds_at(int *found, const gpa_idx *idx, uint32_t pos, uint64_t offset, gpa_error *err);
 /* Index into `places` of the entry at `offset`, or object_count when there is none. */
 uint32_t idx_place_find(const idx_place *places, uint32_t count, uint64_t offset);
 

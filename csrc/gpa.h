@@ -104,7 +104,8 @@ typedef struct gpa_idx {
 
 /*
  * Checked here: magic, version, fanout order, and that the size fits the counts. Checked at each look-up: large-offset
- * row. Checked by gpa_idx_check() only, since it reads the whole file: oid order and the checksum.
+ * row. Checked by gpa_idx_check() only, since it reads the whole file: oid order and the checksum. An oid may stand there
+ * twice, since git accepts a pack that has an object twice; gpa_idx_find() then gives one of the two.
  */
 int gpa_idx_parse(gpa_idx *out, gpa_bytes file, int algo, gpa_error *err);
 int gpa_idx_check(const gpa_idx *idx, gpa_error *err);

@@ -94,7 +94,7 @@ int gpa_idx_check(const gpa_idx *idx, gpa_error *err)
 		uint32_t end = fanout_end(idx->fanout, first);
 		for (uint32_t i = fanout_begin(idx->fanout, first); i < end; i++) {
 			const unsigned char *oid = gpa_idx_oid(idx, i);
-			if (oid[0] != first || (i && memcmp(gpa_idx_oid(idx, i - 1), oid, h) >= 0))
+			if (oid[0] != first || (i && memcmp(gpa_idx_oid(idx, i - 1), oid, h) > 0))
 				return corrupt_at(err, oid - idx->file.ptr, "oid %u is out of order", i);
 		}
 	}
@@ -104,6 +104,39 @@ int gpa_idx_check(const gpa_idx *idx, gpa_error *err)
 int gpa_idx_find(uint32_t *pos, const gpa_idx *idx, const unsigned char *oid)
 {
 	return oid_find(pos, idx->fanout, idx->oids, idx->oid_stride, idx->hash_size, oid);
+}
+
+uint32_t idx_git_place(const gpa_idx *idx, uint32_t pos)
+{
+	const unsigned char *oid = gpa_idx_oid(idx, pos);
+	uint32_t low = fanout_begin(idx->fanout, oid[0]), high = fanout_end(idx->fanout, oid[0]);
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int c = memcmp(gpa_idx_oid(idx, middle), oid, idx->hash_size);
+		if (!c)
+			return middle;
+		if (c < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return pos;
+}
+
+int idx_holds_at(int *found, const gpa_idx *idx, uint32_t pos, uint64_t offset, gpa_error *err)
+{
+	const unsigned char *oid = gpa_idx_oid(idx, pos);
+	uint64_t here;
+	while (pos && !memcmp(gpa_idx_oid(idx, pos - 1), oid, idx->hash_size))
+		pos--;
+	*found = 0;
+	for (; !*found && pos < idx->object_count && !memcmp(gpa_idx_oid(idx, pos), oid, idx->hash_size); pos++) {
+		int status = gpa_idx_offset(&here, idx, pos, err);
+		if (status)
+			return status;
+		*found = here == offset;
+	}
+	return GPA_OK;
 }
 
 int gpa_idx_offset(uint64_t *offset, const gpa_idx *idx, uint32_t pos, gpa_error *err)

@@ -274,7 +274,10 @@ static int verify_object(gpa_report *report, const gpa_midx *midx, const gpa_idx
 	status = gpa_idx_offset(&expected, idx[pack], pos, err);
 	if (status == GPA_ECORRUPT)
 		return report_add(report, "failed to load pack-index for packfile %s", midx->names[pack]);
-	if (offset != expected)
+	int found = offset == expected;
+	if (!found && idx_holds_at(&found, idx[pack], pos, offset, err) == GPA_ECORRUPT)
+		return report_add(report, "failed to load pack-index for packfile %s", midx->names[pack]);
+	if (!found)
 		return report_add(report, "incorrect object offset for oid[%u] = %s: %llx != %llx", i, hex,
 				  (unsigned long long)offset, (unsigned long long)expected);
 	return GPA_OK;
@@ -359,7 +362,10 @@ static int prove_winner(unsigned char *winners, const gpa_midx *midx, uint32_t a
 		return unproved(err, oid, midx->hash_size, "is not in the pack that the index names");
 	if ((status = gpa_idx_offset(&there, live[pack], pos, err)))
 		return status;
-	return there == offset ? GPA_OK : unproved(err, oid, midx->hash_size, "is not where the index says");
+	int found = there == offset;
+	if (!found && (status = idx_holds_at(&found, live[pack], pos, offset, err)))
+		return status;
+	return found ? GPA_OK : unproved(err, oid, midx->hash_size, "is not where the index says");
 }
 
 int gpa_midx_prove(unsigned char *winners, unsigned char *used, const gpa_midx *midx, const gpa_idx *doomed,

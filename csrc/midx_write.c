@@ -13,6 +13,7 @@
 #define LARGE_FLAG 0x80000000u
 #define NO_PACK UINT32_MAX
 #define STEP (64 * 1024)	/* entries from one look at progress.stop to the next */
+#define TWINS 1	/* the idx that was to be the base has an object twice: build again without that base */
 
 struct winner {
 	uint32_t pack;
@@ -44,6 +45,8 @@ struct build {
 	const gpa_midx *old;
 	uint32_t *new_id;	/* old pack number -> new one, or NO_PACK */
 	gpa_progress *progress;
+	int no_idx_base;	/* no idx is the base: one of them has an object twice */
+	int any_twins;		/* an idx among the refs has an object twice */
 	struct base_run base;
 	oid_ref *refs;		/* entries of all other sources, sorted */
 	size_t ref_count;
@@ -87,7 +90,7 @@ static void choose_base(struct build *b, uint32_t old_rank)
 					  .stride = b->hash_size, .oids = b->old->oids};
 		return;
 	}
-	for (uint32_t i = 0; i < b->source_count; i++) {
+	for (uint32_t i = 0; !b->no_idx_base && i < b->source_count; i++) {
 		const gpa_idx *idx = b->sources[i].idx;
 		if (idx && idx->object_count > base->count)
 			*base = (struct base_run){.idx = idx, .source = i, .rank = b->sources[i].rank,
@@ -119,12 +122,15 @@ static int sort_others(struct build *b, gpa_error *err)
 				return stopped(err);
 			oid_ref *ref = &b->refs[b->ref_count++];
 			*ref = (oid_ref){be64(oid), i, pos};
-			if (pos && (ref->key < ref[-1].key ||
-				    (ref->key == ref[-1].key && memcmp(before, oid, b->hash_size) >= 0))) {
+			if (!pos || ref->key > ref[-1].key)
+				continue;
+			int order = ref->key < ref[-1].key ? 1 : memcmp(before, oid, b->hash_size);
+			if (order > 0) {
 				corrupt(err, "oid %u is out of order", pos);
 				err->source = (int32_t)i;
 				return GPA_ECORRUPT;
 			}
+			b->any_twins |= !order;
 		}
 	}
 	oid_sort(b->refs, b->refs + total, b->ref_count, b->hash_size, ref_oid, b);
@@ -185,10 +191,16 @@ static int emit(struct build *b, const unsigned char *oid, struct winner winner,
 	return add_run(b, oid, 1, b->hash_size, err);
 }
 
-/* Where the idx of source out->pack has its object `pos`. */
+/*
+ * Where the idx of source out->pack has its object `pos`. Of an object that is there twice, the place that git finds:
+ * otherwise its verify would complain.
+ */
 static int idx_winner(struct winner *out, const struct build *b, uint32_t pos, gpa_error *err)
 {
-	int status = gpa_idx_offset(&out->offset, b->sources[out->pack].idx, pos, err);
+	const gpa_idx *idx = b->sources[out->pack].idx;
+	if (b->any_twins)
+		pos = idx_git_place(idx, pos);
+	int status = gpa_idx_offset(&out->offset, idx, pos, err);
 	if (status)
 		err->source = (int32_t)out->pack;
 	return status;
@@ -262,6 +274,8 @@ static int copy_base(struct build *b, uint32_t from, uint32_t to, gpa_error *err
 		const unsigned char *oid = b->base.oids + (size_t)from * b->base.stride;
 		struct winner winner;
 		if (from && !in_order(b, oid)) {
+			if (b->base.idx && !memcmp(oid - b->base.stride, oid, b->hash_size))
+				return TWINS;
 			corrupt(err, "oid %u is out of order", from);
 			err->source = b->base.idx ? (int32_t)b->base.source : -1;
 			return GPA_ECORRUPT;
@@ -432,21 +446,40 @@ static int write_file(int fd, int algo, const struct build *b, unsigned char *tr
 	return status;
 }
 
+static void build_free(struct build *b)
+{
+	free(b->new_id);
+	free(b->refs);
+	free(b->runs);
+	free(b->offsets);
+	free(b->large);
+}
+
+static int build_index(struct build *b, uint32_t old_rank, gpa_error *err)
+{
+	int status = map_old_packs(b, err);
+	if (status)
+		return status;
+	choose_base(b, old_rank);
+	if ((status = sort_others(b, err)))
+		return status;
+	size_t most = b->ref_count + b->base.count;
+	b->offsets = malloc(most ? most * 8 : 1);
+	return b->offsets ? merge_runs(b, err) : out_of_memory(err);
+}
+
 int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, const gpa_midx_source *sources,
 		   uint32_t source_count, unsigned char *trailer, uint32_t *object_count, gpa_progress *progress,
 		   gpa_error *err)
 {
-	struct build b = {.sources = sources, .source_count = source_count, .old = old, .progress = progress,
-			  .hash_size = (uint32_t)gpa_hash_size(algo)};
-	int status = map_old_packs(&b, err);
-	if (!status) {
-		choose_base(&b, old_rank);
-		status = sort_others(&b, err);
-	}
-	if (!status) {
-		size_t most = b.ref_count + b.base.count;
-		b.offsets = malloc(most ? most * 8 : 1);
-		status = b.offsets ? merge_runs(&b, err) : out_of_memory(err);
+	struct build start = {.sources = sources, .source_count = source_count, .old = old, .progress = progress,
+			      .hash_size = (uint32_t)gpa_hash_size(algo)}, b = start;
+	int status = build_index(&b, old_rank, err);
+	if (status == TWINS) {
+		build_free(&b);
+		b = start;
+		b.no_idx_base = 1;
+		status = build_index(&b, old_rank, err);
 	}
 	if (!status) {
 		if (!b.any_above_32)
@@ -454,10 +487,6 @@ int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, con
 		*object_count = b.count;
 		status = write_file(fd, algo, &b, trailer, err);
 	}
-	free(b.new_id);
-	free(b.refs);
-	free(b.runs);
-	free(b.offsets);
-	free(b.large);
+	build_free(&b);
 	return status;
 }
