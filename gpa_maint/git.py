@@ -41,6 +41,12 @@ class ObjectDir:
         self.settings = settings
         self.is_own = is_own
 
+    @property
+    def title(self) -> str:
+        """What people call it: the name of the repository's directory, without the path; of a work tree, its own."""
+        parent, name = os.path.split(self.common_dir)
+        return os.path.basename(parent if name == ".git" else self.common_dir) or self.common_dir
+
     def pack_path(self, name: str, suffix: str = ".pack") -> str:
         """The path of a pack, or of a file beside it."""
         return f"{self.pack_dir}/{name}{suffix}"

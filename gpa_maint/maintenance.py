@@ -263,12 +263,11 @@ class _Run:
         content = f"{to_json(result)}\n".encode()
         fs.replace_file(self._objdir, self._space, last_run_path(self._objdir), content, durable=False)
         log(self._objdir, describe_run(result))
-        if self._steps:
-            self._note_moment(inventory)
+        self._note_moment(inventory)
         return result
 
     def _note_moment(self, inventory: Inventory) -> None:
-        """Add a line to gpa/history."""
+        """Say in gpa/history how things are now, if they have changed."""
         totals = read_totals(self._objdir)
         if totals is None:
             return

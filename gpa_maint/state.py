@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from . import fs, untrusted
 from .git import ObjectDir
@@ -186,16 +186,24 @@ class History(NamedTuple):
 
 
 def note_moment(objdir: ObjectDir, moment: Moment) -> None:
-    """Add a line to gpa/history."""
-    fs.append_line(objdir, "history", json.dumps(moment._asdict()))
+    """Add a line to gpa/history, unless the last line says the same of an earlier second."""
+    before = _moments_in(_read_lines(objdir, "history")[-1:])
+    if [one._replace(at=moment.at) for one in before] != [moment]:
+        fs.append_line(objdir, "history", json.dumps(moment._asdict()))
 
 
 def read_history(objdir: ObjectDir) -> list[Moment]:
     """What gpa/history.old and gpa/history tell, in the order of time; lines that are damaged are passed over."""
-    lines: list[str] = []
-    for name in ("history.old", "history"):
-        with contextlib.suppress(OSError, ValueError):
-            lines += untrusted.read_text(os.path.join(objdir.gpa_dir, name)).splitlines()
+    return sorted(_moments_in([*_read_lines(objdir, "history.old"), *_read_lines(objdir, "history")]))
+
+
+def _read_lines(objdir: ObjectDir, name: str) -> list[str]:
+    with contextlib.suppress(OSError, ValueError):
+        return untrusted.read_text(os.path.join(objdir.gpa_dir, name)).splitlines()
+    return []
+
+
+def _moments_in(lines: Iterable[str]) -> list[Moment]:
     found = []
     for line in lines:
         with contextlib.suppress(*UNREADABLE):
@@ -203,4 +211,4 @@ def read_history(objdir: ObjectDir) -> list[Moment]:
             moment = Moment(**{field: int(body[field]) for field in Moment._fields})
             if 0 <= min(moment) and max(moment) < 1 << 62 and moment.at < LATEST:
                 found.append(moment)
-    return sorted(found)
+    return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from gpa_maint.cli.map import columns, write_picture
+from gpa_maint.cli.map import columns, shows_blocks, write_picture
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import say
-from gpa_maint.errors import GpaError
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import to_json
 from gpa_maint.pictures.history import draw_history
-from gpa_maint.pictures.terminal import describe_history
+from gpa_maint.pictures.terminal import BARS, describe_history
 from gpa_maint.state import History, read_history
 
 
@@ -17,15 +16,13 @@ def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     objdir = find_object_dir(object_dir=args.object_dir)
     moments = read_history(objdir)
-    if not moments:
-        raise GpaError("no run has been noted here yet", hint="'git gpa run' notes one each time")
     if args.json:
         print(to_json(History(tuple(moments))))
     elif args.output:
-        write_picture(args.output, draw_history(moments, objdir.objects))
+        write_picture(args.output, draw_history(moments, objdir.title))
         say(args, f"wrote '{args.output}'")
     else:
-        print(describe_history(moments, objdir.objects, columns=columns()))
+        print(describe_history(moments, objdir.title, columns=columns(), plain=not shows_blocks(BARS)))
     return 0
 
 

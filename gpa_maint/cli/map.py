@@ -14,7 +14,7 @@ from gpa_maint.git import find_object_dir
 from gpa_maint.model import to_json
 from gpa_maint.pictures.cells import Map, cells_of
 from gpa_maint.pictures.map import draw_map
-from gpa_maint.pictures.terminal import describe_map
+from gpa_maint.pictures.terminal import SHADES, describe_map
 
 
 def main(options: list[str]) -> int:
@@ -30,10 +30,13 @@ def main(options: list[str]) -> int:
     if args.json:
         print(to_json(Map(tuple(cells))))
     elif args.output:
-        write_picture(args.output, draw_map(cells, objdir.objects))
+        write_picture(args.output, draw_map(cells, objdir.title))
         say(args, f"wrote '{args.output}'")
     else:
-        print(describe_map(cells, objdir.objects, columns=columns(), colour=wants_colour()))
+        drawn = describe_map(
+            cells, objdir.title, columns=columns(), colour=wants_colour(), plain=not shows_blocks(SHADES)
+        )
+        print(drawn)
     return 0
 
 
@@ -49,6 +52,15 @@ def columns() -> int:
 def wants_colour() -> bool:
     """On a terminal, unless NO_COLOR says otherwise (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def shows_blocks(characters: str) -> bool:
+    """Whether standard output can show these, or only ASCII."""
+    try:
+        characters.encode(sys.stdout.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def parser() -> Parser:

@@ -19,10 +19,18 @@ COLOURS = {
 }
 """By Okabe and Ito: told apart by people with any kind of colour vision."""
 
+DARK_COLOURS = {**COLOURS, "full": "#2a8fd0", "empty": "#555555", "unreadable": "#ffffff"}
+"""The same on dark paper, where black and the darker blue are hard to see."""
+
 MEANINGS = {
     "small": "small pack: will be merged",
     "full": "full page: left alone",
     "large": "large pack: left alone",
+    "kept": "kept (.keep): left alone",
+    "promisor": "promisor pack: left alone",
+    "cruft": "cruft pack: left alone",
+    "empty": "pack without objects: left alone",
+    "unreadable": "pack whose idx cannot be read",
     "superseded": "superseded: will be deleted",
 }
 

@@ -56,8 +56,8 @@ def test_the_map_is_in_colour_on_a_terminal_alone(server: Path) -> None:
 
 
 def test_the_history_tells_of_each_run_that_did_something(server: Path, tmp_path: Path) -> None:
-    told = gpa_any(server, "history")
-    assert (128, True) == (told.returncode, "no run has been noted here yet" in told.stderr)
+    assert "server: no run has been noted here yet\n" == gpa(server, "history").stdout
+    assert [] == gpa_json(server, "history")["moments"]
     gpa(server, "run")
     gpa(server, "run")  # does nothing
     (moment,) = gpa_json(server, "history")["moments"]
@@ -66,6 +66,33 @@ def test_the_history_tells_of_each_run_that_did_something(server: Path, tmp_path
     assert "1 run\n" in gpa(server, "history").stdout
     gpa(server, "history", "-o", tmp_path / "history.svg")
     ElementTree.fromstring((tmp_path / "history.svg").read_text())
+
+
+def test_the_history_tells_of_a_run_with_nothing_to_do(server: Path, tmp_path: Path) -> None:
+    gpa(server, "repack")
+    assert "nothing to do" in gpa(server, "run").stdout
+    gpa(server, "run")  # leaves all as it was
+    (moment,) = gpa_json(server, "history")["moments"]
+    assert 1 == moment["packs"]
+    assert "server: 1 run\n" in gpa(server, "history").stdout
+    gpa(server, "history", "-o", tmp_path / "history.svg")
+    assert 3 == len(ElementTree.parse(tmp_path / "history.svg").findall("{http://www.w3.org/2000/svg}circle"))
+
+
+def test_a_picture_has_the_name_of_the_repository_and_not_its_path(server: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", server, "my work")
+    for repo, name in ((server, "server"), (tmp_path / "my work", "my work")):
+        assert gpa(repo, "map").stdout.startswith(f"{name}: ")
+        gpa(repo, "map", "-o", tmp_path / "map.svg")
+        assert os.fspath(tmp_path) not in (tmp_path / "map.svg").read_text()
+
+
+def test_pictures_of_an_empty_repository_say_so(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "new.git")
+    assert "new.git: there are no packs\n" == gpa(tmp_path / "new.git", "map").stdout
+    for verb in ("map", "history"):
+        gpa(tmp_path / "new.git", verb, "-o", tmp_path / "new.svg")
+        ElementTree.parse(tmp_path / "new.svg")
 
 
 def test_lines_of_the_history_that_cannot_be_read_are_passed_over(server: Path) -> None:
