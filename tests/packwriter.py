@@ -217,6 +217,7 @@ def add_pack(repo: Path, entries: Sequence[Entry], *, index_version: Literal[1, 
     trailer = data[-hashlib.new(object_format).digest_size :]
     path = oracle.objects_dir(repo) / "pack" / f"pack-{trailer.hex()}.pack"
     path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)  # the same pack once more: only root could write into it
     path.write_bytes(data)
     path.chmod(0o444)
     oracle.git(repo, "index-pack", f"--index-version={index_version}", path)

@@ -662,10 +662,12 @@ def test_an_unfinished_record_is_dropped_and_told(repo: Path) -> None:
     die_writing(repo, b"one", b"two")
     (name,) = journals(repo)
     path = repo / "gpa" / "journal" / name
-    os.truncate(path, path.stat().st_size - 1)
+    first = 8 + int.from_bytes(path.read_bytes()[12:16])  # how well it is compressed depends on the build
+    left = path.stat().st_size - 1
+    os.truncate(path, left)
     with writing(repo) as writer:
         (found,) = writer.recovered
-    assert (1, 0, 22, "") == found[1:]
+    assert (1, 0, left - 12 - first, "") == found[1:]
     assert [oid_hex("blob", b"one")] == list(all_objects(repo))
 
 
