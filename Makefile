@@ -33,7 +33,7 @@ SANITIZER_OPTIONS := ASAN_OPTIONS="detect_leaks=0:exitcode=99:log_path='$(REPORT
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: menu build check format format-check lint types test demo asan tsan fuzz bench crash stress man wheel sdist clean
+.PHONY: menu build check format format-check lint types test gits newest demo asan tsan fuzz bench crash stress man wheel sdist clean
 
 menu:
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -58,6 +58,13 @@ types: $(BUILT) ## mypy, strict
 
 test: $(BUILT) ## the tests, but for the slow ones
 	$(PYTEST) $(ARGS)
+
+gits: ## the newest git of Debian beside the one in PATH, built once and kept; prints their paths
+	@sh .ci/gits
+
+# The file's own git programs are found there too: see GPA_TEST_GITS in tests/README.md.
+newest: $(BUILT) ## the tests that run git, with the newest git of Debian in PATH
+	GPA_TEST_GIT="$$(sh .ci/gits | tail -n 1)" $(PYTEST) $(or $(ARGS),tests/git)
 
 demo: $(BUILT) ## watch it at work on a repository made for the purpose
 	@$(RUN) -m gpa_maint.cli.demo

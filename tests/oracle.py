@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -44,11 +45,16 @@ GITCONFIG = """\
 
 
 def isolated_environment(home: Path) -> dict[str, str]:
-    """An environment in which git sees no settings of the machine or the user: the tests' own are written to `home`."""
+    """An environment in which git sees no settings of the machine or the user: the tests' own are written to `home`.
+
+    GPA_TEST_GIT, the path of a git, makes it the git that PATH finds first.
+    """
     home.mkdir(parents=True, exist_ok=True)
     gitconfig = home / ".gitconfig"
     gitconfig.write_text(GITCONFIG)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "XDG_", "LC_"))}
+    if chosen := os.environ.get("GPA_TEST_GIT"):
+        kept["PATH"] = os.pathsep.join([os.path.dirname(chosen), os.environ.get("PATH", os.defpath)])
     return kept | {
         "HOME": str(home),
         "GIT_CONFIG_GLOBAL": str(gitconfig),
@@ -59,9 +65,29 @@ def isolated_environment(home: Path) -> dict[str, str]:
     }
 
 
+def _version(program: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", program.parents[1].name)]
+
+
+def _newest_git() -> list[str]:
+    """Return the path of the git that `make gits` built, the newest if there are several; nothing if there is none."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "gpa-gits")
+    return [str(program) for program in sorted(cache.glob("[0-9]*/bin/git"), key=_version)[-1:]]
+
+
+# Found at import, because the tests get a HOME of their own.
+GITS = [
+    os.environ.get("GPA_TEST_GIT") or "git",
+    *(filter(None, os.environ["GPA_TEST_GITS"].split(":")) if "GPA_TEST_GITS" in os.environ else _newest_git()),
+]
+
+
 def gits() -> list[str]:
-    """The git programs to test with: the default one, then those of GPA_TEST_GITS (paths with colons between)."""
-    return ["git", *filter(None, os.environ.get("GPA_TEST_GITS", "").split(":"))]
+    """Return the git programs to test with: the first in PATH, then those of GPA_TEST_GITS (paths with colons between).
+
+    Without GPA_TEST_GITS, the one that `make gits` built.
+    """
+    return list(dict.fromkeys(GITS))
 
 
 def git(
