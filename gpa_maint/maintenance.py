@@ -343,11 +343,16 @@ def describe_merge(verb: str, done: RepackResult) -> str:
     )
 
 
+def describe_outcome(result: RunResult) -> str:
+    """What a run did and how it ended, or why it had nothing to do. One line, whatever git has said in an error."""
+    parts = [step.text for step in result.steps]
+    parts += [f"stopped: {result.stopped}"] if result.stopped else []
+    parts += [f"failed: {' '.join(result.error.split())}"] if result.error else []
+    return "; ".join(parts) or f"nothing to do: {result.reason}"
+
+
 def describe_run(result: RunResult) -> str:
     """One line for the log."""
-    what = "; ".join(step.text for step in result.steps) or f"nothing to do: {result.reason}"
-    ends = [f"stopped: {result.stopped}"] if result.stopped else []
-    ends += [f"failed: {result.error}"] if result.error else []
-    ends += [f"warning: {line}" for line in result.warnings]
+    ends = [f"warning: {line}" for line in result.warnings]
     ends += [f"left out {left.oid}: {left.reason}" for left in result.left_out]
-    return "; ".join([what, *ends, f"{result.seconds:.2f} s"])
+    return "; ".join([describe_outcome(result), *ends, f"{result.seconds:.2f} s"])

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from gpa_maint.cli.parser import Parser
-from gpa_maint.cli.ui import count_option, human_size
+from gpa_maint.cli.ui import bar_place, count_option, human_size
 from gpa_maint.errors import GitFailed, GpaError
 from gpa_maint.tuples import NamedTuple
 
@@ -150,7 +150,9 @@ def _push_all(place: Place, pushes: int) -> None:
     _import_history(place, pushes)
     commits = _git(place, "client", "rev-list", "--reverse", "main").split()
     server = place.path("server")
-    for commit in tqdm(commits, desc="Pushing", unit=" pushes", disable=not sys.stderr.isatty(), dynamic_ncols=True):
+    hidden = not sys.stderr.isatty()
+    pushing = tqdm(commits, "Pushing", unit=" pushes", disable=hidden, **bar_place())
+    for commit in pushing:
         _git(place, "client", "push", "--quiet", server, f"{commit}:refs/heads/main")
 
 

@@ -37,27 +37,35 @@ def show(args: Namespace, result: InstallResult) -> None:
     if args.json:
         print(to_json(result))
         return
-    lines = [describe(change) for change in result.changes] or [f"nothing to do: {result.reason}"]
+    lines = [describe(change, is_plan=args.dry_run) for change in result.changes] or [f"nothing to do: {result.reason}"]
     for line in lines:
         print(line) if args.dry_run else say(args, line)
 
 
-def describe(change: InstallChange) -> str:
+def describe(change: InstallChange, *, is_plan: bool = False) -> str:
+    """What was changed, or with `is_plan` what would be."""
+    would = "would " if is_plan else ""
     if change.what == "hook":
-        return f"hook {change.name}: {_hook(change)}"
+        return f"hook {change.name}: {_hook(change, is_plan)}"
     if not change.after:
-        return f"unset {change.name}"
+        return f"{would}unset {change.name}"
     reason = f" ({change.reason})" if change.reason else ""
-    before = f", was {_values(change.before)}" if change.before else ""
-    return f"set {change.name} = {_values(change.after)}{before}{reason}"
+    before = f", {'is' if is_plan else 'was'} {_values(change.before)}" if change.before else ""
+    return f"{would}set {change.name} = {_values(change.after)}{before}{reason}"
 
 
-def _hook(change: InstallChange) -> str:
+def _hook(change: InstallChange, is_plan: bool) -> str:
+    would = "would be " if is_plan else ""
     if change.after[-1:] != (hooks.OURS,):
-        return "the one from before is back" if change.after else "removed"
+        if not change.after:
+            return f"{would}removed"
+        return f"the one from before {'would be' if is_plan else 'is'} back"
     if change.before[-1:] == (hooks.OURS,):
-        return "replaced by that of this version"
-    return f"added; the one that was there runs first, as {change.after[0]}" if change.after[1:] else "added"
+        return f"{would}replaced by that of this version"
+    if not change.after[1:]:
+        return f"{would}added"
+    old = "the one that is there would run" if is_plan else "the one that was there runs"
+    return f"{would}added; {old} first, as {change.after[0]}"
 
 
 def _values(values: tuple[str | None, ...]) -> str:

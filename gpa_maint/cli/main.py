@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         return USAGE_STATUS
     verb, *options = rest
     if verb not in VERBS:
-        print(f"error: unknown subcommand: `{verb}'\n{usage()}", file=sys.stderr)
+        print(_unknown_verb(verb), file=sys.stderr)
         return USAGE_STATUS
     status = _run(verb, [*before, *options])
     if argv is None:
@@ -85,6 +85,22 @@ def usage() -> str:
     lines += [f"    {verb:<14} {meaning}" for verb, meaning in VERBS.items() if not verb.endswith("-v1")]
     lines += ["", f"    for archives of v1 pages: {' '.join(verb for verb in VERBS if verb.endswith('-v1'))}"]
     return "\n".join([*lines, "", "'git gpa <verb> -h' lists a verb's options, 'git gpa --help' opens the manual."])
+
+
+def _unknown_verb(verb: str) -> str:
+    """What git says of a command that it does not know, with those that may be meant, or with all there are."""
+    from difflib import get_close_matches
+
+    from gpa_maint.words import printable
+
+    said = f"git gpa: '{printable(verb)}' is not a git gpa command. See 'git gpa -h'."
+    similar = get_close_matches(verb, VERBS, cutoff=0.6) or [
+        known for known in VERBS if verb and known.startswith(verb)
+    ]
+    if not similar:
+        return f"{said}\n{usage()}"
+    which = "command is" if len(similar) == 1 else "commands are"
+    return "\n\t".join([f"{said}\n\nThe most similar {which}", *similar])
 
 
 def _split_at_verb(words: list[str]) -> tuple[list[str], list[str]]:

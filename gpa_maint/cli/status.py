@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import count_of, human_size, printable, when
+from gpa_maint.maintenance import describe_outcome
 from gpa_maint.model import RunResult, to_json
 from gpa_maint.reports import Cost, Status
 
@@ -82,10 +83,7 @@ def _past(status: Status) -> Iterator[str]:
 
 
 def _run(last: RunResult) -> str:
-    what = "; ".join(step.text for step in last.steps) or f"nothing to do: {last.reason}"
-    ends = [f"stopped: {last.stopped}"] if last.stopped else []
-    ends += [f"failed: {last.error}"] if last.error else []
-    return "; ".join([f"{when(last.started)}, {last.seconds:.2f} s: {what}", *ends])
+    return f"{when(last.started)}, {last.seconds:.2f} s: {describe_outcome(last)}"
 
 
 def _cost(cost: Cost) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from gpa_maint.cli.parser import Namespace
 from gpa_maint.config import BadValue, parse_size, parse_time
@@ -13,7 +14,7 @@ from gpa_maint.words import count_of, human_size, printable
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
 
 def size_option(text: str) -> int:
@@ -59,6 +60,30 @@ def complain(line: str) -> None:
     print(f"error: {printable(line)}", file=sys.stderr)
 
 
+class _Screen:
+    """Standard error for tqdm, which begins a line with a carriage return: here it ends with it, as git's does.
+
+    So what was printed before stays as it is, and a file has no empty line at its beginning.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        self._file.write(f"{text[1:]}\r" if text.startswith("\r") else text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def bar_place() -> dict[str, Any]:
+    """Where tqdm is to draw, and how wide: as the terminal is at any moment. One that does not tell has 80 columns."""
+    has_width = True
+    with suppress(OSError):
+        has_width = not sys.stderr.isatty() or os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    return {"file": _Screen(sys.stderr), **({"dynamic_ncols": True} if has_width else {"ncols": 80})}
+
+
 @contextmanager
 def progress(args: Namespace) -> Iterator[Callable[[str, int, int], None] | None]:
     """A report function that draws a bar on stderr, or None when there shall be no progress."""
@@ -75,7 +100,7 @@ def progress(args: Namespace) -> Iterator[Callable[[str, int, int], None] | None
             for bar in bars.values():
                 bar.close()
             unit = f" {title.split()[-1]}"  # the last word says what is counted
-            bars[title] = tqdm(total=total, desc=title, unit=unit, file=sys.stderr, dynamic_ncols=True)
+            bars[title] = tqdm(total=total, desc=title, unit=unit, **bar_place())
         bar = bars[title]
         bar.total = total
         bar.update(done - bar.n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,9 +19,11 @@ from oracle import git, git_line
 from running import gpa, gpa_any, gpa_json
 
 from gpa_maint import fs, hooks, install, uninstall
+from gpa_maint.cli.install import describe
 from gpa_maint.cli.main import main as cli
 from gpa_maint.errors import Locked, Refused, SystemFailed
 from gpa_maint.hooks.scripts import EVENTS, MARK, render
+from gpa_maint.reports import InstallChange
 
 PROGRAM = "/no/such/git-gpa"
 
@@ -293,6 +296,33 @@ def test_the_answer_names_each_change(server: Path) -> None:
     assert f"what is left is our state: rm -r {server}/gpa" == lines[-1]
 
 
+PLANNED = {
+    r"^hook (\S+): (added|removed|replaced)": r"hook \1: would be \2",
+    r"the one that was there runs": "the one that is there would run",
+    r"the one from before is back": "the one from before would be back",
+    r"^(set|unset) ": r"would \1 ",
+    r", was ": ", is ",
+}
+
+
+def as_a_plan(line: str) -> str:
+    for said, planned in PLANNED.items():
+        line = re.sub(said, planned, line)
+    return line
+
+
+@pytest.mark.parametrize("kind", ["hook", "setting"])
+@pytest.mark.parametrize("before", [(), ("git-gpa",), ("post-commit",), ("post-commit.before-gpa", "git-gpa")])
+@pytest.mark.parametrize("after", [(), ("git-gpa",), ("post-commit",), ("post-commit.before-gpa", "git-gpa")])
+def test_every_change_is_told_in_another_way_when_it_is_only_planned(
+    kind: str, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    change = InstallChange(kind, "post-commit", before, after)
+    assert "would" not in describe(change)
+    assert " would " in f" {describe(change, is_plan=True)}"
+    assert as_a_plan(describe(change)) == describe(change, is_plan=True)
+
+
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
 def test_a_dry_run_says_the_same_and_changes_nothing(server: Path, verb: str) -> None:
     if verb == "uninstall":
@@ -303,7 +333,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(server: Path, verb: str) ->
     assert before == snapshot(server)
     assert (verb == "uninstall") == (server / "gpa").exists()
     done = gpa(server, verb).stdout
-    assert planned == "".join(done.splitlines(keepends=True)[:-1])
+    assert planned.splitlines() == [as_a_plan(line) for line in done.splitlines()[:-1]]
     assert planned_json["changes"]
 
 

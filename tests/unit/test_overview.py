@@ -15,6 +15,7 @@ from gpa_maint.cli.prometheus import describe as describe_metrics
 from gpa_maint.cli.status import describe
 from gpa_maint.cli.ui import when
 from gpa_maint.hooks.settings import SETTINGS
+from gpa_maint.maintenance import describe_outcome, describe_run
 from gpa_maint.model import Inventory, LeftOut, PackInfo, RunResult, RunRules, StepResult, run_result_from_json, to_json
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.explain import plan_explain
@@ -277,6 +278,24 @@ def test_the_answer_fits_one_screen_and_says_every_part(found: Status) -> None:
 def test_the_last_run_is_told_with_how_it_ended() -> None:
     line = next(line for line in describe(FULL_STATUS).splitlines() if line.startswith("last run"))
     assert f"{when(NOW - 60)}, 1.50 s: merged 2 packs; deleted 1; stopped: time limit; failed: cannot write" in line
+
+
+@pytest.mark.parametrize(
+    ("stopped", "error", "expected"),
+    [
+        ("", "", "nothing to do: none is due"),
+        ("SIGTERM", "", "stopped: SIGTERM"),
+        ("", "cannot write\n'x': No space", "failed: cannot write 'x': No space"),
+        ("SIGTERM", "cannot write", "stopped: SIGTERM; failed: cannot write"),
+    ],
+)
+def test_a_run_without_a_step_says_how_it_ended_or_why_it_had_nothing_to_do(
+    stopped: str, error: str, expected: str
+) -> None:
+    ended = RunResult(started=1, seconds=0.5, steps=(), reason="none is due", stopped=stopped, error=error)
+    assert expected == describe_outcome(ended)
+    assert f"{expected}; 0.50 s" == describe_run(ended)
+    assert f"{expected}; warning: w; 0.50 s" == describe_run(ended._replace(warnings=("w",)))
 
 
 @pytest.mark.parametrize("found", [FULL_STATUS, status_of(inventory())], ids=["full", "empty"])
