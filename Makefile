@@ -33,7 +33,7 @@ SANITIZER_OPTIONS := ASAN_OPTIONS="detect_leaks=0:exitcode=99:log_path='$(REPORT
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: menu build check format format-check lint types test gits newest demo asan tsan fuzz bench crash stress man wheel sdist clean
+.PHONY: menu build check format format-check lint types test gits newest demo asan tsan fuzz bench crash stress hunt man wheel sdist clean
 
 menu:
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -126,11 +126,17 @@ KILLS = 1000
 crash: $(BUILT) ## slow: stop at every step that makes a name appear or vanish, and count what was lost
 	GPA_TEST_KILLS=$(KILLS) $(PYTEST) -m "slow or not slow" --timeout=7200 tests/crash $(ARGS)
 
-# For how many seconds each of the stress tests goes on.
+# For how many seconds each of the stress tests goes on, or a hunt.
 SECONDS = 300
 
 stress: $(BUILT) ## slow: readers at work while pages are merged and expired
 	GPA_TEST_SECONDS=$(SECONDS) $(PYTEST) -s -m "slow or not slow" --timeout=7200 tests/threads $(ARGS)
+
+# Everything in a hunt follows from its seed, but for what the system does meanwhile.
+SEED = 1
+
+hunt: $(BUILT) ## random sequences and overlaps of all commands that write or delete, for SECONDS, from SEED
+	@$(RUN) -m tests.hunt --seconds=$(SECONDS) --seed=$(SEED) $(ARGS)
 
 # man's exit status says nothing about the page: what it prints on stderr does.
 man: ## check the manual page, where man is installed

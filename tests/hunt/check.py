@@ -1,0 +1,179 @@
+"""Whether everything that has to be there can be read: by each git, and by PageStore, a new one and an older one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from .world import World, digest
+
+OID = re.compile(r"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")
+
+READER_SEED = 7
+
+
+@dataclass
+class Findings:
+    """`lost`: objects that are nowhere. `bad`: what a reader said of objects that are somewhere."""
+
+    lost: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    checked: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.lost or self.bad)
+
+    @property
+    def word(self) -> str:
+        return "lost" if self.lost else "bad"
+
+
+class Checker:
+    """The readers of one world. Close it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.old_store: Any = None
+        if not world.hunt.stock:
+            self.old_store = self._open_store()
+
+    def _open_store(self) -> Any:
+        from gpa_maint import PageStore
+
+        return PageStore.open(self.world.repo / "objects", object_format=self.world.object_format)
+
+    def close(self) -> None:
+        if self.old_store is not None:
+            self.old_store.close()
+
+    def check(self) -> Findings:
+        """While nothing else runs: all that refs and reflogs name, and all that is promised."""
+        found, texts = Findings(), []
+        promised = self.world.ledger.promised()
+        named: list[str] = []
+        for program in self.world.hunt.programs:
+            named, errors = self._list(program, ["--all", "--reflog"], slow=False)
+            texts += errors
+            texts += self._heads(program)
+            texts += self._read_by_git(program, sorted({*named, *promised}), slow=False)
+        wanted = sorted({*named, *promised})
+        if not self.world.hunt.stock:
+            texts += self._read_by_store("PageStore, opened before", self.old_store, wanted)
+            with self._open_store() as store:
+                texts += self._read_by_store("PageStore, opened now", store, wanted)
+        found.checked = len(wanted)
+        self._sort(found, texts)
+        return found
+
+    def check_beside(self, random: Random) -> Findings:
+        """While everything goes on: what branches that only go forward name, and what is promised before and after."""
+        world, found = self.world, Findings()
+        with world.lock:
+            tips = sorted(world.heads.values())
+        before = set(world.ledger.promised())
+        program = random.choice(world.hunt.programs)
+        named, texts = self._list(program, tips, slow=True)
+        wanted = sorted({*named, *before})
+        texts += self._read_by_git(program, wanted, slow=True)
+        if not world.hunt.stock:
+            texts += self._read_by_store("PageStore, opened before", self.old_store, wanted)
+            with self._open_store() as store:
+                texts += self._read_by_store("PageStore, opened now", store, wanted)
+        gone = before - set(world.ledger.promised())
+        texts = [text for text in texts if not gone.intersection(OID.findall(text))]
+        found.checked = len(wanted)
+        self._sort(found, texts)
+        return found
+
+    def _list(self, program: str, revisions: list[str], *, slow: bool) -> tuple[list[str], list[str]]:
+        """The ids that git finds from these revisions, and its complaints: a warning is one too."""
+        text = "".join(f"{revision}\n" for revision in revisions if not revision.startswith("--"))
+        options = [revision for revision in revisions if revision.startswith("--")]
+        command = ["git", "rev-list", "--objects", *options, *(["--stdin"] if text else [])]
+        done = self.world.run(
+            command, Random(READER_SEED), program=program, input=text.encode() if text else None, slow=slow
+        )
+        lines = done.stderr.strip().splitlines()
+        if done.status and not lines:
+            lines = [f"exit status {done.status}"]
+        oids = [line.split()[0] for line in done.stdout.decode(errors="replace").splitlines()]
+        return oids, [f"{program} rev-list: {line}" for line in lines]
+
+    def _heads(self, program: str) -> list[str]:
+        """Acknowledged branches that only go forward: the tip is where it was, or a later one."""
+        done = self.world.run(
+            ["git", "for-each-ref", "--format=%(refname) %(objectname)"], Random(0), program=program, slow=False
+        )
+        refs = dict(line.split() for line in done.stdout.decode().splitlines())
+        with self.world.lock:
+            missing = [ref for ref in self.world.heads if ref not in refs]
+        return [f"{program} for-each-ref: no {ref}, which was acknowledged" for ref in missing]
+
+    def _read_by_git(self, program: str, oids: list[str], *, slow: bool) -> list[str]:
+        """Complaints of one `git cat-file --batch` over all of them, whose contents are hashed here."""
+        done = self.world.run(
+            ["git", "cat-file", "--batch"],
+            Random(READER_SEED),
+            program=program,
+            input="".join(f"{oid}\n" for oid in oids).encode(),
+            slow=slow,
+        )
+        texts = [f"{program} cat-file: {line}" for line in done.stderr.strip().splitlines()]
+        out, at = done.stdout, 0
+        for oid in oids:
+            end = out.find(b"\n", at)
+            if end < 0:
+                return [*texts, f"{program} cat-file: ends with {done.status} before {oid}"]
+            words = out[at:end].decode().split()
+            at = end + 1
+            if len(words) != 3:
+                texts.append(f"{program} cat-file: {' '.join(words)}")
+                continue
+            content = out[at : at + int(words[2])]
+            at += int(words[2]) + 1
+            if oid != digest(self.world.object_format, words[1], content):
+                texts.append(f"{program} cat-file: {oid} has another content")
+        return texts
+
+    def _read_by_store(self, who: str, store: Any, oids: list[str]) -> list[str]:
+        from gpa_maint import GpaError
+
+        try:
+            answers = store.read_many(oids)
+        except (GpaError, KeyError, OSError) as error:
+            return [f"{who}: {type(error).__name__}: {error}"]
+        return [
+            f"{who}: {oid} has another content"
+            for oid, (kind, content) in zip(oids, answers, strict=True)
+            if oid != digest(self.world.object_format, kind, content)
+        ]
+
+    def _sort(self, found: Findings, texts: list[str]) -> None:
+        """Into what is lost and what is bad: an object that no pack and no file has is lost."""
+        if not texts:
+            return
+        here = objects_here(self.world)
+        tips = self.world.quick("for-each-ref", "--format=%(objectname)").split()
+        oids = {oid for text in texts for oid in OID.findall(text)} | set(tips)
+        found.lost = sorted(oids - here)
+        found.bad = texts
+
+
+def objects_here(world: World) -> set[str]:
+    """The ids of all objects in the files of the repository, whatever git thinks of these."""
+    objects = world.repo / "objects"
+    here = {path.parent.name + path.name for path in objects.glob("[0-9a-f][0-9a-f]/*")}
+    for idx in objects.glob("pack/*.idx"):
+        if idx.with_suffix(".pack").exists():
+            here |= idx_objects(world, idx)
+    return here
+
+
+def idx_objects(world: World, idx: Any) -> set[str]:
+    try:
+        content = idx.read_bytes()
+    except FileNotFoundError:
+        return set()
+    return {line.split()[1] for line in world.quick("show-index", input=content).splitlines()}
