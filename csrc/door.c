@@ -35,10 +35,23 @@ static mode_t shared_mode(mode_t mode, int shared)
 	return shared < 0 ? (mode & ~(mode_t)0777) | tweak : mode | tweak;
 }
 
+/* What file systems answer to a call that they do not know, or do not allow on any file. */
+static int is_unsupported(int number)
+{
+	return number == ENOSYS || number == EOPNOTSUPP || number == EINVAL || number == EPERM || number == EACCES ||
+	       number == ENOTTY;
+}
+
+/* Where the file system has one mode for all files, that one stays. */
 static int widen(int fd, int shared)
 {
 	struct stat st;
-	return shared && (fstat(fd, &st) || fchmod(fd, shared_mode(st.st_mode & 07777, shared)));
+	if (!shared)
+		return 0;
+	if (fstat(fd, &st))
+		return -1;
+	mode_t old = st.st_mode & 07777, wanted = shared_mode(old, shared);
+	return old != wanted && fchmod(fd, wanted) && !is_unsupported(errno);
 }
 
 int door_create(int *fd, const door *d, const char *path, unsigned mode, gpa_error *err)
@@ -112,8 +125,12 @@ void door_begin_sync(int fd)
 static int sync_file(const door *d, int fd, const char *path, int hands_over, gpa_error *err)
 {
 	int number = step(d, "fsync", path);
-	while (!number && (hands_over ? hand_over(fd) : fsync(fd)))
-		number = errno == EINTR ? 0 : errno;
+	while (!number && (hands_over ? hand_over(fd) : fsync(fd))) {
+		if (hands_over && is_unsupported(errno))
+			hands_over = 0;
+		else
+			number = errno == EINTR ? 0 : errno;
+	}
 	return number ? door_failed(err, "fsync", path, number) : GPA_OK;
 }
 
@@ -139,6 +156,9 @@ int door_sync_dir(const door *d, const char *path, gpa_error *err)
 	if (fd < 0)
 		return door_failed(err, "open", path, errno);
 	int status = door_sync(d, fd, path, err);
+	/* Some FUSE, 9p and SMB file systems sync no directory: there it is not needed, or not to be had. */
+	if (status && (is_unsupported(err->sys_errno) || err->sys_errno == EBADF || err->sys_errno == EISDIR))
+		status = GPA_OK;
 	close(fd);
 	return status;
 }

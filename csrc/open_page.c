@@ -51,11 +51,18 @@ const page_row *open_page_find(const open_page *p, const unsigned char *oid, siz
 
 /* ---- its file ---- */
 
-/* Whoever clears up may have taken the new file for a dead writer's: it then holds the lock, or has unlinked it. */
-static int is_ours(int fd)
+/*
+ * Lock a new file. GPA_ENOTFOUND when it is not ours any more: another writer that cleared up took it for a dead
+ * writer's file, and holds the lock or has unlinked it.
+ */
+static int lock_new(int fd, const char *path, gpa_error *err)
 {
 	struct stat st;
-	return !flock(fd, LOCK_EX | LOCK_NB) && !fstat(fd, &st) && st.st_nlink;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return errno == EWOULDBLOCK || errno == EINTR ? GPA_ENOTFOUND : door_failed(err, "lock", path, errno);
+	if (fstat(fd, &st))
+		return door_failed(err, "stat", path, errno);
+	return st.st_nlink ? GPA_OK : GPA_ENOTFOUND;
 }
 
 int open_page_make_file(open_page *p, const door *d, gpa_error *err)
@@ -63,18 +70,21 @@ int open_page_make_file(open_page *p, const door *d, gpa_error *err)
 	if (p->fd >= 0)
 		return GPA_OK;
 	for (;;) {
+		gpa_error ignored;
 		int fd, status = door_create(&fd, d, p->path, 0666, err);
 		if (status)
 			return status;
-		if (is_ours(fd)) {
+		status = lock_new(fd, p->path, err);
+		if (!status) {
 			p->fd = fd;
 			p->failed = p->is_named = 0;
 			p->written = p->synced = 0;
 			return GPA_OK;
 		}
 		close(fd);
-		if ((status = door_unlink(d, p->path, err)))
-			return status;
+		int removed = door_unlink(d, p->path, status == GPA_ENOTFOUND ? err : &ignored);
+		if (status != GPA_ENOTFOUND || removed)
+			return status == GPA_ENOTFOUND ? removed : status;
 	}
 }
 

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Iterator
 from ..errors import Corrupt, Locked
 from .door import move_name, step, unlink
 from .installing import left_beside
+from .locks import lock_file
 from .packs import same_content
 from .temp import TMP_PREFIX, TempFile, TempFiles, inode_of, is_ours
 
@@ -21,7 +22,7 @@ def archive_space(directory: str) -> Iterator[TempFiles]:
     try:
         step("lock", directory)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(fd, directory)
         except BlockingIOError:
             hint = "another command works on this archive; nothing was changed, and running again later is safe"
             raise Locked(f"cannot lock '{directory}': held by another process", path=directory, hint=hint) from None
@@ -72,7 +73,7 @@ def unlink_archive_page(path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(fd, path)
         return unlink(path)
     except BlockingIOError:
         raise Locked(f"'{path}' is in use", path=path) from None

@@ -31,6 +31,13 @@ def step(operation: str, path: str) -> None:
 def named(operation: str, path: str) -> Iterator[None]:
     """A step whose OSError becomes a SystemFailed with the path; that a name is there or not passes as it is."""
     step(operation, path)
+    with worded(operation, path):
+        yield
+
+
+@contextlib.contextmanager
+def worded(operation: str, path: str) -> Iterator[None]:
+    """As named(), for an operation that is no step: a test does not stop before it."""
     try:
         yield
     except (FileNotFoundError, FileExistsError, SystemFailed):
@@ -59,12 +66,22 @@ def fsync_path(path: str) -> None:
             os.close(fd)
 
 
+UNSUPPORTED = frozenset((errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOTTY))
+"""What file systems answer to a call that they do not know, or do not allow on any file."""
+
+NO_DIR_SYNC = UNSUPPORTED | {errno.EBADF, errno.EISDIR}
+"""What some FUSE, 9p and SMB file systems answer to fsync() of a directory: there it is not needed, or not possible."""
+
+
 def fsync_dir(path: str) -> None:
     """Make the names in a directory durable: without it a crash may forget a rename although the file was synced."""
     with named("fsync", path):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
+        except OSError as error:
+            if error.errno not in NO_DIR_SYNC:
+                raise
         finally:
             os.close(fd)
 
@@ -81,21 +98,19 @@ def unlink(path: str) -> bool:
     return True
 
 
-# What link() answers where there are no hard links, or not between these two directories.
-NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
-
-
 def has_linked(source: str, target: str) -> bool:
-    """Give a file a second name; False where that cannot be done. FileExistsError when the name is taken."""
+    """Give a file a second name; False where that cannot be done. FileExistsError when the name is taken.
+
+    As in git, any other answer of link() means that there are no hard links here. File systems and security modules
+    have a dozen different ones, and the caller's rename() tells what is really wrong.
+    """
     step("link", target)
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
         raise
-    except OSError as error:
-        if error.errno in NO_LINKS:
-            return False
-        raise failed("link", target, error) from None
+    except OSError:
+        return False
     return True
 
 
@@ -127,10 +142,29 @@ def make_dir(path: str, shared: str = "") -> None:
     if os.path.islink(path):
         raise failed("write through the symbolic link", path, OSError(errno.ELOOP, ""))
     with contextlib.suppress(FileExistsError), named("create", path):
-        os.mkdir(path)
+        try:
+            os.mkdir(path)
+        except OSError:
+            if os.path.isdir(path):  # some file systems say first that they are full, or not to be written to
+                return
+            raise
         mode = shared_mode(0o777 & os.stat(path).st_mode, shared)
         if shared_bits(shared):
-            os.chmod(path, mode | (mode & 0o444) >> 2 | 0o2000)
+            set_mode(path, mode | (mode & 0o444) >> 2 | 0o2000)
+
+
+def set_mode(file: int | str, mode: int) -> None:
+    """Set the permission bits of a file, given as a descriptor or a path, that this process has made.
+
+    Where the file system has one mode for all files, as vfat and many FUSE ones have, that one stays.
+    """
+    if os.stat(file).st_mode & 0o7777 == mode:
+        return
+    try:
+        os.chmod(file, mode)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
 
 
 def shared_bits(shared: str) -> int:

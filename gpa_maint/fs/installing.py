@@ -8,7 +8,19 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..errors import Locked, StalePlan
 from ..git import ObjectDir
-from .door import fsync_dir, fsync_file, has_linked, named, rename, replace_name, shared_mode, take_name, unlink
+from .door import (
+    fsync_dir,
+    fsync_file,
+    has_linked,
+    named,
+    rename,
+    replace_name,
+    set_mode,
+    shared_mode,
+    take_name,
+    unlink,
+    worded,
+)
 from .locks import flock
 from .temp import inode_of
 
@@ -50,7 +62,8 @@ def _beside(path: str, content: bytes, *, mode: int = 0o777, shared: str = "", l
     try:
         try:
             old = os.fstat(fd).st_mode & 0o777
-            os.fchmod(fd, _mode_of(like) if like else shared_mode(old, shared))
+            with worded("change the mode of", temp):
+                set_mode(fd, _mode_of(like) if like else shared_mode(old, shared))
             with named("write", temp), open(fd, "wb", closefd=False) as file:
                 file.write(content)
             fsync_file(fd, temp)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 
 from .. import untrusted
-from ..errors import Locked
+from ..errors import Locked, SystemFailed
 from ..git import ObjectDir
-from .door import make_dir, named, replace_name, shared_bits, shared_mode, take_name, unlink
+from .door import make_dir, named, replace_name, set_mode, shared_mode, take_name, unlink, worded
 from .temp import Workspace, inode_of, lock_paths, temporary_files
 
 
@@ -57,11 +58,10 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
     with named("open", path):
         fd = untrusted.open_regular(path, os.O_RDWR | os.O_CREAT)
     try:
-        if shared_bits(objdir.settings.shared):
-            with contextlib.suppress(PermissionError):  # another member of the group made it, with these modes
-                os.fchmod(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, objdir.settings.shared))
+        with worded("change the mode of", path):  # where another member of the group made it, it has these modes
+            set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, objdir.settings.shared))
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(fd, path)
         except BlockingIOError:
             holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
             raise Locked(
@@ -70,11 +70,33 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
                 holder=holder,
                 hint=f"{who}; nothing was changed, and running again later is safe",
             ) from None
-        # Not emptied first: ext4 would write an emptied file to the disk at once when it is closed.
-        os.ftruncate(fd, os.pwrite(fd, f"process {os.getpid()} on {host_name()}\n".encode(), 0))
+        with contextlib.suppress(OSError):  # only for people to read, and a full disk shall not keep expire away
+            # Not emptied first: ext4 would write an emptied file to the disk at once when it is closed.
+            os.ftruncate(fd, os.pwrite(fd, f"process {os.getpid()} on {host_name()}\n".encode(), 0))
         yield
     finally:
         os.close(fd)
+
+
+def lock_file(fd: int, path: str) -> None:
+    """Take the flock of an open file, which lasts until that is closed. BlockingIOError when somebody else holds it.
+
+    SystemFailed where the file system knows no locks, as Lustre and NFS may be mounted.
+    """
+    try:
+        with worded("lock", path):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except SystemFailed as error:
+        if error.errno in (errno.EAGAIN, errno.EINTR):
+            raise BlockingIOError(error.errno, os.strerror(error.errno), path) from None
+        error.hint = NO_FLOCK
+        raise
+
+
+NO_FLOCK = (
+    "nothing was changed; where the file system has no flock(2), mount it so that it has: "
+    "'-o flock' or '-o localflock' for Lustre, '-o local_lock=flock' for NFS"
+)
 
 
 def remove_same(folder: str, path: str, suffix: str) -> None:
@@ -96,7 +118,7 @@ def is_held(path: str) -> bool:
         return True  # not ours to look at
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:  # held; or nobody can tell, where the file system knows no locks
         return True
     finally:
         os.close(fd)
@@ -159,7 +181,8 @@ def git_locks(objdir: ObjectDir, space: Workspace, now: int) -> Iterator[None]:
     maintenance = os.path.join(objdir.objects, "maintenance.lock")
     lock = space.create(".gc", 0o666)
     try:
-        os.write(lock.fd, f"{os.getpid()} {host_name()}".encode())
+        with named("write", lock.path):
+            os.write(lock.fd, f"{os.getpid()} {host_name()}".encode())
     finally:
         lock.close()
     with contextlib.ExitStack() as held:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 
 from ..errors import Corrupt
 from ..git import ObjectDir
-from .door import fsync_dir, fsync_file, fsync_path, make_dir, move_name, named, rename, unlink
+from .door import UNSUPPORTED, fsync_dir, fsync_file, fsync_path, make_dir, move_name, named, rename, unlink
 from .locks import host_name
 from .temp import TempFile, TempFiles, remove_leftover
 
@@ -135,13 +135,19 @@ def make_younger(path: str, than_ns: int) -> int:
     """I9: see to it that the file's mtime is of a later second than `than_ns`; gives that second.
 
     git compares whole seconds. Of two packs of the same one its index may name either for an object, and its expire
-    would delete the page and not the source.
+    would delete the page and not the source. Where no file's time can be set, a file of the same second is as it
+    should be; SystemFailed for an older one.
     """
     second, least = os.stat(path).st_mtime_ns // SECOND_NS, than_ns // SECOND_NS + 1
     if second >= least:
         return second
     with named("utime", path):
-        os.utime(path, (least, least))
+        try:
+            os.utime(path, (least, least))
+        except OSError as error:
+            if error.errno in UNSUPPORTED and second == least - 1:
+                return second
+            raise
     return least
 
 

@@ -8,8 +8,8 @@ import os
 
 from .. import untrusted
 from ..git import ObjectDir
-from .door import fsync_file, make_dir, named, rename
-from .temp import Workspace
+from .door import UNSUPPORTED, fsync_file, make_dir, named, rename, worded
+from .temp import TempFile, Workspace
 
 LOG_BYTES = 256 * 1024
 
@@ -23,7 +23,7 @@ def replace_file(
         with named("write", temp.path):
             os.write(temp.fd, content)
         if mtime is not None:
-            os.utime(temp.fd, (mtime, mtime))
+            set_mtime(temp, mtime)
         if durable:
             fsync_file(temp.fd, temp.path)
     finally:
@@ -37,6 +37,16 @@ def replace_file(
         # temporary files are on another file system than gpa/: what is here may be lost without losing an object
         with open(untrusted.open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(content)
+
+
+def set_mtime(temp: TempFile, mtime: int) -> None:
+    """Date a file. Where no file's time can be set, it keeps that of now."""
+    with worded("utime", temp.path):
+        try:
+            os.utime(temp.fd, (mtime, mtime))
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
 
 
 def append_line(objdir: ObjectDir, name: str, line: str) -> None:

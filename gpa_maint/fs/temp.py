@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from ..git import ObjectDir
-from .door import make_dir, named, shared_bits, shared_mode, step, unlink
+from .door import make_dir, named, set_mode, shared_mode, step, unlink, worded
 
 TMP_PREFIX = "tmp_gpa_"
 INDEX_LOCK = "multi-pack-index.lock"
@@ -51,9 +51,14 @@ class TempFiles:
         with named("create", path):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         self._paths.append(path)
-        if shared_bits(self._shared):
-            os.fchmod(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, self._shared))
-        return TempFile(path, fd)
+        temp = TempFile(path, fd)
+        try:
+            with worded("change the mode of", path):
+                set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, self._shared))
+        except BaseException:
+            temp.close()
+            raise
+        return temp
 
     def remove_all(self) -> None:
         while self._paths:
