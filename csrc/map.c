@@ -17,8 +17,6 @@ static int open_regular(int *fd, struct stat *st, int dir_fd, const char *path, 
 {
 	/* O_NONBLOCK: opening a FIFO must not wait for a writer. */
 	int opened = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
-	if (opened < 0 && errno == ELOOP && (flags & O_NOFOLLOW))
-		return corrupt(err, "not a regular file");
 	if (opened < 0)
 		return system_failed(err, "cannot open");
 	if (fstat(opened, st)) {

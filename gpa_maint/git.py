@@ -90,6 +90,9 @@ class _Git:
             environment = {**environment, "GIT_DIR": os.devnull}
         if objects is not None:
             environment = {**environment, "GIT_OBJECT_DIRECTORY": objects}
+        if alone or objects is not None:
+            # Its words are compared with what it says when the system refuses something.
+            environment = {**environment, "LC_ALL": "C"}
         with ExitStack() as stack:
             self._fds = [_memory_file(stack) for _ in range(3)]
             given = list(self._fds)

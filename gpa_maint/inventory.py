@@ -49,10 +49,11 @@ LEFTOVER_SECONDS = 14 * 86400
 
 def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Inventory:
     """The Inventory with what lies beside the packs: loose objects, loose refs, files that killed gits left."""
-    loose, leftovers = _scan_loose(objdir)
+    loose, leftovers, closed = _scan_loose(objdir)
     found = [*leftovers, *_temporaries(objdir.objects, "pack"), *_temporaries(objdir.objects, "")]
     return inventory._replace(
         loose_count=loose,
+        unreadable=(*inventory.unreadable, *closed),
         loose_refs=_count_loose_refs(objdir),
         git_leftovers=tuple(sorted(name for name in found if _is_old(os.path.join(objdir.objects, name), now))),
     )
@@ -190,37 +191,58 @@ def count_loose(objdir: ObjectDir) -> int:
     return _scan_loose(objdir)[0]
 
 
-def loose_objects(objdir: ObjectDir) -> tuple[LooseObject, ...]:
-    """Every loose object, reachable or not, ordered by id. What is no regular file is none."""
+def loose_objects(objdir: ObjectDir, closed: list[str] | None = None) -> tuple[LooseObject, ...]:
+    """Every loose object, reachable or not, ordered by id. What is no regular file is none.
+
+    A folder that cannot be read is passed over, as git does; `closed` gets a line about it.
+    """
+    closed = [] if closed is None else closed
     found: list[LooseObject] = []
-    for folder, names in _loose_folders(objdir.objects):
+    for folder, names in _loose_folders(objdir.objects, closed):
         for name in sorted(name for name in names if _is_loose(name, objdir)):
+            path = f"{objdir.objects}/{folder}/{name}"
             try:
-                stat = os.lstat(f"{objdir.objects}/{folder}/{name}")
+                stat = os.lstat(path)
             except FileNotFoundError:  # gone since the listing: somebody else's prune
                 continue
+            except OSError as error:
+                closed.append(_cannot_access(path, error))
+                break
             if S_ISREG(stat.st_mode):
                 found.append(LooseObject(folder + name, stat.st_size, stat.st_mtime_ns))
     return tuple(found)
 
 
-def _scan_loose(objdir: ObjectDir) -> tuple[int, list[str]]:
-    """How many loose objects there are by their names, and the names of unfinished ones, relative to objects/."""
+def _scan_loose(objdir: ObjectDir) -> tuple[int, list[str], list[str]]:
+    """How many loose objects there are by their names, the names of unfinished ones, relative to objects/, and a line
+    about each folder that cannot be read."""
     count = 0
     unfinished: list[str] = []
-    for folder, names in _loose_folders(objdir.objects):
+    closed: list[str] = []
+    for folder, names in _loose_folders(objdir.objects, closed):
         count += sum(_is_loose(name, objdir) for name in names)
         unfinished += [f"{folder}/{name}" for name in names if name.startswith("tmp_obj_")]
-    return count, unfinished
+    return count, unfinished, closed
 
 
-def _loose_folders(objects: str) -> Iterator[tuple[str, list[str]]]:
+def _loose_folders(objects: str, closed: list[str]) -> Iterator[tuple[str, list[str]]]:
     """The folders 00 to ff in order, and the names in each. One that is a symbolic link is not followed."""
     with os.scandir(objects) as entries:
         folders = [entry.name for entry in entries if _is_hex(entry.name, 2) and entry.is_dir(follow_symlinks=False)]
     for folder in sorted(folders):
-        with contextlib.suppress(FileNotFoundError):
-            yield folder, os.listdir(f"{objects}/{folder}")
+        path = f"{objects}/{folder}"
+        try:
+            names = os.listdir(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            closed.append(_cannot_access(path, error))
+            continue
+        yield folder, names
+
+
+def _cannot_access(path: str, error: OSError) -> str:
+    return f"cannot access '{path}': {os.strerror(error.errno or 0)}"
 
 
 def _is_loose(name: str, objdir: ObjectDir) -> bool:

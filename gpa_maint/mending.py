@@ -7,19 +7,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
-from . import fs, rounds
+from . import fs, rounds, untrusted
 from ._core.files import IdxFiles, idx_has
 from ._core.page import loose_name
 from .apply.expire import names_any
-from .apply.repair import Salvage, files_of, oids_of, read_by_git, rebuild_idx, salvage, write_loose
+from .apply.repair import (
+    Salvage,
+    files_of,
+    oids_in,
+    oids_of,
+    promised_oids,
+    read_by_git,
+    rebuild_idx,
+    salvage,
+    write_loose,
+)
 from .apply.write import record_superseded
 from .diagnosis import diagnose, index_fault, loose_fault
-from .errors import GpaError
-from .fs.installing import read_bytes
+from .errors import GpaError, SystemFailed
 from .git import ObjectDir, alternates_of
 from .plan.repair import plan_repair
 from .reports import Diagnosis, LostObject, RepairPlan, RepairResult, RepairStep
@@ -42,24 +52,32 @@ def _plan(objdir: ObjectDir, found: Diagnosis) -> RepairPlan:
 def repair(objdir: ObjectDir, *, threads: int = 0, report: Report | None = None) -> RepairResult:
     """Mend what can be mended, save what can be read, set aside the rest, and say what is lost."""
     with rounds.at_work(objdir) as space:
+        _refuse_link(os.path.join(objdir.gpa_dir, "damaged"))
         found = diagnose(objdir, now=rounds.now(), threads=threads, report=report)
         plan = _plan(objdir, found)
         if not plan.steps:
             return RepairResult(reason="no damage was found")
         with fs.git_locks(objdir, space, rounds.now()):
-            work = _Repair(objdir, space, [pack.name for pack in found.packs if not pack.fault], report)
+            work = _Repair(objdir, space, found, report)
             for step in plan.steps:
                 work.take(step)
             return work.finish()
 
 
+def _refuse_link(path: str) -> None:
+    """SystemFailed when the folder for damaged files is a link: better said before the work than after it."""
+    if os.path.islink(path):
+        raise SystemFailed(f"cannot write through the symbolic link '{path}'", path=path, errno=errno.ELOOP)
+
+
 class _Repair:
     """One repair under the locks: what it has done so far, and what is to be settled in the end."""
 
-    def __init__(self, objdir: ObjectDir, space: fs.Workspace, sound: list[str], report: Report | None) -> None:
+    def __init__(self, objdir: ObjectDir, space: fs.Workspace, found: Diagnosis, report: Report | None) -> None:
         self._objdir = objdir
         self._space = space
-        self._sound = sound
+        self._sound = [pack.name for pack in found.packs if not pack.fault]
+        self._index_unread = bool(found.index_unread)
         self._report = report
         self._done: list[str] = []
         self._left: list[str] = []
@@ -76,7 +94,10 @@ class _Repair:
         if step.action == "leave":
             self._left.append(f"'{step.name}': {step.reason}")
         elif step.action == "mend":
-            self._mend(step)
+            try:
+                self._mend(step)
+            except OSError as error:  # SystemFailed is one
+                self._left.append(f"'{step.name}': {error}")
         elif step.action == "set aside" and step.name.startswith("pack-"):
             self._doubt(step.name, oids_of(self._objdir, step.name))
             self._done.append(f"set aside '{step.name}.idx': {step.reason}")
@@ -87,8 +108,11 @@ class _Repair:
             self._done.append(f"set aside loose object {step.name}: {step.reason}")
 
     def _mend(self, step: RepairStep) -> None:
+        promised = promised_oids(self._objdir, step.name)
         if rebuild_idx(self._objdir, self._space, step.name):
             self._sound.append(step.name)
+            there = oids_in(self._objdir, [step.name])
+            self._in_doubt += [LostObject(oid, step.name) for oid in promised if oid not in there]
             self._done.append(f"rebuilt '{step.name}.idx' from its pack: {step.reason}")
             return
         found = salvage(self._objdir, self._space, step.name)
@@ -110,12 +134,13 @@ class _Repair:
         files = [path for name in sorted(self._damaged) for path in files_of(self._objdir, name)]
         if files:
             self._folder = fs.set_aside(self._objdir, files)
-        if names_any(self._objdir, self._damaged):
+        if self._damaged and names_any(self._objdir, self._damaged):
             # A git process that had listed them before has indexed them meanwhile.
             rounds.write_index(self._objdir, self._space, force=True)
         if self._lost:
             self._record_lost()
-        record_superseded(self._objdir, self._space, now=rounds.now())
+        if not self._index_unread:
+            record_superseded(self._objdir, self._space, now=rounds.now())
         return RepairResult(
             done=tuple(self._done),
             left=tuple(self._left),
@@ -128,6 +153,8 @@ class _Repair:
 
     def _settle_doubts(self) -> None:
         """Each object that was not copied has a sound copy elsewhere, or is read in whatever way and written anew."""
+        if not self._in_doubt:
+            return
         with ExitStack() as stack:
             objdir = self._objdir
             format_ = {"object_format": objdir.object_format, "verify": True}
@@ -138,10 +165,21 @@ class _Repair:
             for number, doubt in enumerate(self._in_doubt):
                 if self._report:
                     self._report(SAVING, number, len(self._in_doubt))
-                if any(idx_has(files[name], doubt.oid) for name in names) or loose_fault(objdir, doubt.oid) == "":
+                if any(idx_has(files[name], doubt.oid) for name in names):
                     continue
-                if not any(_read(other, doubt.oid) for other in others):
-                    self._save(doubt, _read(store, doubt.oid) or read_by_git(objdir, doubt.oid))
+                try:
+                    if loose_fault(objdir, doubt.oid) != "" and not any(_read(other, doubt.oid) for other in others):
+                        self._save(doubt, _read(store, doubt.oid) or read_by_git(objdir, doubt.oid))
+                except OSError as error:
+                    self._keep_in_doubt(doubt, error)
+
+    def _keep_in_doubt(self, doubt: LostObject, error: OSError) -> None:
+        """Whether there is another copy cannot be told: the file that holds this one stays where it is."""
+        if doubt.name in self._damaged:
+            self._damaged.discard(doubt.name)
+            self._left.append(f"'{doubt.name}': whether {doubt.oid} is elsewhere cannot be told: {error}")
+        elif not any(line.startswith(f"'{doubt.name}'") for line in self._left):
+            self._left.append(f"'{doubt.name}': whether {doubt.oid} is lost cannot be told: {error}")
 
     def _save(self, doubt: LostObject, found: tuple[str, bytes] | None) -> None:
         if found is None:
@@ -151,6 +189,8 @@ class _Repair:
             self._saved += 1
 
     def _write_index(self) -> None:
+        if self._index_unread:
+            return  # left as it is, and told of; no pack was touched
         fault = index_fault(self._objdir)
         had_index = os.path.lexists(self._objdir.index_path)
         if fault:
@@ -170,7 +210,16 @@ class _Repair:
         """Add them to gpa/damaged/lost: <id> <where it was>."""
         path = os.path.join(self._objdir.gpa_dir, "damaged", "lost")
         lines = "".join(f"{one.oid} {one.name}\n" for one in self._lost)
-        fs.replace_file(self._objdir, self._space, path, read_bytes(path) + lines.encode("utf-8", "surrogateescape"))
+        try:
+            try:
+                before = untrusted.read_bytes(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EINVAL):
+                    raise
+                before = b""  # none yet, or not a file of ours: it is replaced, and what a link leads to is left alone
+            fs.replace_file(self._objdir, self._space, path, before + lines.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            self._left.append(f"'{path}': the objects that are lost could not be added: {error}")
 
 
 def _what(found: Salvage) -> str:
@@ -180,6 +229,10 @@ def _what(found: Salvage) -> str:
 
 
 def _read(store: PageStore, oid: str) -> tuple[str, bytes] | None:
-    with suppress(GpaError):
+    """What the store finds; SystemFailed when it cannot look."""
+    try:
         return store.read(oid)
-    return None
+    except SystemFailed:
+        raise
+    except GpaError:
+        return None

@@ -82,7 +82,8 @@ class Inventory(NamedTuple):
     """An object directory at one moment. `packs` are in directory order, which decides git's ties.
 
     `loose_count`, `loose_refs` and `git_leftovers` (temporary files of killed git processes, below objects/) are looked
-    for only where maintenance as a whole is asked about.
+    for only where maintenance as a whole is asked about. `unreadable`: a line about each file or folder that could not
+    be read and is passed over.
     """
 
     object_format: str
@@ -96,6 +97,7 @@ class Inventory(NamedTuple):
     loose_count: int = 0
     loose_refs: int = 0
     git_leftovers: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     def pack(self, name: str) -> PackInfo | None:
         return next((pack for pack in self.packs if pack.name == name), None)
@@ -364,6 +366,7 @@ def inventory_from_json(text: str) -> Inventory:
         loose_count=body["loose_count"],
         loose_refs=body["loose_refs"],
         git_leftovers=tuple(body["git_leftovers"]),
+        unreadable=tuple(body.get("unreadable", ())),
     )
 
 

@@ -19,7 +19,10 @@ class Explanation(NamedTuple):
 
 
 class PackHealth(NamedTuple):
-    """A pack or what is left of one: which files are there, its age, what is wrong with it ("" when nothing is)."""
+    """A pack or what is left of one: which files are there, its age, what is wrong with it ("" when nothing is).
+
+    `unread`: the fault is an error of the operating system, which proves nothing about the content.
+    """
 
     name: str
     has_pack: bool
@@ -28,6 +31,7 @@ class PackHealth(NamedTuple):
     seconds: int
     protection: str = ""
     doomed: bool = False
+    unread: bool = False
 
 
 class ImportedObjects(NamedTuple):
@@ -42,18 +46,23 @@ class ImportedObjects(NamedTuple):
 
 
 class LooseFault(NamedTuple):
-    """A damaged loose object (hex id)."""
+    """A damaged loose object (hex id); `unread` as for a pack. For a folder of loose objects, `oid` is its name."""
 
     oid: str
     reason: str
+    unread: bool = False
 
 
 class Diagnosis(NamedTuple):
-    """What is damaged in an object directory, and the packs that are sound."""
+    """What is damaged in an object directory, and the packs that are sound.
+
+    `index_unread`: why the operating system did not let the combined index be read.
+    """
 
     packs: tuple[PackHealth, ...]
     loose: tuple[LooseFault, ...] = ()
     index_fault: str = ""
+    index_unread: str = ""
 
 
 class RepairStep(NamedTuple):

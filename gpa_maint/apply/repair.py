@@ -6,6 +6,7 @@ I13: every object that is saved has been checked against its id.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
@@ -14,14 +15,15 @@ from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
 
 from .. import fs
-from .._core.files import IdxFiles, directory, idx_oids, midx_oids, open_midx
+from .._core.files import IdxFiles, check_pack, directory, idx_oids, midx_oids, open_midx
 from .._core.merge import Merge
 from .._core.page import loose_name
-from ..errors import Corrupt, GitFailed, GpaError, Unsupported
+from .._core.progress import Progress
+from ..errors import Corrupt, GitFailed, GpaError, SystemFailed, Unsupported
 from ..git import ObjectDir, run_git
 from ..model import PageInfo
 from ..tuples import NamedTuple
-from .pages import publish_pages
+from .pages import Page, drop_pages, publish_pages
 from .repack import write_all
 
 HEADER_BYTES = 12
@@ -42,16 +44,31 @@ class Salvage(NamedTuple):
         return sum(page.object_count for page in self.pages) + self.loose_count
 
 
+SYSTEM_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EIO, errno.ELOOP),
+    *(errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EBUSY, errno.EAGAIN, errno.EISDIR),
+)
+SYSTEM_WORDS = (*map(os.strerror, SYSTEM_ERRORS), "ut of memory", "mmap failed", "unable to create thread")
+"""What git says when the operating system refused something: its exit status does not tell that from damage."""
+
+
+def refuse_system_failure(path: str, failure: GitFailed) -> None:
+    """SystemFailed when git failed for another reason than what it read: that is no proof of damage."""
+    if failure.status < 0 or any(words in failure.stderr for words in SYSTEM_WORDS):
+        raise SystemFailed(f"git could not read '{path}': {failure}", path=path, errno=errno.EIO) from None
+
+
 def rebuild_idx(objdir: ObjectDir, space: fs.Workspace, name: str) -> bool:
-    """Let git make the idx of a pack again; False when the pack itself is damaged."""
+    """Let git make the idx of a pack again; False when the pack itself is damaged. SystemFailed says nothing of it."""
     idx = space.create(".idx", 0o444)
     idx.close()
     format_ = f"--object-format={objdir.object_format}"
     command = ["index-pack", format_, "--no-rev-index", "-o", idx.path, objdir.pack_path(name)]
     try:
         run_git(command, cwd=space.directory, alone=True)
-    except GitFailed:
+    except GitFailed as failure:
         fs.unlink(idx.path)
+        refuse_system_failure(objdir.pack_path(name), failure)
         return False
     fs.fsync_path(idx.path)
     fs.rename(idx.path, objdir.pack_path(name, ".idx"))
@@ -85,6 +102,16 @@ def oids_of(objdir: ObjectDir, name: str) -> tuple[str, ...] | None:
     return None
 
 
+def promised_oids(objdir: ObjectDir, name: str) -> tuple[str, ...]:
+    """Ids (hex) that the idx of a pack, if it is sound, and the combined index, if that is, say are in the pack."""
+    found = set(oids_of(objdir, name) or ())
+    with suppress(GpaError, OSError), ExitStack() as stack:
+        midx = open_midx(objdir.index_path, objdir.object_format)
+        if midx is not None and stack.enter_context(midx).is_sound() and name in midx.pack_names():
+            found.update(midx_oids(midx, name))
+    return tuple(sorted(found))
+
+
 def oids_in(objdir: ObjectDir, names: list[str]) -> frozenset[str]:
     with IdxFiles(objdir.pack_dir, names, objdir.object_format) as files:
         return frozenset(oid for name in names for oid in idx_oids(files[name], objdir.pack_path(name, ".idx")))
@@ -107,7 +134,19 @@ def _copy_entries(objdir: ObjectDir, space: fs.Workspace, name: str) -> tuple[Pa
         stack.enter_context(merge)
         merge.add(name)
         _, pages, _ = write_all(space, merge, None, set(), None, None, reverse=True)
+    if not all(_has_its_ids(objdir, page) for page in pages):
+        # The idx names other contents than the pack has: CRC32s do not tell.
+        drop_pages(pages)
+        return ()
     return publish_pages(objdir, pages, newest_ns=os.stat(objdir.pack_path(name)).st_mtime_ns)
+
+
+def _has_its_ids(objdir: ObjectDir, page: Page) -> bool:
+    """I13: is each object of a page that was just written what its id says?"""
+    folder, file_name = os.path.split(page.idx.path)
+    stem = file_name.removesuffix(".idx")
+    with IdxFiles(folder, [stem], objdir.object_format) as files:
+        return not check_pack(page.pack.path, files[stem], os.cpu_count() or 1, Progress())
 
 
 def _unpack(objdir: ObjectDir, space: fs.Workspace, name: str, count: int) -> int:
@@ -128,8 +167,10 @@ def _unpack(objdir: ObjectDir, space: fs.Workspace, name: str, count: int) -> in
         os.lseek(copy.fd, 0, os.SEEK_SET)
         # Not in one transaction, which an early end would undo.
         command = ["-c", "core.fsyncMethod=fsync", "-c", "core.fsync=loose-object", "unpack-objects", "-q", "-r"]
-        with suppress(GitFailed):
+        try:
             run_git(command, cwd=objdir.common_dir, stdin=copy.fd, objects=objdir.objects)
+        except GitFailed as failure:
+            refuse_system_failure(objdir.pack_path(name), failure)
     finally:
         copy.close()
         fs.unlink(copy.path)

@@ -7,21 +7,35 @@ from ..reports import Diagnosis, PackHealth, RepairPlan, RepairStep
 REST_SECONDS = 3600
 """A pack without idx, or an idx without pack, that is younger may be on its way: these come one after the other."""
 
+UNREAD = "that says nothing about its content"
+"""Added to an error of the operating system: it is no proof of damage."""
+
 
 def plan_repair(found: Diagnosis, *, precious_objects: bool = False) -> RepairPlan:
     """A step for each fault, in the order in which they are done; without faults there are none."""
     steps = [step for pack in found.packs if (step := _plan_pack(pack))]
-    steps += [RepairStep("set aside", fault.oid, fault.reason) for fault in found.loose]
+    if found.index_unread:
+        # Without the index nobody can say what has to stay for its sake.
+        steps = [_leave(step, "the combined index cannot be read") for step in steps]
+        steps.append(RepairStep("leave", "multi-pack-index", f"{found.index_unread}; {UNREAD}"))
+    for fault in found.loose:
+        if fault.unread:
+            steps.append(RepairStep("leave", fault.oid, f"{fault.reason}; {UNREAD}"))
+        else:
+            steps.append(RepairStep("set aside", fault.oid, fault.reason))
     if found.index_fault:
         steps.append(RepairStep("index", "multi-pack-index", found.index_fault))
     if precious_objects:
-        steps = [_leave_precious(step) for step in steps]
+        # There only the index is ours to replace.
+        steps = [step if step.action == "index" else _leave(step, "precious objects") for step in steps]
     return RepairPlan(tuple(steps))
 
 
 def _plan_pack(pack: PackHealth) -> RepairStep | None:
     if not pack.fault:
         return None
+    if pack.unread:
+        return RepairStep("leave", pack.name, f"{pack.fault}; {UNREAD}")
     if pack.doomed:
         return RepairStep("leave", pack.name, f"{pack.fault}; expire was about to delete it")
     if not (pack.has_pack and pack.has_idx) and pack.seconds < REST_SECONDS:
@@ -33,6 +47,5 @@ def _plan_pack(pack: PackHealth) -> RepairStep | None:
     return RepairStep("mend", pack.name, pack.fault)
 
 
-def _leave_precious(step: RepairStep) -> RepairStep:
-    """In a precious-objects repository only the index is ours to replace."""
-    return step if step.action == "index" else step._replace(action="leave", reason=f"{step.reason}; precious objects")
+def _leave(step: RepairStep, why: str) -> RepairStep:
+    return step if step.action == "leave" else RepairStep("leave", step.name, f"{step.reason}; {why}")

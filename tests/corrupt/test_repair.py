@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import struct
 import time
 import zlib
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import damage as d
 import pytest
 from histories import HistorySpec, pushed_history
 from oracle import all_objects, content_digest, fsck, git, objects_dir, pack_dir, packed_objects, packs, verify_midx
+from packwriter import Whole, add_pack, idx_bytes, oid_hex, pack_bytes
 from running import all_files, gpa, gpa_any, gpa_json, index_path, leftovers
 
 from gpa_maint import PageStore, commands, repair
@@ -216,6 +219,89 @@ def test_an_idx_without_pack_is_set_aside_and_what_it_names_is_lost(repo: Path) 
     assert 1 == gpa_any(repo, "repair").returncode
     assert named - others == lost(repo)
     verify_midx(repo)
+
+
+def lying_idx(repo: Path) -> tuple[str, str, Path]:
+    """A pack of one blob whose idx, sound by its checksum, says that it is another; that id, the true one, the pack."""
+    true, false = oid_hex("blob", b"what is there"), oid_hex("blob", b"what is promised")
+    entries = [Whole(kind="blob", content=b"what is there")]
+    data = pack_bytes(entries)
+    path = pack_dir(repo) / f"pack-{data[-20:].hex()}.pack"
+    path.write_bytes(data)
+    idx = bytearray(idx_bytes(data, entries)[:-20])
+    idx[8:1032] = b"".join(struct.pack(">I", first >= int(false[:2], 16)) for first in range(256))
+    idx[1032:1052] = bytes.fromhex(false)
+    path.with_suffix(".idx").write_bytes(bytes(idx) + hashlib.sha1(idx).digest())
+    return false, true, path
+
+
+@pytest.mark.parametrize("elsewhere", ["nowhere", "loose", "another pack"])
+def test_an_id_that_the_old_idx_promised_is_found_elsewhere_or_lost(repo: Path, elsewhere: str) -> None:
+    if elsewhere == "another pack":
+        add_pack(repo, [Whole(kind="blob", content=b"what is promised")])
+    promised, there, pack = lying_idx(repo)
+    if elsewhere == "loose":
+        write_loose_by_hand(repo, promised, "blob", b"what is promised")
+    told = gpa_any(repo, "repair")
+    assert f"rebuilt '{pack.stem}.idx'" in told.stdout
+    assert there in all_objects(repo)
+    if elsewhere == "nowhere":
+        assert (1, {promised}) == (told.returncode, lost(repo))
+        assert f"lost {promised}, which was in '{pack.stem}'" in told.stderr
+    else:
+        assert (0, "") == (told.returncode, told.stderr)
+        assert promised in all_objects(repo)
+
+
+def test_an_id_that_only_the_index_promised_is_lost_too(repo: Path) -> None:
+    promised, _, pack = lying_idx(repo)
+    git(repo, "multi-pack-index", "write")
+    hurt(pack.with_suffix(".idx"), d.flipped(-1))
+    assert 1 == gpa_any(repo, "repair").returncode
+    assert {promised} == lost(repo)
+    verify_midx(repo)
+
+
+def test_no_lie_of_an_idx_is_copied_into_a_page(repo: Path) -> None:
+    """I13: where the pack is damaged as well, its sound entries are saved under their own ids."""
+    promised, there, pack = lying_idx(repo)
+    hurt(pack, d.flipped(11))
+    told = gpa_any(repo, "repair")
+    assert (1, {promised}) == (told.returncode, lost(repo))
+    assert there in all_objects(repo)
+    fsck(repo)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "fifo"])
+def test_what_a_link_at_the_list_of_lost_objects_leads_to_is_neither_read_nor_changed(
+    repo: Path, tmp_path: Path, kind: str
+) -> None:
+    secret, listed = tmp_path / "secret", repo / "gpa" / "damaged" / "lost"
+    listed.parent.mkdir(parents=True)
+    if kind == "fifo":
+        os.mkfifo(listed)
+    else:
+        listed.symlink_to(secret)
+    if kind == "link":
+        secret.write_text("a secret\n")
+    promised, _, _ = lying_idx(repo)
+    assert 1 == gpa_any(repo, "repair").returncode
+    assert {promised} == lost(repo)
+    assert not listed.is_symlink()
+    assert kind != "link" or "a secret\n" == secret.read_text()
+    assert kind == "link" or not secret.exists()
+
+
+def test_a_link_in_the_place_of_the_folder_for_damaged_files_ends_a_repair_before_it_begins(
+    repo: Path, tmp_path: Path
+) -> None:
+    (repo / "gpa").mkdir(exist_ok=True)
+    (repo / "gpa" / "damaged").symlink_to(tmp_path)
+    hurt(one_pack(repo), d.flipped(-1))
+    before = all_files(objects_dir(repo))
+    told = gpa_any(repo, "repair")
+    assert (128, True) == (told.returncode, "symbolic link" in told.stderr)
+    assert before == all_files(objects_dir(repo))
 
 
 def test_a_damaged_loose_object_is_set_aside(repo: Path) -> None:

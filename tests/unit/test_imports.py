@@ -32,7 +32,7 @@ ARROWS: dict[str, str] = {
     "maintenance": "due untrusted rounds inventory plan apply model state fs git errors config words",
     "rounds": "inventory plan apply model state fs git errors",
     "apply": "model state fs _core git errors tuples",
-    "mending": "reports diagnosis rounds plan apply store model state fs _core git errors words",
+    "mending": "reports diagnosis rounds plan apply store model state fs untrusted _core git errors words",
     "diagnosis": "reports checking inventory model state fs _core git errors",
     "checking": "threads reports inventory model _core git errors",
     "inventory": "model state fs _core git errors",
