@@ -7,7 +7,8 @@ gets Locked. `report(title, done, total)` is called now and then while a long st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 from . import fs, rounds
 from .apply.repack import Report
@@ -258,8 +259,27 @@ def maintain(
     on. Locked when another run, `git gc` or `git maintenance` is at work. A result without steps says in `reason` why
     nothing was due.
     """
-    objdir = find_object_dir(path, object_dir=object_dir)
-    return maintain_in(objdir, path, max_seconds=max_seconds, stop=stop, report=report)
+    ending = stop or Stop()
+    with time_limit(ending, max_seconds):
+        objdir = find_object_dir(path, object_dir=object_dir, stop=ending)
+        return maintain_in(objdir, path, stop=ending, report=report)
+
+
+@contextmanager
+def time_limit(stop: Stop, max_seconds: float | None) -> Iterator[None]:
+    """Ask for the end after this time, if that is not over before; None: never."""
+    if max_seconds is None:
+        yield
+        return
+    from threading import Timer  # start-up cost
+
+    timer = Timer(max_seconds, stop.request, ["time limit"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def maintain_in(
@@ -274,17 +294,8 @@ def maintain_in(
     from . import maintenance  # start-up cost: the single verbs do without
 
     ending = stop or Stop()
-    if max_seconds is None:
+    with time_limit(ending, max_seconds):
         return maintenance.run(objdir, path=path, stop=ending, report=report)
-    from threading import Timer
-
-    timer = Timer(max_seconds, ending.request, ["time limit"])
-    timer.daemon = True
-    timer.start()
-    try:
-        return maintenance.run(objdir, path=path, stop=ending, report=report)
-    finally:
-        timer.cancel()
 
 
 def plan_maintenance_of(objdir: ObjectDir) -> RunPlan:
@@ -394,6 +405,7 @@ __all__ = [
     "schedule",
     "status",
     "survey",
+    "time_limit",
     "verify",
     "write",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from . import commands
+from . import commands, untrusted
 from .commands import Stop
 from .errors import GpaError, Locked
 from .model import RunResult
@@ -17,7 +17,7 @@ class Outcome(NamedTuple):
 
     path: str
     result: RunResult | None
-    error: GpaError | OSError | None
+    error: Exception | None
 
     @property
     def has_failed(self) -> bool:
@@ -26,17 +26,28 @@ class Outcome(NamedTuple):
 
 
 def find_repositories(folder: str) -> Iterator[str]:
-    """Every repository below `folder`, itself included: bare ones, and the .git of work trees; not those inside one.
+    """Every repository below `folder`, itself included: bare ones, and the .git of work trees; none inside either.
 
-    Symbolic links are not followed. GpaError when `folder` is no directory.
+    A work tree is not looked into: what is committed there may look like a repository. Symbolic links are not
+    followed, and a repository whose objects or refs are a link is not taken. GpaError when `folder` is no directory.
     """
     if not os.path.isdir(folder):
         raise GpaError(f"'{folder}' is not a directory")
-    for path, folders, files in os.walk(folder):
-        folders.sort()
-        if "HEAD" in files and "objects" in folders and ("refs" in folders or "refs" in files):
-            folders.clear()
-            yield path
+    for path, entries in untrusted.walk(folder):
+        names = {entry.name: entry for entry in entries}
+        if ".git" in names:
+            entries[:] = [names[".git"]]
+        elif "HEAD" in names and "objects" in names and "refs" in names:
+            entries.clear()
+            if _is_its_own(names):
+                yield path
+
+
+def _is_its_own(names: Mapping[str, os.DirEntry[str]]) -> bool:
+    """Does this repository hold its objects and refs itself? Else maintenance would change another one's."""
+    objects = names["objects"]
+    is_refs_link = names["refs"].is_symlink()
+    return untrusted.is_folder(objects) and not is_refs_link and not os.path.islink(os.path.join(objects.path, "pack"))
 
 
 def maintain_all(
@@ -78,6 +89,7 @@ def maintain_all(
 
 def _maintain_one(path: str, stop: Stop, max_seconds: float | None) -> Outcome:
     try:
-        return Outcome(path, commands.maintain(path, stop=stop, max_seconds=max_seconds), None)
-    except (GpaError, OSError) as error:
+        with stop.part() as part:
+            return Outcome(path, commands.maintain(path, stop=part, max_seconds=max_seconds), None)
+    except Exception as error:  # whatever is wrong with one repository, the others get their turn
         return Outcome(path, None, error)

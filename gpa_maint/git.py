@@ -6,8 +6,10 @@ The only module that starts git processes. Every failure is a GitFailed with git
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from select import select
 
 from . import untrusted
 from .config import Settings, settings_from
@@ -17,6 +19,13 @@ TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
     from subprocess import Popen
     from types import TracebackType
+    from typing import Protocol
+
+    class Stopping(Protocol):
+        """What apply/stop.py's Stop is to a git process: `why` is empty until somebody asks for the end."""
+
+        why: str
+
 
 # What the object directory alone cannot tell, and what would make our writing wrong.
 REFUSED_EXTENSIONS = {"extensions.compatobjectformat"}
@@ -59,13 +68,36 @@ def run_git(
     stdin: str | int | None = None,
     alone: bool = False,
     objects: str | None = None,
+    stop: Stopping | None = None,
 ) -> str:
     """git's standard output. GitFailed when it exits with anything but 0, or is not there at all.
 
-    `stdin`: text, or a descriptor. `alone`: outside any repository. `objects`: the object directory to work on.
+    `stdin`: text, or a descriptor. `alone`: outside any repository. `objects`: the object directory to work on. When
+    `stop` asks for it, git is ended, which is a GitFailed too. No hook and no program of the repository's runs.
     """
-    with _Git(args, cwd=cwd, stdin=stdin, alone=alone, objects=objects) as git:
+    hooks = _configured_hooks(cwd, stop) if args[0] in RUNS_HOOKS else ()
+    with _Git(args, cwd=cwd, stdin=stdin, alone=alone, objects=objects, stop=stop, hooks=hooks) as git:
         return git.answer()
+
+
+QUESTIONS = {"config", "rev-parse", "version", "--exec-path"}
+"""What only answers from the settings, and starts nothing: settings of ours would be part of the answer."""
+
+QUESTION_SECONDS = 60
+"""How long git may take for such an answer. Settings may lead it to a file that never ends, by include.path."""
+
+RUNS_NOTHING = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
+"""For every other command: a hook or a program that the repository names would run with the maintainer's rights."""
+
+RUNS_HOOKS = {"pack-refs", "update-ref", "symbolic-ref"}
+"""What changes refs runs the hook reference-transaction; since git 2.54 the configuration may have such hooks too."""
+
+
+def _configured_hooks(cwd: str | None, stop: Stopping | None) -> tuple[str, ...]:
+    """The keys that switch off each hook in the configuration."""
+    keys = read_all_values(cwd=cwd, stop=stop)
+    names = {key.rpartition(".")[0] for key in keys if key.startswith("hook.") and key.count(".") > 1}
+    return tuple(f"{name}.enabled" for name in sorted(names))
 
 
 class _Git:
@@ -82,10 +114,16 @@ class _Git:
         stdin: str | int | None = None,
         alone: bool = False,
         objects: str | None = None,
+        stop: Stopping | None = None,
+        hooks: Collection[str] = (),
     ) -> None:
         self._argv = ["git", *(() if cwd is None else ("-C", cwd)), *args]
         self._status: int | None = None
-        environment = _environment(named=cwd is not None)
+        self._stop = stop
+        is_question = args[0] in QUESTIONS
+        self._end_at = time.monotonic() + QUESTION_SECONDS if is_question else None
+        self._ended = ""
+        environment = _without_hooks(_environment(named=cwd is not None), hooks)
         if alone:
             environment = {**environment, "GIT_DIR": os.devnull}
         if objects is not None:
@@ -103,7 +141,9 @@ class _Git:
                 os.lseek(given[0], 0, os.SEEK_SET)
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)]
             try:
-                self._pid = os.posix_spawnp("git", self._argv, environment, file_actions=actions)
+                argv = ["git", "--no-pager", *(() if is_question else RUNS_NOTHING), *self._argv[1:]]
+                # Not ignored, whatever the caller ignores: it is how a git that hangs is ended.
+                self._pid = os.posix_spawnp("git", argv, environment, file_actions=actions, setsigdef=[TERMINATE])
             except FileNotFoundError:
                 complaint = "fatal: git is not installed, or not in PATH"
                 raise GitFailed(self._argv, 127, complaint) from None
@@ -113,14 +153,36 @@ class _Git:
         """Its standard output, when it has ended. GitFailed unless its status is 0."""
         status = self._wait()
         answer, complaint = (os.fsdecode(os.pread(fd, os.fstat(fd).st_size, 0)) for fd in self._fds[1:])
+        if status and self._ended:
+            raise GitFailed(self._argv, status, f"fatal: '{' '.join(self._argv)}' was ended: {self._ended}")
         if status:
             raise GitFailed(self._argv, status, complaint)
         return answer
 
     def _wait(self) -> int:
         if self._status is None:
+            if self._end_at is not None or self._stop is not None:
+                self._end_in_time()
             self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return self._status
+
+    def _end_in_time(self) -> None:
+        """Wait until the process has ended; end it where it is asked to, or takes too long."""
+        kill_at = 0.0
+        with _ending_of(self._pid) as has_ended:
+            while not has_ended():
+                now = time.monotonic()
+                if self._ended:
+                    if now >= kill_at:
+                        os.kill(self._pid, KILL)
+                    continue
+                if self._stop is not None and self._stop.why:
+                    self._ended = self._stop.why
+                elif self._end_at is not None and now >= self._end_at:
+                    self._ended = f"no answer within {QUESTION_SECONDS} seconds"
+                if self._ended:
+                    os.kill(self._pid, TERMINATE)
+                    kill_at = now + KILL_SECONDS
 
     def __enter__(self) -> _Git:
         return self
@@ -128,6 +190,34 @@ class _Git:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._wait()
         self._open.close()
+
+
+TERMINATE, KILL = 15, 9
+"""Not from the module signal, whose import costs more than a git."""
+
+KILL_SECONDS = 2.0
+"""How long a git that was asked to end may take to remove its locks."""
+
+WAIT_SECONDS = 0.1
+
+
+@contextmanager
+def _ending_of(pid: int) -> Iterator[Callable[[], bool]]:
+    """A function that waits for a moment, and says whether the child has ended; it is still to be waited for."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:  # older than Linux 5.3, or not allowed
+
+        def has_ended() -> bool:
+            time.sleep(WAIT_SECONDS / 10)
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+        yield has_ended
+        return
+    try:
+        yield lambda: bool(select([fd], [], [], WAIT_SECONDS)[0])
+    finally:
+        os.close(fd)
 
 
 # `git rev-parse --local-env-vars`: what ties git to another repository than the one it is started in.
@@ -161,15 +251,27 @@ def _environment(*, named: bool) -> Mapping[str, str]:
     return {name: value for name, value in os.environ.items() if name not in left_out} | NO_NETWORK
 
 
+def _without_hooks(environment: Mapping[str, str], hooks: Collection[str]) -> Mapping[str, str]:
+    """With these keys set to false; as variables, since `-c` splits at the first equals sign, which a name may have."""
+    if not hooks:
+        return environment
+    count = environment.get("GIT_CONFIG_COUNT", "0")
+    first = int(count) if count.isdecimal() else 0
+    more = {"GIT_CONFIG_COUNT": str(first + len(hooks))}
+    for number, key in enumerate(hooks, start=first):
+        more |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": "false"}
+    return {**environment, **more}
+
+
 def _memory_file(stack: ExitStack) -> int:
     fd = os.memfd_create("git-gpa", os.MFD_CLOEXEC)
     stack.callback(os.close, fd)
     return fd
 
 
-def read_all_values(*, cwd: str | None = None) -> dict[str, tuple[str, ...]]:
+def read_all_values(*, cwd: str | None = None, stop: Stopping | None = None) -> dict[str, tuple[str, ...]]:
     """Every setting that holds: all values of a key in git's order, "true" for a key without one, as git reads it."""
-    return parse_config(run_git(LIST_CONFIG, cwd=cwd))
+    return parse_config(run_git(LIST_CONFIG, cwd=cwd, stop=stop))
 
 
 LIST_CONFIG = ["config", "--list", "-z"]
@@ -203,15 +305,18 @@ tell_unknown: Callable[[str], None] | None = None
 """Called with each gpa.* key that means nothing here, whenever settings are read; for the command line to warn."""
 
 
-def find_object_dir(path: str | None = None, *, object_dir: str | None = None) -> ObjectDir:
+def find_object_dir(
+    path: str | None = None, *, object_dir: str | None = None, stop: Stopping | None = None
+) -> ObjectDir:
     """The object directory of the repository at `path` (default: the current directory), or `object_dir` itself.
 
     As git does, `object_dir` must be the repository's own or one of its alternates. GitFailed outside a repository
     and for one that git refuses (dubious ownership, unknown extensions); Unsupported for an extension that is not
-    read here.
+    read here. When `stop` asks for it, git's answer is not waited for any longer.
     """
     words = ["rev-parse", "--show-object-format", "--git-common-dir", "--git-path", "objects"]
-    with _Git(words, cwd=path) as paths, _Git(LIST_CONFIG, cwd=path) as config:  # at the same time
+    # both at the same time
+    with _Git(words, cwd=path, stop=stop) as paths, _Git(LIST_CONFIG, cwd=path, stop=stop) as config:
         lines = paths.answer().removesuffix("\n").split("\n")
         values = {key: found[-1] for key, found in parse_config(config.answer()).items()}
     if len(lines) != 3:
@@ -366,7 +471,7 @@ class NameResolver:
     def _start(self) -> Popen[bytes]:
         import subprocess
 
-        words = ["git", "cat-file", f"--batch-check={FOUND.decode()}%(objectname)"]
+        words = ["git", "--no-pager", *RUNS_NOTHING, "cat-file", f"--batch-check={FOUND.decode()}%(objectname)"]
         words += ["-z"] if self._delimiter == b"\0" else []
         pipe = subprocess.PIPE
         return subprocess.Popen(words, stdin=pipe, stdout=pipe, env=_environment(named=False))

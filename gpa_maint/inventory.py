@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from stat import S_ISREG
 
-from . import fs
+from . import fs, untrusted
 from ._core.files import IdxFiles, idx_object_counts, open_midx
 from .git import ObjectDir
 from .model import IndexInfo, Inventory, LooseObject, PackInfo
@@ -78,7 +78,18 @@ def _is_old(path: str, now: int) -> bool:
 
 def _count_loose_refs(objdir: ObjectDir) -> int:
     """Files below refs/; another kind of ref storage has none."""
-    return sum(len(files) for _, _, files in os.walk(os.path.join(objdir.common_dir, "refs")))
+    refs = untrusted.walk(os.path.join(objdir.common_dir, "refs"))
+    return sum(not untrusted.is_folder(entry) for _, entries in refs for entry in entries)
+
+
+def link_among_refs(objdir: ObjectDir) -> str:
+    """A link by way of which packing refs would change those of another repository, or any file; "" for none."""
+    refs = os.path.join(objdir.common_dir, "refs")
+    for path in (os.path.join(objdir.common_dir, "packed-refs"), refs):
+        if os.path.islink(path):
+            return path
+    links = (entry for _, entries in untrusted.walk(refs) for entry in entries if entry.is_symlink())
+    return next((entry.path for entry in links if os.path.isdir(entry.path)), "")
 
 
 def read_index(objdir: ObjectDir) -> IndexInfo | None:

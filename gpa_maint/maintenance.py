@@ -15,9 +15,9 @@ from .apply.repack import Report
 from .apply.stop import Stop
 from .apply.write import record_superseded
 from .config import Settings
-from .errors import GpaError, Stopped
+from .errors import GitFailed, Stopped
 from .git import ObjectDir, run_git
-from .inventory import look_around, take_inventory
+from .inventory import link_among_refs, look_around, take_inventory
 from .model import (
     Inventory,
     LeftOut,
@@ -83,8 +83,8 @@ def run(objdir: ObjectDir, *, path: str | None, stop: Stop, report: Report | Non
             work.do_all()
         except Stopped:
             pass  # `stop` says why
-        except (GpaError, OSError) as error:
-            work.finish(error=str(error))
+        except Exception as error:
+            work.finish(error=str(error) or type(error).__name__)
             raise
         return work.finish()
 
@@ -234,7 +234,18 @@ class _Run:
         return StepResult("tidy", f"removed {count_of(count, 'temporary file')} of killed git processes", 0.0)
 
     def _pack_refs(self, step: RunStep, inventory: Inventory) -> StepResult | None:
-        run_git(["pack-refs", "--all", "--prune"], cwd=self._path)
+        link = link_among_refs(self._objdir)
+        if link:
+            self._warnings.append(
+                f"not packing refs: '{link}' is a symbolic link, and git would change what it leads to"
+            )
+            return None
+        try:
+            run_git(["pack-refs", "--all", "--prune"], cwd=self._path, stop=self._stop)
+        except GitFailed:
+            if self._stop.why:
+                raise Stopped from None
+            raise
         packed = inventory.loose_refs - self._look().loose_refs
         return StepResult("refs", f"packed {count_of(packed, 'loose ref')}", 0.0) if packed > 0 else None
 

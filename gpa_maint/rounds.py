@@ -156,7 +156,8 @@ def plan_loose_now(objdir: ObjectDir) -> LoosePlan:
 
 def tell_dumb_http(objdir: ObjectDir, path: str | None) -> None:
     """Who reads over dumb HTTP finds new packs by info/packs."""
-    if os.path.exists(os.path.join(objdir.objects, "info", "packs")):
+    folders = (os.path.join(objdir.objects, "info"), os.path.join(objdir.common_dir, "info"))
+    if os.path.exists(os.path.join(folders[0], "packs")) and not any(map(os.path.islink, folders)):
         run_git(["update-server-info"], cwd=path)
 
 

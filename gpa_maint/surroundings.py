@@ -156,9 +156,8 @@ def _old_reflog(objdir: ObjectDir, values: Mapping[str, tuple[str, ...]], now: i
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        yield from (os.path.join(parent, name) for name in sorted(files))
+    for _, entries in untrusted.walk(folder):
+        yield from (entry.path for entry in entries if not untrusted.is_folder(entry))
 
 
 def _first_entry(path: str, default: int) -> int:

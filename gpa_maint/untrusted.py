@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 
 MOST_BYTES = 64 << 20
 """More than any file that is read whole: state.json with a name for each of 100,000 packs has 6 MB."""
@@ -31,3 +32,29 @@ def read_bytes(path: str, limit: int = MOST_BYTES) -> bytes:
 def read_text(path: str, limit: int = MOST_BYTES) -> str:
     """As read_bytes(), as text; ValueError when it is no UTF-8."""
     return read_bytes(path, limit).decode()
+
+
+def walk(folder: str) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """`folder` and each folder below it, with its entries by name. Links are not followed.
+
+    Without recursion, since somebody may have nested folders as deep as they go; one that cannot be listed, as below a
+    path that is too long, is left out. The caller may remove entries from the list, and they are not gone into.
+    """
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        try:
+            with os.scandir(path) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        yield path, entries
+        waiting += [entry.path for entry in reversed(entries) if is_folder(entry)]
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """A folder, and no link to one."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # gone
+        return False

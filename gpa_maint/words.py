@@ -19,5 +19,10 @@ def printable(text: str) -> str:
     return text.translate(CONTROLS)
 
 
+def one_line(text: str) -> str:
+    """printable(), and no newline or tab either: for a name within a line."""
+    return printable(text).replace("\n", "\\012").replace("\t", "\\011")
+
+
 def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from .._core.progress import Progress
 
 __all__ = ["Progress", "Stop"]
@@ -16,8 +19,23 @@ class Stop:
     def __init__(self) -> None:
         self.progress = Progress()
         self.why = ""
+        self._parts: list[Stop] = []
 
     def request(self, why: str) -> None:
         """Ask the run to end soon; the first reason stays. Any thread may call it, a signal handler too."""
         self.why = self.why or why
         self.progress.stop()
+        for part in tuple(self._parts):
+            part.request(why)
+
+    @contextmanager
+    def part(self) -> Iterator[Stop]:
+        """A request of its own for one of several runs, which ends when this one does."""
+        stop = Stop()
+        self._parts.append(stop)
+        if self.why:  # it was asked for just now
+            stop.request(self.why)
+        try:
+            yield stop
+        finally:
+            self._parts.remove(stop)

@@ -24,7 +24,9 @@ def main(options: list[str]) -> int:
         from gpa_maint.cli.run_many import main as run_many
 
         return run_many(args)
-    objdir = find_object_dir(object_dir=args.object_dir)
+    stop = commands.Stop()
+    with commands.time_limit(stop, args.max_runtime):
+        objdir = find_object_dir(object_dir=args.object_dir, stop=stop)
     if args.dry_run:
         plan = commands.plan_maintenance_of(objdir)
         print(to_json(plan) if args.json else describe_plan(plan))
@@ -33,7 +35,6 @@ def main(options: list[str]) -> int:
         detach()
     if args.auto and not is_worth_while(objdir.common_dir, objdir.objects):
         return 0
-    stop = commands.Stop()
     try:
         with progress(args) as report:
             result = stoppable(

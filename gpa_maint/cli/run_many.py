@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from gpa_maint import fleet
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.parser import Namespace
-from gpa_maint.cli.ui import count_of, progress, say
+from gpa_maint.cli.ui import count_of, one_line, printable, progress, say
 from gpa_maint.commands import Stop, plan_maintenance_of
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RunResult, to_json
@@ -18,7 +18,7 @@ def main(args: Namespace) -> int:
     """Exit status 1 when any repository failed."""
     paths = list(fleet.find_repositories(args.all)) if args.all else _from_stdin()
     if args.dry_run:
-        return _show_plans(paths)
+        return _show_plans(paths, keep_going=args.keep_going)
     stop = Stop()
     with progress(args) as report:
         done = 0
@@ -52,19 +52,32 @@ def _from_stdin() -> list[str]:
 def _tell(args: Namespace, outcome: fleet.Outcome) -> None:
     """One line for each repository where something was done, or that failed."""
     if outcome.error is not None:
-        words = str(outcome.error).removeprefix("fatal: ")
-        print(f"{'error' if outcome.has_failed else 'skipped'}: {outcome.path}: {words}", file=sys.stderr)
+        _tell_of_error("error" if outcome.has_failed else "skipped", outcome.path, outcome.error)
     elif args.json:
         print(to_json(outcome.result))
     elif outcome.result is not None and outcome.result.steps:
-        say(args, f"{outcome.path}: {_steps(outcome.result)}")
+        say(args, f"{one_line(outcome.path)}: {_steps(outcome.result)}")
+
+
+def _tell_of_error(kind: str, path: str, error: Exception) -> None:
+    words = str(error).removeprefix("fatal: ") or type(error).__name__
+    print(f"{kind}: {one_line(path)}: {printable(words)}", file=sys.stderr)
 
 
 def _steps(result: RunResult) -> str:
     return "; ".join(step.text for step in result.steps)
 
 
-def _show_plans(paths: Iterable[str]) -> int:
+def _show_plans(paths: Iterable[str], *, keep_going: bool) -> int:
+    status = 0
     for path in paths:
-        print(f"{path}:\n{describe_plan(plan_maintenance_of(find_object_dir(path)))}")
-    return 0
+        try:
+            plan = describe_plan(plan_maintenance_of(find_object_dir(path)))
+        except Exception as error:  # as in a run, the others get their turn
+            _tell_of_error("error", path, error)
+            status = 1
+            if not keep_going:
+                break
+        else:
+            print(f"{one_line(path)}:\n{printable(plan)}")
+    return status

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from gpa_maint.cli.parser import Namespace
 from gpa_maint.config import BadValue, parse_size, parse_time
-from gpa_maint.words import count_of, human_size, printable
+from gpa_maint.words import count_of, human_size, one_line, printable
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ __all__ = [
     "count_of",
     "count_option",
     "human_size",
+    "one_line",
     "printable",
     "progress",
     "say",

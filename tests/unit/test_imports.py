@@ -20,7 +20,7 @@ ARROWS: dict[str, str] = {
     "cli": "archive_v1 pictures batch fleet hooks timers commands maintenance state reports model git config due "
     "threads words tuples errors __init__",
     "archive_v1": "rounds apply store model fs untrusted _core git errors tuples",
-    "fleet": "reports commands errors model tuples",
+    "fleet": "reports commands untrusted errors model tuples",
     "hooks": "reports commands git config errors fs model tuples",
     "__init__": "commands hooks store errors",
     "commands": "importing reports overview mending maintenance timers checking rounds inventory plan apply model "
@@ -35,7 +35,7 @@ ARROWS: dict[str, str] = {
     "mending": "reports diagnosis rounds plan apply store model state fs untrusted _core git errors words",
     "diagnosis": "reports checking inventory model state fs _core git errors",
     "checking": "threads reports inventory model _core git errors",
-    "inventory": "model state fs _core git errors",
+    "inventory": "model state fs untrusted _core git errors",
     "surroundings": "reports untrusted model fs git config",
     "journal": "recovery state fs _core git tuples",
     "recovery": "state fs _core git errors tuples",
