@@ -258,4 +258,13 @@ void oid_sort(oid_ref *refs, oid_ref *scratch, size_t count, uint32_t hash_size,
 __attribute__((format(printf, 2, 3)))
 int report_add(gpa_report *report, const char *format, ...);
 
+/* ---- dotgit.c: names, each with a NUL byte at its end, that a file system may take for others ---- */
+
+/* For ".git": on HFS+ or NTFS, and on NTFS alone. */
+int name_is_dotgit(const unsigned char *name);
+int name_is_dotgit_on_ntfs(const unsigned char *name);
+int name_is_gitmodules_on_ntfs(const unsigned char *name);
+/* The dot file of git's (".gitmodules" and others) that it may be taken for, or NULL. */
+const char *name_of_dot_file(const unsigned char *name);
+
 #endif

@@ -745,6 +745,17 @@ int gpa_batch_objects(uint32_t *done, gpa_batch *batch, const unsigned char *oid
 int gpa_batch_say(gpa_batch *batch, gpa_bytes text, gpa_error *err);
 int gpa_batch_flush(gpa_batch *batch, gpa_error *err);
 
+/* ---- object_check.c: is this what an object of its type looks like? ---- */
+
+/*
+ * Check a tree, a commit or a tag as `git hash-object` does; a blob may hold anything. GPA_ECORRUPT: err->text is the id
+ * of git's rule and what is wrong, as "treeNotSorted: not properly sorted". Or GPA_ENOMEM.
+ */
+int gpa_object_check(int algo, int type, const unsigned char *data, size_t len, gpa_error *err);
+/* The same for `count` objects whose contents lie one after the other. *bad: the first one that is refused. */
+int gpa_objects_check(uint32_t *bad, int algo, const unsigned char *types, const uint64_t *sizes,
+		      const unsigned char *data, uint32_t count, gpa_error *err);
+
 /* ---- writer.c: new objects into pages ---- */
 
 /*

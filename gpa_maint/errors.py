@@ -3,6 +3,7 @@
 GpaError
 |- Corrupt          a file breaks its own format (path, byte offset)
 |  `- DamagedArchive   a page of a v1 archive does, or one entry of it (fault)
+|- Malformed        also a ValueError: a new tree, commit or tag does not look like one (kind, reason)
 |- ObjectMissing    also a KeyError
 |- AmbiguousPrefix  several objects begin so (candidates)
 |- Locked           another writer holds it (path, holder if known)
@@ -48,6 +49,18 @@ class DamagedArchive(Corrupt):
     def __init__(self, path: str, reason: str, *, fault: str, offset: int | None = None) -> None:
         super().__init__(path, reason, offset=offset)
         self.fault = fault
+
+
+class Malformed(GpaError, ValueError):
+    """A new tree, commit or tag is none: git would refuse it. Nothing was written.
+
+    `reason` is the id of git's rule and its words, as "treeNotSorted: not properly sorted"; see git-fsck(1).
+    """
+
+    def __init__(self, kind: str, reason: str, *, where: str = "") -> None:
+        super().__init__(f"refusing to write malformed {kind}{where}: {reason}")
+        self.kind = kind
+        self.reason = reason
 
 
 class ObjectMissing(GpaError, KeyError):

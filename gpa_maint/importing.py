@@ -95,7 +95,7 @@ class _Importer:
 
     def take(self, head: Head, content: Content) -> None:
         if head.size > STREAM_BYTES:
-            _check_ids([head], [self._writer.add_stream(head.kind, head.size, content)])
+            _check_ids([head], [self._writer.add_stream(head.kind, head.size, content, check=False)])
             self._count(1)
         else:
             self._heads.append(head)
@@ -108,7 +108,7 @@ class _Importer:
     def flush(self) -> None:
         heads, contents = self._heads, self._contents
         self._heads, self._contents, self._bytes = [], [], 0
-        _check_ids(heads, self._writer.add_many(contents))
+        _check_ids(heads, self._writer.add_many(contents, check=False))
         self._count(len(heads))
 
     def _count(self, more: int) -> None:

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 from . import fs
 from ._core.files import idx_object_counts
 from ._core.reader import Reader
-from ._core.writer import NUMBERS, CoreWriter, WriterStats
+from ._core.writer import BLOB, NUMBERS, CoreWriter, WriterStats
+from .errors import GpaError
 from .git import ObjectDir
 from .recovery import recover
 from .state import read_state
@@ -108,13 +109,24 @@ class Writer:
 
     # -- Adding
 
-    def add(self, kind: str, data: bytes) -> bytes:
-        """Add an object of type "commit", "tree", "blob" or "tag"."""
-        core = self._core or self._open()
-        return core.add(NUMBERS[kind], data if type(data) is bytes else bytes(data))
+    # `check`: refuse what `git hash-object` would refuse as a tree, a commit or a tag, with Malformed. False is for
+    # objects that exist elsewhere already, and have to be taken as they are.
 
-    def add_many(self, objects: Iterable[tuple[str, bytes]]) -> list[bytes]:
-        """Add (type, content) pairs; the ids in the same order. Faster than add(): the journal is written in groups."""
+    def add(self, kind: str, data: bytes, *, check: bool = True) -> bytes:
+        """Add an object of type "commit", "tree", "blob" or "tag"; raise Malformed when it is none, unless `check`
+        is False."""
+        core = self._core or self._open()
+        number = NUMBERS[kind]
+        content = data if type(data) is bytes else bytes(data)
+        if check and number != BLOB:
+            core.check(number, content)
+        return core.add(number, content)
+
+    def add_many(self, objects: Iterable[tuple[str, bytes]], *, check: bool = True) -> list[bytes]:
+        """Add (type, content) pairs; the ids in the same order. Faster than add(): the journal is written in groups.
+
+        A group is checked before any of it is added. After Malformed some of the groups before it have been added.
+        """
         oids: list[bytes] = []
         kinds, contents, size = bytearray(), list[bytes](), 0
         for kind, data in objects:
@@ -122,19 +134,27 @@ class Writer:
             contents.append(data if type(data) is bytes else bytes(data))
             size += len(data)
             if size >= GROUP_BYTES or len(contents) == GROUP_OBJECTS:
-                oids += self._add_group(bytes(kinds), contents)
+                oids += self._add_group(bytes(kinds), contents, check)
                 kinds, contents, size = bytearray(), [], 0
-        return oids + self._add_group(bytes(kinds), contents) if contents else oids
+        return oids + self._add_group(bytes(kinds), contents, check) if contents else oids
 
-    def _add_group(self, kinds: bytes, contents: list[bytes]) -> list[bytes]:
-        return self._open().add_many(kinds, [len(data) for data in contents], b"".join(contents))
+    def _add_group(self, kinds: bytes, contents: list[bytes], check: bool) -> list[bytes]:
+        core = self._open()
+        sizes, data = [len(content) for content in contents], b"".join(contents)
+        if check and kinds.count(BLOB) < len(kinds):
+            core.check_many(kinds, sizes, data)
+        return core.add_many(kinds, sizes, data)
 
-    def add_stream(self, kind: str, size: int, file: Source) -> bytes:
+    def add_stream(self, kind: str, size: int, file: Source, *, check: bool = True) -> bytes:
         """Add an object of `size` bytes, which are read from `file`. Constant memory, of 16 MiB and a few.
 
-        A larger one goes into a page of its own at once. GpaError when the file ends too early.
+        A larger one goes into a page of its own at once. GpaError when the file ends too early. A tree, commit or tag
+        that is checked is held in memory as a whole.
         """
-        new = self._open().new_object(NUMBERS[kind], size)
+        number = NUMBERS[kind]
+        if check and number != BLOB:
+            return self._add_checked(number, size, file)
+        new = self._open().new_object(number, size)
         try:
             while size and (piece := file.read(min(size, PIECE_BYTES))):
                 new.write(piece)
@@ -142,6 +162,17 @@ class Writer:
             return new.finish()
         finally:
             new.close()
+
+    def _add_checked(self, number: int, size: int, file: Source) -> bytes:
+        core, pieces, left = self._open(), list[bytes](), size
+        while left and (piece := file.read(min(left, PIECE_BYTES))):
+            pieces.append(bytes(piece))
+            left -= len(piece)
+        if left:
+            raise GpaError(f"object has {size - left} bytes of the {size} it was said to have")
+        content = b"".join(pieces)
+        core.check(number, content)
+        return core.add(number, content)
 
     def freshen(self, oid: bytes) -> bool:
         """Whether the object is there, and as safe as if it had been added now; else it has to be added."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import finalize
 
-from ..errors import ObjectMissing
+from ..errors import Malformed, ObjectMissing
 from ..tuples import NamedTuple
 from ._gpa import ffi, lib
-from .files import hash_size
+from .files import ALGORITHMS, hash_size
 from .reader import TYPES, Reader, cut
 from .status import check, new_error
 
@@ -21,6 +21,7 @@ class _Numbers(dict[str, int]):
 
 
 NUMBERS = _Numbers({name: number for number, name in TYPES.items()})
+BLOB = NUMBERS["blob"]
 DURABILITIES = {"none": lib.GPA_DURABLE_NONE, "page": lib.GPA_DURABLE_PAGE, "journal": lib.GPA_DURABLE_JOURNAL}
 
 FSYNC_METHODS = {
@@ -35,6 +36,7 @@ Step = Callable[[str, str, int], tuple[int, int]]
 _OK = lib.GPA_OK
 _buffer = ffi.buffer
 _c_add = lib.gpa_writer_add
+_c_check = lib.gpa_object_check
 
 
 class WriterStats(NamedTuple):
@@ -88,6 +90,7 @@ class CoreWriter:
     ) -> None:
         self._directory = journal_dir
         self._size = hash_size(object_format)
+        self._algo = ALGORITHMS[object_format]
         paths = [ffi.new("char[]", os.fsencode(path)) for path in (journal_dir, gc_pid)]
         options = ffi.new("gpa_writer_options *")
         options.journal_dir, options.gc_pid = paths
@@ -118,6 +121,26 @@ class CoreWriter:
         oid: bytes = _buffer(room.oid)[:]
         self._rooms.append(room)
         return oid
+
+    def check(self, kind: int, data: bytes) -> None:
+        """Raise Malformed when `git hash-object` would refuse this content for an object of that type."""
+        room = self._rooms.pop() if self._rooms else _Room(self._size)
+        status = _c_check(self._algo, kind, data, len(data), room.err)
+        if status != _OK:
+            self._check_format(status, room.err, kind, "")
+        self._rooms.append(room)
+
+    def check_many(self, kinds: bytes, sizes: Sequence[int], data: bytes) -> None:
+        """Raise Malformed about the first object that check() would refuse."""
+        bad, err = ffi.new("uint32_t *"), new_error()
+        numbers = ffi.new("uint64_t[]", sizes or 1)
+        status = lib.gpa_objects_check(bad, self._algo, kinds, numbers, data, len(kinds), err)
+        self._check_format(status, err, kinds[bad[0]] if kinds else BLOB, f", number {bad[0] + 1} of {len(kinds)}")
+
+    def _check_format(self, status: int, err: Any, kind: int, where: str) -> None:
+        if status == lib.GPA_ECORRUPT:
+            raise Malformed(TYPES[kind], ffi.string(err.text).decode("utf-8", "replace"), where=where)
+        self._check(status, err)
 
     def add_many(self, kinds: bytes, sizes: Sequence[int], data: bytes) -> list[bytes]:
         """The ids of objects whose types, sizes and contents, one after the other, are given."""

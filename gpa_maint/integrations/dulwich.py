@@ -60,7 +60,7 @@ class PagedObjectStore(ReadingStore):
     def add_object(self, obj: ShaFile) -> None:
         """Add it to a page, which every process sees when this returns, but for batch() and without `seal`."""
         with self.batch() if self._seals else nullcontext(self._writer()) as writer:
-            writer.add(*_content(obj))
+            writer.add(*_content(obj), check=False)
 
     def add_objects(
         self, objects: Iterable[tuple[ShaFile, str | None]], progress: Callable[..., None] | None = None
@@ -68,7 +68,7 @@ class PagedObjectStore(ReadingStore):
         """Add (object, path) pairs to pages; every process sees them at the end. There is no one Pack to give back."""
         del progress  # it takes no time that would be worth it
         with self.batch() as writer:
-            writer.add_many(_content(obj) for obj, _path in objects)
+            writer.add_many((_content(obj) for obj, _path in objects), check=False)
 
     @contextmanager
     def batch(self) -> Iterator[Writer]:

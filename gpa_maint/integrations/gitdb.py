@@ -155,10 +155,10 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
             return self._loose.store(istream)
         with self._adding() as writer:
             if istream.binsha is None:
-                istream.binsha = writer.add_stream(os.fsdecode(istream.type), istream.size, istream)
+                istream.binsha = writer.add_stream(os.fsdecode(istream.type), istream.size, istream, check=False)
             else:
                 content = _Inflated(istream)
-                writer.add_stream(content.kind, content.size, content)
+                writer.add_stream(content.kind, content.size, content, check=False)
         return istream
 
     @contextmanager

@@ -290,6 +290,36 @@ def journal_files() -> dict[str, bytes]:
     }
 
 
+def object_files() -> dict[str, bytes]:
+    """New trees, commits and tags as the fuzz target takes them: a byte with type and hash, then the content."""
+    person = b"A U Thor <author@example.com> 1700000000 +0100\n"
+
+    def tree(*names: bytes, size: int = 20) -> bytes:
+        modes = {b"folder": b"40000", b"link": b"120000", b"module": b"160000"}
+        entries = (b"%b %b\0" % (modes.get(name, b"100644"), name) + bytes(range(1, size + 1)) for name in names)
+        return b"".join(entries)
+
+    def commit(digits: int) -> bytes:
+        parents = b"".join(b"parent %b\n" % (number * digits) for number in (b"2", b"3"))
+        people = b"author " + person + b"committer " + person
+        return b"tree %b\n" % (b"1" * digits) + parents + people + b"encoding x\n\nwhy\n"
+
+    tag = b"object %b\ntype commit\ntag v1.0/a\ntagger " % (b"c" * 40) + person + b"\nfirst\n"
+    return {
+        "commit": b"\1" + commit(40),
+        "commit-sha256": b"\x09" + commit(64),
+        "tree": b"\2" + tree(b"a", b"a.b", b"folder", b"link", b"module"),
+        "tree-sha256": b"\x0a" + tree(b"a", b"b", size=32),
+        "tree-unsorted": b"\2" + tree(b"b", b"a"),
+        "tree-file-and-folder": b"\2" + tree(b"folde", b"folder-x", b"folder"),
+        "tree-dotgit": b"\2" + tree(b".g\xe2\x80\x8cit", b".git ", b"a\\.git", b"git~1"),
+        "tree-short-names": b"\2" + b"".join(b"120000 %b\0" % name + b"i" * 20 for name in (b"gi7eba~1", b".mailmap")),
+        "blob": b"\3anything",
+        "tag": b"\4" + tag,
+        "tag-no-tagger": b"\4" + tag[: tag.index(b"tagger")] + b"\nfirst\n",
+    }
+
+
 def main(folder: Path) -> None:
     formats = {
         "idx": idx_files,
@@ -301,6 +331,7 @@ def main(folder: Path) -> None:
         "peek": peek_files,
         "archive": archive_files,
         "journal": journal_files,
+        "object": object_files,
     }
     for name, make in formats.items():
         target = folder / name

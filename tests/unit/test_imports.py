@@ -37,7 +37,7 @@ ARROWS: dict[str, str] = {
     "checking": "threads reports inventory model _core git errors",
     "inventory": "model state fs untrusted _core git errors",
     "surroundings": "reports untrusted model fs git config",
-    "journal": "recovery state fs _core git tuples",
+    "journal": "recovery state fs _core git errors tuples",
     "recovery": "state fs _core git errors tuples",
     "state": "words untrusted model fs git errors tuples",
     "fs": "untrusted git errors",
