@@ -21,6 +21,10 @@ PACKAGING := pyproject.toml setup.py
 SOURCES := $(wildcard csrc/*.c csrc/*.h gpa_maint/_core/build.py)
 BUILT := .venv/built
 
+# As in gpa_maint/_core/build.py: libdeflate where pkg-config finds it, in a prefix of its own too.
+LIBDEFLATE := $(if $(GPA_NO_LIBDEFLATE),,$(shell pkg-config --libs libdeflate 2>/dev/null))
+LIBDEFLATE_CFLAGS := $(if $(LIBDEFLATE),-DGPA_LIBDEFLATE $(shell pkg-config --cflags libdeflate))
+
 SANITIZE := -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-U_FORTIFY_SOURCE -UNDEBUG
 # Reports go to files, since pytest holds back what a dying process prints, and a status of 1 may be what a test
@@ -33,7 +37,7 @@ SANITIZER_OPTIONS := ASAN_OPTIONS="detect_leaks=0:exitcode=99:log_path='$(REPORT
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: menu build check format format-check lint types test gits newest demo asan tsan fuzz bench crash stress hunt man wheel sdist clean
+.PHONY: menu build check format format-check lint types test gits newest demo asan tsan fuzz bench crash stress hunt man wheel sdist clean FORCE
 
 menu:
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -86,19 +90,17 @@ asan: $(BUILT) ## the tests that reach most of the C code, with the C core under
 # A program in C, since Python itself is not built for ThreadSanitizer.
 tsan: $(BUILT) ## one reader and many threads under ThreadSanitizer, while maintenance runs
 	mkdir -p build/tsan
-	gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -g -O1 -fsanitize=thread -Icsrc $(if $(LIBDEFLATE),-DGPA_LIBDEFLATE) \
+	gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -g -O1 -fsanitize=thread -Icsrc $(LIBDEFLATE_CFLAGS) \
 		-o build/tsan/readers csrc/threads/readers.c csrc/*.c $(FUZZ_LIBS) -lpthread
 	GPA_TSAN_READERS="$(CURDIR)/build/tsan/readers" TSAN_OPTIONS=halt_on_error=1 $(PYTEST) tests/threads/test_tsan.py $(ARGS)
 
 # The core is compiled once for all the fuzz targets, each of which is linked with a driver that replays files.
 FORMATS := $(patsubst csrc/fuzz/fuzz_%.c,%,$(wildcard csrc/fuzz/fuzz_*.c))
 FUZZ_CORE := $(patsubst csrc/%.c,build/fuzz/%.o,$(wildcard csrc/*.c) csrc/fuzz/driver.c)
-FUZZ_CC = gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra $(SANITIZE) -Icsrc $(if $(LIBDEFLATE),-DGPA_LIBDEFLATE)
-# With libdeflate where pkg-config finds it, as in gpa_maint/_core/build.py.
-LIBDEFLATE = $(shell pkg-config --libs libdeflate 2>/dev/null)
-FUZZ_LIBS = $(LIBDEFLATE) -lcrypto -lz -lpthread -ldl
+FUZZ_CC = gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra $(SANITIZE) -Icsrc $(LIBDEFLATE_CFLAGS)
+FUZZ_LIBS = $(LIBDEFLATE) $(patsubst -L%,-Wl$(COMMA)-rpath$(COMMA)%,$(filter -L%,$(LIBDEFLATE))) -lcrypto -lz -lpthread -ldl
 
-build/fuzz/%.o: csrc/%.c $(wildcard csrc/*.h)
+build/fuzz/%.o: csrc/%.c $(wildcard csrc/*.h) .venv/libdeflate
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -c -o $@ $<
 
@@ -161,11 +163,18 @@ clean: ## remove all that make made, .venv too
 	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 with pip found; try: sh .ci/make" >&2; exit 1; }
 	"$(PYTHON)" -m venv --clear --without-pip .venv
 
+# Changes when libdeflate came or went since the last build. What was compiled with the other variant is compiled again.
+.venv/libdeflate: FORCE | .venv/bin/python
+	@echo '$(LIBDEFLATE)' | cmp -s - $@ 2>/dev/null || echo '$(LIBDEFLATE)' >$@
+
+FORCE:
+
 # The old module goes first: where the C does not compile, no test may pass with what was compiled before.
 # An editable install leaves the manual out: a link takes its place.
-$(BUILT): $(PACKAGING) $(SOURCES) | .venv/bin/python
+$(BUILT): $(PACKAGING) $(SOURCES) .venv/libdeflate | .venv/bin/python
 	rm -f gpa_maint/_core/_gpa*.so
 	$(if $(filter $(PACKAGING),$?),$(PIP) install --config-settings editable_mode=compat -e '.[dev]',"$(VENV)/bin/python" setup.py -q build_ext --inplace)
 	@mkdir -p .venv/share/man/man1
 	@ln -sf ../../../../docs/man/git-gpa.1 .venv/share/man/man1
 	@touch $@
+	@.venv/bin/git-gpa --version

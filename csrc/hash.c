@@ -77,7 +77,7 @@ const char *gpa_build_info(void)
 #ifdef GPA_LIBDEFLATE
 	return OPENSSL_VERSION_TEXT ", zlib " ZLIB_VERSION ", libdeflate " LIBDEFLATE_VERSION_STRING;
 #else
-	return OPENSSL_VERSION_TEXT ", zlib " ZLIB_VERSION;
+	return OPENSSL_VERSION_TEXT ", zlib " ZLIB_VERSION ", without libdeflate";
 #endif
 }
 

@@ -1,13 +1,15 @@
 """Builds gpa_maint._core._gpa from csrc/: the cdef is csrc/gpa.h itself, without its preprocessor lines.
 
-Run by setuptools (setup.py). libdeflate is used where pkg-config finds it; GPA_CFLAGS adds compiler flags, and
-GPA_NO_LIBDEFLATE=1 leaves libdeflate out.
+Run by setuptools (setup.py). libdeflate is used where pkg-config or the compiler finds it; GPA_CFLAGS adds compiler
+flags, and GPA_NO_LIBDEFLATE=1 leaves libdeflate out. A build says which it was.
 """
 
 import os
 import re
 import shlex
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -32,6 +34,45 @@ def pkg_config(*args: str) -> list[str] | None:
     return shlex.split(done.stdout) if done.returncode == 0 else None
 
 
+def compiles_with_libdeflate() -> bool:
+    """Whether the compiler finds libdeflate by itself, with the flags of the environment."""
+    variables = ("CPPFLAGS", "CFLAGS", "LDFLAGS")
+    flags = [word for name in variables for word in shlex.split(os.environ.get(name, ""))]
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    program = "#include <libdeflate.h>\nint main(void) { return (int)libdeflate_crc32(0, 0, 0); }\n"
+    command = [*compiler, "-x", "c", "-", *flags, "-ldeflate", "-o", os.devnull]
+    try:
+        return subprocess.run(command, input=program, capture_output=True, text=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def libdeflate_flags() -> tuple[list[str], list[str]] | None:
+    """Return what the compiler and what the linker needs for libdeflate, or None to build without it.
+
+    A library in a prefix of its own is found there when the module is loaded too: pkg-config names its folder with -L,
+    which it never does for the folders that the loader knows.
+    """
+    if os.environ.get("GPA_NO_LIBDEFLATE"):
+        return None
+    cflags, libs = pkg_config("--cflags", "libdeflate"), pkg_config("--libs", "libdeflate")
+    if cflags is not None and libs is not None:
+        rpaths = [f"-Wl,-rpath,{word[2:]}" for word in libs if word.startswith("-L")]
+        return ["-DGPA_LIBDEFLATE", *cflags], [*libs, *rpaths]
+    return (["-DGPA_LIBDEFLATE"], ["-ldeflate"]) if compiles_with_libdeflate() else None
+
+
+def say_which(with_libdeflate: bool) -> None:
+    """Name the variant on stderr, when this is a build and not a question of pip's about the package."""
+    if not {"build", "build_ext", "bdist_wheel", "editable_wheel", "develop", "install"}.intersection(sys.argv):
+        return
+    if with_libdeflate:
+        print("git-gpa is built with libdeflate", file=sys.stderr)
+    else:
+        print("warning: git-gpa is built without libdeflate, and will read objects more slowly", file=sys.stderr)
+        print("hint: install libdeflate with its headers, and pkg-config; then build again", file=sys.stderr)
+
+
 def make_builder() -> FFI:
     root = Path(__file__).resolve().parents[2] if "__file__" in globals() else Path.cwd()
     csrc = root / CSRC
@@ -39,10 +80,11 @@ def make_builder() -> FFI:
     headers = sorted(f"{CSRC}/{path.name}" for path in csrc.glob("*.h"))
     cflags = ["-std=c11", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden", "-Wall", "-Wextra"]
     libraries = ["-lcrypto", "-lz", "-lpthread", "-ldl"]
-    libdeflate = None if os.environ.get("GPA_NO_LIBDEFLATE") else pkg_config("--cflags", "--libs", "libdeflate")
+    libdeflate = libdeflate_flags()
+    say_which(libdeflate is not None)
     if libdeflate is not None:
-        cflags += ["-DGPA_LIBDEFLATE", *(word for word in libdeflate if not word.startswith("-l"))]
-        libraries += [word for word in libdeflate if word.startswith("-l")] or ["-ldeflate"]
+        cflags += libdeflate[0]
+        libraries += libdeflate[1]
     extra = shlex.split(os.environ.get("GPA_CFLAGS", ""))
     builder = FFI()
     builder.cdef(cdef_from_header((csrc / "gpa.h").read_text()))

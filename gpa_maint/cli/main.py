@@ -12,8 +12,6 @@ import os
 import sys
 from contextlib import suppress
 
-from gpa_maint import __version__
-
 VERBS = {
     "write": "write the combined index over all packs",
     "repack": "merge small packs into pages, and index them",
@@ -51,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; gives its exit status. Without `argv`, as a program, it ends the process after any verb."""
     words = sys.argv[1:] if argv is None else argv
     if words == ["--version"]:
-        print(f"git-gpa version {__version__}")
+        from gpa_maint.about import version_text
+
+        print(version_text())
         return 0
     if words == [COMPLETION_HELPER]:
         print("\n".join(VERBS))

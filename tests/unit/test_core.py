@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packwriter import copy_op, delta_size, encode_delta, entry_header, insert_op, ofs_distance
 
+from gpa_maint import __version__
 from gpa_maint._core._gpa import ffi, lib
 from gpa_maint._core.files import build_info, c_strings, hash_size
 from gpa_maint._core.status import check, new_error
+from gpa_maint.cli.main import main
 from gpa_maint.errors import Corrupt
 
 TRAILER = bytes(20)
@@ -201,7 +203,13 @@ def test_hash_sizes_are_those_of_git() -> None:
 
 def test_the_build_says_which_libraries_it_uses() -> None:
     assert "OpenSSL" in build_info()
-    assert "zlib" in build_info()
+    assert ", zlib " in build_info()
+    assert ", libdeflate 1." in build_info() or build_info().endswith(", without libdeflate")
+
+
+def test_the_version_says_whether_libdeflate_is_in(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main(["--version"])
+    assert f"git-gpa version {__version__}\nbuilt with {build_info()}\n" == capsys.readouterr().out
 
 
 @given(

@@ -18,7 +18,8 @@ PACKAGE = Path(gpa_maint.__file__).parent
 # Each room may use those below it, and itself. What is not drawn is not allowed.
 ARROWS: dict[str, str] = {
     "cli": "archive_v1 pictures batch fleet hooks timers commands maintenance state reports model git config due "
-    "threads words tuples errors __init__",
+    "threads words tuples errors about __init__",
+    "about": "_core __init__",
     "archive_v1": "rounds apply store model fs untrusted _core git errors tuples",
     "fleet": "reports commands untrusted errors model tuples",
     "hooks": "reports commands git config errors fs model tuples",
@@ -186,9 +187,9 @@ def test_plans_need_nothing_but_values_and_words() -> None:
 
 
 def test_only_the_command_line_touches_the_terminal() -> None:
-    """print, sys.stdin, sys.stdout, sys.stderr, sys.argv, isatty."""
+    """print, sys.stdin, sys.stdout, sys.stderr, sys.argv, isatty. The builder is a part of setup.py."""
     for module, path in sources():
-        if room(module) == "cli":
+        if room(module) == "cli" or module == "_core.build":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             where = f"{path.relative_to(PACKAGE.parent)}:{getattr(node, 'lineno', 0)}"

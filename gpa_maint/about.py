@@ -1,0 +1,8 @@
+"""What `git gpa --version` says: the version, and the libraries of this build of the C core."""
+
+from gpa_maint import __version__
+from gpa_maint._core.files import build_info
+
+
+def version_text() -> str:
+    return f"git-gpa version {__version__}\nbuilt with {build_info()}"
