@@ -67,6 +67,22 @@ class Checker:
         self._sort(found, texts)
         return found
 
+    def check_files(self) -> Findings:
+        """At the end: whether each git finds its files in order."""
+        found = Findings()
+        for program in self.world.hunt.programs:
+            done = self.world.run(
+                ["git", "-c", "core.commitGraph=false", "fsck", "--full", "--no-dangling", "--no-progress"],
+                Random(0),
+                program=program,
+                slow=False,
+            )
+            lines = (done.stdout.decode(errors="replace") + done.stderr).splitlines()
+            lines = [line for line in lines if not line.startswith(("notice: ", "dangling "))]
+            if done.status or lines:
+                found.bad += [f"{program} fsck: exit status {done.status}", *lines[:10]]
+        return found
+
     def check_beside(self, random: Random) -> Findings:
         """While everything goes on: what branches that only go forward name, and what is promised before and after."""
         world, found = self.world, Findings()

@@ -100,7 +100,11 @@ def _episode(world: World, checker: Checker, random: Random, deadline: float, co
     if world.complaints:
         after.bad += world.complaints
     if not after and random.random() < 0.3:
-        do(world, Step(random.choice([name for name, kind in KINDS.items() if kind.lane == "alone"]), 1))
+        alone = [name for name, kind in KINDS.items() if kind.lane == "alone"]
+        names = [name for name in alone if not (world.hunt.stock and is_ours(name))]
+        do(world, Step(random.choice(names), random.getrandbits(32)))
         world.wait_for_the_rest()
         after = checker.check()
+    if not after:
+        after.bad = checker.check_files().bad
     return after

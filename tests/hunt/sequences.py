@@ -68,6 +68,9 @@ def replay(
                 found.checked = all_found.checked
                 found.bad += world.complaints
                 return world, done, found
+        found = checker.check_files()
+        if found:
+            return world, done, found
     finally:
         checker.close()
     return world, done, all_found

@@ -331,7 +331,7 @@ def maintenance(world: World, random: Random, **options: Any) -> None:
     )
     settings = ("-c", "maintenance.incremental-repack.auto=1", "-c", "gc.auto=20", "-c", "gc.autoPackLimit=4")
     # geometric-repack is a task of newer gits; the older ones refuse it.
-    _maintain(world, random, *settings, "maintenance", "run", "-q", f"--task={task}", packs_loose=True, **options)
+    _maintain(world, random, *settings, "maintenance", "run", "--quiet", f"--task={task}", packs_loose=True, **options)
 
 
 @step("alone", 1)
@@ -420,6 +420,20 @@ def pack_times(world: World, random: Random, **options: Any) -> None:
         except FileNotFoundError:
             continue
         world.say(f"mtime of {path.name}: {change:+d} s")
+
+
+@step("keep", 2)
+def keep(world: World, random: Random, **options: Any) -> None:
+    """Somebody protects a pack, or ends that. Only in sequences: stock git's repack -a -d deletes a pack whose .keep
+    appears while it runs."""
+    del options
+    packs = sorted((world.repo / "objects" / "pack").glob("pack-*.pack"))
+    for path in random.sample(packs, min(len(packs), 1)):
+        name = path.with_suffix(".keep")
+        if not name.exists():
+            name.write_text("kept by the hunt\n")
+        elif name.read_text() == "kept by the hunt\n":
+            name.unlink()
 
 
 # -- A fault that is planted, so that a test can show that the hunter finds

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -286,9 +287,8 @@ class World:
     def _note(self, argv: list[str], done: Done, pid: int) -> None:
         words = shlex.join(argv).replace(str(self.folder), ".")
         self.say(f"{pid} ends with {done.status}: {words}" + (f"\n    {done.stderr.strip()}" if done.status else ""))
-        # Stock libraries fail where git removes an empty folder of loose objects; then they have acknowledged nothing.
-        if "Traceback" in done.stderr and "writers stock-" not in words:
-            self.complain(f"{words}\n{done.stderr}")
+        if _is_wrong(words, done):
+            self.complain(f"exit status {done.status}: {words}\n{done.stderr}")
 
     def complain(self, text: str) -> None:
         """What is wrong whatever becomes of the objects: a traceback, a process that hangs."""
@@ -312,6 +312,37 @@ class World:
                 return
             time.sleep(0.02)
         self.complain("something still runs in the background")
+
+
+# A command that was refused an object that has to be there is a reader, too.
+REFUSED = re.compile(
+    r"missing|bad object|unable to (read|find)|could not (read|load|parse)|cannot (be accessed|read)"
+    r"|corrupt|invalid object"
+)
+# A bitmap needs every object in a pack, which is not so while there are loose ones.
+NO_BITMAP = "Packfile doesn't have full closure"
+# `git worktree add` writes a HEAD of zeros first: whoever looks at all refs then is refused it, without git-gpa too.
+NEW_WORKTREE = re.compile(r"bad object worktrees/[^/]*/HEAD")
+# What our verbs may say when they do nothing, since another one or git's maintenance is at work.
+BUSY = re.compile(r"cannot lock|is at work|is running|runs in|inside a quarantine|again later is safe")
+USAGE = 129
+
+
+def _is_wrong(words: str, done: Done) -> bool:
+    """Whether a step has failed in a way that it must not."""
+    if not done.status:
+        return False
+    if "writers stock-" in words:
+        return (
+            False  # they fail where git removes an empty folder of loose objects; they have acknowledged nothing then
+        )
+    if "Traceback" in done.stderr or (done.status == USAGE and "geometric-repack" not in words):
+        return True
+    if NO_BITMAP in done.stderr or NEW_WORKTREE.search(done.stderr):
+        return False
+    if words.startswith("git-gpa") and done.status not in (75, -9):
+        return not BUSY.search(done.stderr)
+    return bool(REFUSED.search(done.stderr))
 
 
 def _has(entry: os.DirEntry[str], tag: bytes) -> bool:
