@@ -247,6 +247,13 @@ class Status(NamedTuple):
         return tuple(step for step in self.steps if step.due)
 
 
+class Completion(NamedTuple):
+    """The script that makes a shell ("bash", "zsh" or "fish") complete `git gpa`."""
+
+    shell: str
+    script: str
+
+
 class ScheduleFile(NamedTuple):
     """A file that starts maintenance from time to time, and where it belongs."""
 
@@ -255,7 +262,8 @@ class ScheduleFile(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Files for systemd or cron (`system`), and the commands that make them count once they are in place."""
+    """Files for systemd or cron, or the hook for a whole host (`system`), and the commands that make them count once
+    they are in place."""
 
     system: str
     files: tuple[ScheduleFile, ...]

@@ -77,9 +77,12 @@ def _last(path: str) -> str:
 
 def _owner(path: str) -> str:
     """The name of the owner, or the number of one that has none; "" for root, who needs not be named."""
+    return _name_of(os.stat(path).st_uid)
+
+
+def _name_of(user: int) -> str:
     import pwd
 
-    user = os.stat(path).st_uid
     try:
         return pwd.getpwuid(user).pw_name if user else ""
     except KeyError:
@@ -177,7 +180,7 @@ def _for_cron(job: Job) -> Schedule:
     if "\\" in command:
         raise GpaError("cron reads backslashes in its own way: a path has one; use systemd")
     line = f"{_minute(job)} * * * * {command}".replace("%", "\\%")
-    whose = f" -u {job.user}" if job.user else ""
+    whose = f" -u {job.user}" if job.user and job.user != _name_of(os.geteuid()) else ""
     content = f"# Maintenance of {job.what}\n{line}\n"
     return Schedule("cron", (ScheduleFile("crontab", content),), (f"crontab -e{whose}",))
 

@@ -326,7 +326,7 @@ def _next_steps() -> str:
             "Next:",
             f"  {python} -m gpa_maint.cli.demo --pushes=1000 --keep=<dir>   a longer one that stays, to look around in",
             "  git gpa repack -n     in a repository of yours: what would be merged, and why; changes nothing",
-            "  git gpa --help        the manual",
+            "  git-gpa --help        the manual",
         ]
     )
 

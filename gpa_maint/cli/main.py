@@ -21,7 +21,8 @@ VERBS = {
     "explain": "say for each pack what a run would do with it, and why",
     "map": "draw the packs",
     "history": "draw packs and bytes over time",
-    "schedule": "print units for systemd, or a line for cron",
+    "schedule": "print units for systemd, a line for cron, or a hook for a host",
+    "completion": "print completion for bash, zsh or fish",
     "config": "show the settings that hold, and all that there are",
     "add-loose": "put loose objects into pages",
     "import-objects": "put what 'git cat-file --batch' prints into pages",
@@ -83,8 +84,8 @@ def _end(status: int) -> None:
 def usage() -> str:
     lines = ["usage: git gpa [--object-dir=<dir>] [--[no-]progress] <verb> [<options>]", "   or: git gpa --version", ""]
     lines += [f"    {verb:<14} {meaning}" for verb, meaning in VERBS.items() if not verb.endswith("-v1")]
-    lines += ["", f"    for archives of v1 pages: {' '.join(verb for verb in VERBS if verb.endswith('-v1'))}"]
-    return "\n".join([*lines, "", "'git gpa <verb> -h' lists a verb's options, 'git gpa --help' opens the manual."])
+    lines += [f"    for archives of v1 pages: {' '.join(verb for verb in VERBS if verb.endswith('-v1'))}"]
+    return "\n".join([*lines, "", "'git gpa <verb> -h' lists a verb's options, 'git-gpa --help' opens the manual."])
 
 
 def _unknown_verb(verb: str) -> str:
@@ -112,7 +113,8 @@ def _split_at_verb(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _show_manual() -> int:
-    """For `git-gpa --help`, wherever the page was installed: for `git gpa --help` git opens it itself."""
+    """For `git-gpa --help`, wherever the page was installed. For `git gpa --help` git itself asks man, which does not
+    look into the environments of pipx."""
     for page in _manual_pages():
         if os.path.exists(page):
             try:
@@ -145,7 +147,9 @@ def _run(verb: str, options: list[str]) -> int:
 
     module = import_module(f"gpa_maint.cli.{verb.replace('-', '_')}")
     if options == [COMPLETION_HELPER]:
-        print("\n".join(sorted(module.parser().full()._option_string_actions)), flush=True)
+        made = module.parser().full()
+        operands = [word for action in made._actions if not action.option_strings for word in action.choices or ()]
+        print("\n".join([*sorted(made._option_string_actions), *operands]), flush=True)
         return 0
     _warn_of_unknown_settings()
     try:

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from gpa_maint import commands
+from gpa_maint import commands, hooks
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.git import run_git
 from gpa_maint.model import to_json
@@ -21,6 +21,12 @@ def main(options: list[str]) -> int:
         made.error("--object-dir: a schedule is for a repository; use 'git -C <dir> gpa schedule'")
     called = os.path.abspath(sys.argv[0])
     program = called if os.path.basename(called) == "git-gpa" else ""
+    if args.print == "hook":
+        if args.all is not None:
+            made.error("--all: a hook works in the repository that git calls it for")
+        hook = hooks.hook_for_host(program or None)
+        print(to_json(hook) if args.json else hook.files[0].content, end="\n" if args.json else "")
+        return 0
     found = commands.schedule(system=args.print, folder=args.all, program=program, git_dir=unusual_git_dir())
     print(to_json(found) if args.json else describe(found))
     return 0
@@ -49,14 +55,15 @@ def parser() -> Parser:
     made = new_parser(
         "schedule",
         "Print units for systemd, or a line for cron, that start 'git gpa run' each hour in this\n"
-        "repository or in many. Comments say where they belong. Nothing is written.",
+        "repository or in many. Comments say where they belong. Nothing is written.\n"
+        "Or print the hook of 'git gpa install' for a folder whose hooks all repositories of a host run.",
     )
     made.add_argument(
         "--print",
-        choices=["systemd", "cron"],
-        metavar="systemd|cron",
+        choices=["systemd", "cron", "hook"],
+        metavar="systemd|cron|hook",
         required=True,
-        help="a service and a timer, or a line for 'crontab -e'",
+        help="a service and a timer, a line for 'crontab -e', or a hook",
     )
     made.add_argument("--all", metavar="<dir>", help="for every repository below this directory")
     made.add_argument("--json", action="store_true", help="answer in JSON")

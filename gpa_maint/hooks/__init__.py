@@ -18,8 +18,8 @@ from gpa_maint.hooks import settings
 from gpa_maint.hooks.look import Found, look, look_again
 from gpa_maint.hooks.plan import FILE, OURS, Plan, plan_install, plan_uninstall, undone_values, wanted
 from gpa_maint.hooks.record import Record, record_path, write_record
-from gpa_maint.hooks.scripts import EVENTS
-from gpa_maint.reports import InstallResult
+from gpa_maint.hooks.scripts import EVENTS, render
+from gpa_maint.reports import InstallResult, Schedule, ScheduleFile
 
 
 def install(
@@ -86,6 +86,16 @@ def _paths(found: Found) -> list[str]:
     return [*hooks, os.path.realpath(found.config), found.script.path, found.scratch, record_path(found.objdir)]
 
 
+def hook_for_host(program: str | None = None) -> Schedule:
+    """The script that `install` puts into one repository, for a folder whose hooks many repositories run.
+
+    `program` is what it starts, as for install(). The commands are for the settings of the account that owns them.
+    """
+    script = render(_own_program() if program is None else program)
+    make = [f"git config --global {key} {value}" for key, value, _reason in settings.SETTINGS]
+    return Schedule("hook", (ScheduleFile("post-receive", os.fsdecode(script)),), ("chmod +x post-receive", *make))
+
+
 def _own_program() -> str:
     """git-gpa where this Python's programs are; empty when it is not there."""
     program = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), "git-gpa")
@@ -147,4 +157,4 @@ def _overridden(path: str | None) -> list[str]:
     ]
 
 
-__all__ = ["OURS", "install", "uninstall"]
+__all__ = ["OURS", "hook_for_host", "install", "uninstall"]

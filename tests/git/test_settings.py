@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import subprocess
 from pathlib import Path
@@ -69,6 +70,61 @@ def test_bash_completes_verbs_and_options(repo: Path) -> None:
     assert ["repack", "repack-v1", "repair"] == sorted(complete(repo, "git gpa rep"))
     assert "--batch-size" in "".join(complete(repo, "git gpa repack --"))
     assert ["--grace"] == [word.removesuffix("=") for word in complete(repo, "git gpa expire --gr")]
+
+
+FILES = {"bash": "git-gpa", "zsh": "_git-gpa", "fish": "git-gpa.fish"}
+
+
+@pytest.mark.parametrize(("shell", "name"), FILES.items())
+def test_completion_is_printed_for(shell: str, name: str, tmp_path: Path) -> None:
+    printed = gpa(tmp_path, "completion", shell).stdout
+    assert printed == (OURS / name).read_text()
+    assert {"kind": "Completion", "version": 1, "shell": shell, "script": printed} == json.loads(
+        gpa(tmp_path, "completion", shell, "--json").stdout
+    )
+    assert f"git gpa completion {shell} >" in gpa_any(tmp_path, "completion", "-h").stdout
+
+
+@pytest.mark.parametrize("words", [[], ["tcsh"], ["bash", "zsh"], ["bash", "--object-dir=x"]])
+def test_completion_for_another_shell_is_wrong_usage(words: list[str], tmp_path: Path) -> None:
+    assert 129 == gpa_any(tmp_path, "completion", *words).returncode
+
+
+@pytest.mark.skipif(not GITS_COMPLETION.exists(), reason="git's completion for bash is not installed")
+def test_bash_completes_the_shells(repo: Path) -> None:
+    assert ["bash", "fish", "zsh"] == sorted(complete(repo, "git gpa completion "))
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+def test_fish_completes_where_the_help_says(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", os.fspath(repo.parent))
+    folder = repo.parent / ".config" / "fish" / "conf.d"
+    folder.mkdir(parents=True)
+    (folder / "git-gpa.fish").write_text(gpa(repo, "completion", "fish").stdout)
+    for line, expected in (("rep", {"repack", "repack-v1", "repair"}), ("expire --gr", {"--grace"})):
+        told = subprocess.run(["fish", "-c", f"complete -C 'git gpa {line}'"], cwd=repo, capture_output=True, text=True)
+        assert expected == set(told.stdout.split()), told.stderr
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_completes_where_the_help_says(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a shell with a terminal, by the tabulator key."""
+    monkeypatch.setenv("HOME", os.fspath(repo.parent))
+    (repo.parent / ".zfunc").mkdir()
+    (repo.parent / ".zfunc" / "_git-gpa").write_text(gpa(repo, "completion", "zsh").stdout)
+    (repo.parent / ".zshrc").write_text("fpath+=(~/.zfunc)\nautoload -Uz compinit\ncompinit -u\nPS1='ready> '\n")
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(repo)
+        os.execvp("zsh", ["zsh", "-i"])
+    said = b""
+    for shown, keys in ((b"ready> ", b"git gpa rep\t\t"), (b"repack-v1", b"\x03exit\r")):
+        while shown not in said:
+            said += os.read(terminal, 65536)
+        os.write(terminal, keys)
+    assert b"repair" in said
+    os.close(terminal)
+    os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize(("shell", "name"), [("bash", "git-gpa"), ("zsh", "_git-gpa"), ("fish", "git-gpa.fish")])
