@@ -11,11 +11,18 @@ def human_size(count: int) -> str:
     return f"{count} bytes"
 
 
-CONTROLS = {code: f"\\{code:03o}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+CONTROLS = {
+    **{code: f"\\{code:03o}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"},
+    # bytes of a name that is not UTF-8, as os.fsdecode() gives them
+    **{0xDC00 + byte: f"\\{byte:03o}" for byte in range(128, 256)},
+}
 
 
 def printable(text: str) -> str:
-    """With each control character as git quotes it, \\033: what a file says shall not steer a terminal."""
+    """Lines with each control character as git quotes it, \\033: what a file says shall not steer a terminal.
+
+    So are bytes that are no UTF-8.
+    """
     return text.translate(CONTROLS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import complain, count_of, human_size, progress, say
+from gpa_maint.cli.ui import complain, count_of, human_size, progress, put, say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import LooseResult, to_json
 
@@ -13,14 +13,14 @@ def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     if args.dry_run:
         plan = commands.plan_add_loose_of(find_object_dir(object_dir=args.object_dir))
-        print(to_json(plan) if args.json else f"pack {count_of(len(plan.objects), 'loose object')}")
+        put(to_json(plan) if args.json else f"pack {count_of(len(plan.objects), 'loose object')}", exact=args.json)
         return 0
     with progress(args) as report:
         result = commands.add_loose(object_dir=args.object_dir, report=report)
     for left in result.left_out:
         complain(f"left out object {left.oid}: {left.reason}")
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         say(args, describe(result))
     return 1 if result.left_out else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import put
 from gpa_maint.model import to_json
 from gpa_maint.reports import Completion
 
@@ -17,7 +18,7 @@ def main(options: list[str]) -> int:
     if args.object_dir is not None:
         made.error("--object-dir: completion is the same for every repository")
     found = Completion(args.shell, read_script(args.shell))
-    print(to_json(found) if args.json else found.script, end="\n" if args.json else "")
+    put(to_json(found) if args.json else found.script.removesuffix("\n"), exact=True)
     return 0
 
 

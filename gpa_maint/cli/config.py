@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import put
 from gpa_maint.config import FORMAT_VERSION, KEYS, in_effect
 from gpa_maint.git import find_object_dir
 
@@ -13,17 +14,14 @@ def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     if args.list_keys:
         rows = [dict(zip(("name", "type", "default", "meaning"), (key, *rest), strict=True)) for key, _, *rest in KEYS]
-        print(
-            json.dumps({"kind": "Keys", "version": FORMAT_VERSION, "keys": rows}, indent=2)
-            if args.json
-            else _table(rows)
-        )
+        keys = {"kind": "Keys", "version": FORMAT_VERSION, "keys": rows}
+        put(json.dumps(keys, indent=2) if args.json else _table(rows), exact=args.json)
         return 0
     values = in_effect(find_object_dir(object_dir=args.object_dir).settings)
     if args.json:
-        print(json.dumps({"kind": "Settings", "version": FORMAT_VERSION, "settings": values}, indent=2))
+        put(json.dumps({"kind": "Settings", "version": FORMAT_VERSION, "settings": values}, indent=2), exact=True)
     else:
-        print("\n".join(f"{name}={str(value).lower()}" for name, value in values.items()))
+        put("\n".join(f"{name}={str(value).lower()}" for name, value in values.items()))
     return 0
 
 

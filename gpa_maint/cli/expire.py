@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import count_of, human_size, progress, say, time_option, warn, when
+from gpa_maint.cli.ui import count_of, human_size, progress, put, say, time_option, warn, when
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import ExpirePlan, ExpireResult, to_json
 
@@ -14,7 +14,7 @@ def main(options: list[str]) -> int:
     if args.dry_run:
         objdir = find_object_dir(object_dir=args.object_dir)
         plan = commands.plan_expire_of(objdir, grace_seconds=args.grace)
-        print(to_json(plan) if args.json else describe_plan(plan))
+        put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     with progress(args) as report:
         result = commands.expire(object_dir=args.object_dir, grace_seconds=args.grace, report=report)
@@ -23,7 +23,7 @@ def main(options: list[str]) -> int:
     for step in result.kept_back:
         warn(f"not deleting '{step.pack}': {step.reason}")
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         say(args, describe_result(result))
     return 0

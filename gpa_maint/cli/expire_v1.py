@@ -6,7 +6,7 @@ from gpa_maint import archive_v1
 from gpa_maint.archive_v1 import ArchiveExpireResult
 from gpa_maint.cli.archives import archive_parser, parse_archive_alone
 from gpa_maint.cli.parser import Parser
-from gpa_maint.cli.ui import count_of, human_size, progress, say, time_option, warn, when
+from gpa_maint.cli.ui import count_of, human_size, progress, put, say, time_option, warn, when
 from gpa_maint.model import to_json
 
 
@@ -19,7 +19,7 @@ def main(options: list[str]) -> int:
     for name, reason in result.kept_back:
         warn(f"not deleting '{name}': {reason}")
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         say(args, describe(result))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import printable, when
+from gpa_maint.cli.ui import one_line, put, when
 from gpa_maint.model import Step, to_json
 from gpa_maint.reports import Explanation
 
@@ -13,9 +13,9 @@ def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     found = commands.explain(object_dir=args.object_dir, packs=args.pack)
     if args.json:
-        print(to_json(found))
+        put(to_json(found), exact=True)
     elif found.steps or not args.quiet:
-        print(printable(describe(found)))
+        put(describe(found))
     return 0
 
 
@@ -26,7 +26,7 @@ def describe(explanation: Explanation) -> str:
 
 def _line(step: Step) -> str:
     due = f"; goes at {when(step.due)}" if step.due is not None and step.action == "wait" else ""
-    return f"{step.action:<6} {step.pack}: {step.reason}{due}"
+    return f"{step.action:<6} {one_line(step.pack)}: {step.reason}{due}"
 
 
 def parser() -> Parser:

@@ -6,7 +6,7 @@ from gpa_maint import archive_v1
 from gpa_maint.archive_v1 import ExportResult
 from gpa_maint.cli.archives import archive_parser
 from gpa_maint.cli.parser import Parser
-from gpa_maint.cli.ui import complain, count_of, human_size, progress, say
+from gpa_maint.cli.ui import complain, count_of, human_size, progress, put, say
 from gpa_maint.model import to_json
 
 
@@ -25,7 +25,7 @@ def main(options: list[str]) -> int:
     for oid in result.left_out:
         complain(f"left out object {oid}: it is too large for a page")
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         say(args, describe(result))
     return 1 if result.left_out else 0

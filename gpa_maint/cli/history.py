@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpa_maint.cli.map import columns, shows_blocks, write_picture
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import say
+from gpa_maint.cli.ui import put, say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import to_json
 from gpa_maint.pictures.history import draw_history
@@ -17,12 +17,12 @@ def main(options: list[str]) -> int:
     objdir = find_object_dir(object_dir=args.object_dir)
     moments = read_history(objdir)
     if args.json:
-        print(to_json(History(tuple(moments))))
+        put(to_json(History(tuple(moments))), exact=True)
     elif args.output:
         write_picture(args.output, draw_history(moments, objdir.title))
         say(args, f"wrote '{args.output}'")
     else:
-        print(describe_history(moments, objdir.title, columns=columns(), plain=not shows_blocks(BARS)))
+        put(describe_history(moments, objdir.title, columns=columns(), plain=not shows_blocks(BARS)))
     return 0
 
 

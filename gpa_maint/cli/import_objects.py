@@ -6,7 +6,7 @@ import sys
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import complain, count_of, progress, say
+from gpa_maint.cli.ui import complain, count_of, progress, put, say
 from gpa_maint.model import to_json
 from gpa_maint.reports import ImportedObjects
 
@@ -20,7 +20,7 @@ def main(options: list[str]) -> int:
     for line in result.missing:
         complain(f"the input has no object: {line}")
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         say(args, describe(result))
     return 1 if result.missing else 0

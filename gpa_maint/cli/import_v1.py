@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from gpa_maint import archive_v1
 from gpa_maint.archive_v1 import ImportResult
 from gpa_maint.cli.archives import archive_parser, tell_findings, tell_strays, tell_unindexed
 from gpa_maint.cli.parser import Parser
-from gpa_maint.cli.ui import complain, count_of, human_size, progress, say
+from gpa_maint.cli.ui import complain, count_of, hint, human_size, progress, put, say
 from gpa_maint.model import to_json
 
 RESCUE_HINT = "--rescue takes more of what a killed writer may have left"
@@ -31,11 +29,11 @@ def main(options: list[str]) -> int:
     tell_unindexed(result.unindexed)
     tell_strays(() if args.rescue else result.strays)
     if not args.rescue and (result.strays or any(one.object_bytes < one.size for one in result.unindexed)):
-        print(f"hint: {RESCUE_HINT}", file=sys.stderr)
+        hint(RESCUE_HINT)
     for line in result.refs_left:
         complain(f"left out ref {line}")
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         say(args, describe(result))
     return 1 if result.lost or result.refs_left else 0

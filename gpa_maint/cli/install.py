@@ -7,7 +7,7 @@ import sys
 
 from gpa_maint import hooks
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
-from gpa_maint.cli.ui import say, warn
+from gpa_maint.cli.ui import put, say, warn
 from gpa_maint.model import to_json
 from gpa_maint.reports import InstallChange, InstallResult
 
@@ -35,11 +35,11 @@ def show(args: Namespace, result: InstallResult) -> None:
     for line in result.warnings:
         warn(line)
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
         return
     lines = [describe(change, is_plan=args.dry_run) for change in result.changes] or [f"nothing to do: {result.reason}"]
     for line in lines:
-        print(line) if args.dry_run else say(args, line)
+        put(line) if args.dry_run else say(args, line)
 
 
 def describe(change: InstallChange, *, is_plan: bool = False) -> str:

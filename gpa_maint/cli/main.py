@@ -9,8 +9,17 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
+
+from gpa_maint.cli import interrupts  # before what takes long to import
+from gpa_maint.cli.streams import flush_answers, prepare_streams, put, tell
+from gpa_maint.errors import SystemFailed
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 VERBS = {
     "write": "write the combined index over all packs",
@@ -44,39 +53,62 @@ COMPLETION_HELPER = "--git-completion-helper"
 USAGE_STATUS = 129
 FATAL_STATUS = 128
 INTERRUPTED_STATUS = 130
+BROKEN_PIPE_STATUS = 141
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; gives its exit status. Without `argv`, as a program, it ends the process after any verb."""
-    words = sys.argv[1:] if argv is None else argv
+    """Run one command; gives its exit status. Without `argv`, as a program, it ends the process."""
+    if argv is not None:
+        return _main(argv)
+    prepare_streams()
+    try:
+        try:
+            status = _main(sys.argv[1:])
+        except SystemExit as error:  # of argparse
+            status = error.code if isinstance(error.code, int) else FATAL_STATUS
+        flush_answers()
+    except BrokenPipeError:
+        status = BROKEN_PIPE_STATUS
+    except SystemFailed as error:
+        tell(f"fatal: {error}")
+        status = FATAL_STATUS
+    except KeyboardInterrupt:
+        status = INTERRUPTED_STATUS
+    _end(status)
+
+
+def _main(words: list[str]) -> int:
     if words == ["--version"]:
         from gpa_maint.about import version_text
 
-        print(version_text())
+        put(version_text())
         return 0
     if words == [COMPLETION_HELPER]:
-        print("\n".join(VERBS))
+        put("\n".join(VERBS))
         return 0
     before, rest = _split_at_verb(words)
     if "--help" in before or rest[1:2] == ["--help"]:
         return _show_manual()
     if "-h" in before or not rest:
-        print(usage(), file=sys.stdout if "-h" in before else sys.stderr)
+        put(usage()) if "-h" in before else tell(usage())
         return USAGE_STATUS
     verb, *options = rest
     if verb not in VERBS:
-        print(_unknown_verb(verb), file=sys.stderr)
+        tell(_unknown_verb(verb))
         return USAGE_STATUS
-    status = _run(verb, [*before, *options])
-    if argv is None:
-        _end(status)
-    return status
+    return _run(verb, [*before, *options])
 
 
-def _end(status: int) -> None:
-    """Nothing is left to be done but to say what was answered before a failure: to tidy up would take Python a tenth
-    of the whole command."""
-    with suppress(OSError):  # that was the failure
+def _end(status: int) -> NoReturn:
+    """End the process at once: to tidy up would take Python a tenth of the whole command.
+
+    By the signal itself where that is how a program of git's ends.
+    """
+    if status == INTERRUPTED_STATUS:
+        interrupts.end_by(signal.SIGINT)
+    if status == BROKEN_PIPE_STATUS:
+        interrupts.end_by(signal.SIGPIPE)
+    with suppress(OSError):  # that was the failure, or it has been told
         sys.stdout.flush()
     os._exit(status)
 
@@ -92,9 +124,7 @@ def _unknown_verb(verb: str) -> str:
     """What git says of a command that it does not know, with those that may be meant, or with all there are."""
     from difflib import get_close_matches
 
-    from gpa_maint.words import printable
-
-    said = f"git gpa: '{printable(verb)}' is not a git gpa command. See 'git gpa -h'."
+    said = f"git gpa: '{verb}' is not a git gpa command. See 'git gpa -h'."
     similar = get_close_matches(verb, VERBS, cutoff=0.6) or [
         known for known in VERBS if verb and known.startswith(verb)
     ]
@@ -124,7 +154,7 @@ def _show_manual() -> int:
     try:
         os.execvp("man", ["man", "git-gpa"])
     except OSError:
-        print(usage())
+        put(usage())
         return 0
 
 
@@ -149,12 +179,13 @@ def _run(verb: str, options: list[str]) -> int:
     if options == [COMPLETION_HELPER]:
         made = module.parser().full()
         operands = [word for action in made._actions if not action.option_strings for word in action.choices or ()]
-        print("\n".join([*sorted(made._option_string_actions), *operands]), flush=True)
+        put("\n".join([*sorted(made._option_string_actions), *operands]))
         return 0
     _warn_of_unknown_settings()
     try:
+        interrupts.tidy_up_from_now_on()
         status = int(module.main(options))
-        sys.stdout.flush()
+        flush_answers()
         return status
     except GpaError as error:
         _complain(str(error), error.hint)
@@ -163,11 +194,11 @@ def _run(verb: str, options: list[str]) -> int:
     except BrokenPipeError:
         # the reader of our answer went away; nothing more can be said to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE_STATUS
     except OSError as error:
         name = f" '{error.filename}'" if error.filename else ""
         _complain(f"cannot access{name}: {error.strerror or error}", "")
     except KeyboardInterrupt:
-        print(file=sys.stderr)
         return INTERRUPTED_STATUS
     return FATAL_STATUS
 
@@ -183,28 +214,24 @@ def _is_run_due() -> bool:
 def _warn_of_unknown_settings() -> None:
     """Each gpa.* key that means nothing is told of once: most likely it is misspelt."""
     from gpa_maint import git
-    from gpa_maint.words import printable
 
     told: set[str] = set()
 
     def warn(key: str) -> None:
         if key not in told:
             told.add(key)
-            print(f"warning: unknown setting '{printable(key)}'", file=sys.stderr)
-            print("hint: 'git gpa config --list-keys' lists those there are", file=sys.stderr)
+            tell(f"warning: unknown setting '{key}'")
+            tell("hint: 'git gpa config --list-keys' lists those there are")
 
     git.tell_unknown = warn
 
 
 def _complain(message: str, hint: str) -> None:
-    sys.stdout.flush()
     if not message.startswith(("fatal:", "error:")):  # git's own words come with their prefix
         message = f"fatal: {message}"
-    from gpa_maint.words import printable
-
-    print(printable(message), file=sys.stderr)
+    tell(message)
     if hint:
-        print(f"hint: {printable(hint)}", file=sys.stderr)
+        tell(f"hint: {hint}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import say
+from gpa_maint.cli.ui import put, say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import to_json
 from gpa_maint.pictures.cells import Map, cells_of
@@ -28,7 +28,7 @@ def main(options: list[str]) -> int:
         now=int(time.time()),
     )
     if args.json:
-        print(to_json(Map(tuple(cells))))
+        put(to_json(Map(tuple(cells))), exact=True)
     elif args.output:
         write_picture(args.output, draw_map(cells, objdir.title))
         say(args, f"wrote '{args.output}'")
@@ -36,7 +36,7 @@ def main(options: list[str]) -> int:
         drawn = describe_map(
             cells, objdir.title, columns=columns(), colour=wants_colour(), plain=not shows_blocks(SHADES)
         )
-        print(drawn)
+        put(drawn, exact=True)
     return 0
 
 

@@ -6,10 +6,10 @@ scripts and hooks write: options spelled out, each one word. Help, mistakes, abb
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
+from gpa_maint.cli.streams import put, tell
 from gpa_maint.tuples import NamedTuple
 
 TYPE_CHECKING = False  # start-up cost
@@ -95,15 +95,14 @@ class Parser:
             """Usage errors end with git's status 129."""
 
             def error(self, message: str) -> NoReturn:
-                print(f"error: {message}", file=sys.stderr)
-                self.print_usage(sys.stderr)
+                tell(f"error: {message}\n{self.format_usage().rstrip()}")
                 raise SystemExit(USAGE_STATUS)
 
         class Help(argparse.Action):
             """-h prints one screen, and ends with 129 too."""
 
             def __call__(self, parser: ArgumentParser, *_: object) -> NoReturn:
-                parser.print_help()
+                put(parser.format_help().removesuffix("\n"))
                 raise SystemExit(USAGE_STATUS)
 
         def layout(prog: str) -> argparse.HelpFormatter:

@@ -10,6 +10,7 @@ from gpa_maint.cli.ui import (
     count_option,
     human_size,
     progress,
+    put,
     say,
     size_option,
     warn,
@@ -23,7 +24,7 @@ def main(options: list[str]) -> int:
     if args.dry_run:
         objdir = find_object_dir(object_dir=args.object_dir)
         plan = commands.plan_repack_of(objdir, batch_bytes=args.batch_size, page_objects=args.page_objects)
-        print(to_json(plan) if args.json else describe_plan(plan))
+        put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     with progress(args) as report:
         result = commands.repack(
@@ -37,7 +38,7 @@ def main(options: list[str]) -> int:
     for left in result.left_out:
         complain(f"left out object {left.oid} of '{left.pack}.pack': {left.reason}")
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         say(args, describe_result(result))
     return 1 if result.left_out else 0

@@ -6,7 +6,7 @@ from gpa_maint import archive_v1
 from gpa_maint.archive_v1 import ArchiveRepackPlan, ArchiveRepackResult
 from gpa_maint.cli.archives import add_raw_option, archive_parser, parse_archive_alone, tell_findings
 from gpa_maint.cli.parser import Parser
-from gpa_maint.cli.ui import count_of, human_size, progress, say
+from gpa_maint.cli.ui import count_of, human_size, progress, put, say
 from gpa_maint.model import to_json
 
 
@@ -14,13 +14,13 @@ def main(options: list[str]) -> int:
     args = parse_archive_alone(parser(), options)
     if args.dry_run:
         plan = archive_v1.plan_repack_archive_of(args.directory, pages_file=args.pages, raw=args.raw)
-        print(to_json(plan) if args.json else describe_plan(plan))
+        put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     with progress(args) as report:
         result = archive_v1.repack_archive(args.directory, pages_file=args.pages, raw=args.raw, report=report)
     tell_findings(result.findings)
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         say(args, describe_result(result))
     return 1 if result.findings else 0

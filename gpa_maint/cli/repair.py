@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import complain, count_option, printable, progress, say
+from gpa_maint.cli.ui import complain, count_option, hint, progress, put, say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import to_json
 from gpa_maint.reports import RepairPlan, RepairResult
@@ -21,11 +19,11 @@ def main(options: list[str]) -> int:
             plan = commands.plan_repair_of(
                 find_object_dir(object_dir=args.object_dir), threads=args.threads, report=report
             )
-            print(to_json(plan) if args.json else printable(describe_plan(plan)))
+            put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
             return 1 if plan.steps else 0
         result = commands.repair(object_dir=args.object_dir, threads=args.threads, report=report)
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     else:
         kept = [f"damaged files are kept in '{result.aside}'"] if result.aside else []
         say(args, "\n".join([*result.done, *kept]) or f"nothing to do: {result.reason}")
@@ -47,8 +45,8 @@ def tell_losses(result: RepairResult) -> None:
     for one in result.lost:
         complain(f"lost {one.oid}, which was in '{one.name}'")
     if result.lost:
-        print("hint: of these no copy can be read; a clone or a backup may have them: copy its packs", file=sys.stderr)
-        print("hint: into objects/pack, or run 'git fetch --refetch'", file=sys.stderr)
+        hint("of these no copy can be read; a clone or a backup may have them: copy its packs")
+        hint("into objects/pack, or run 'git fetch --refetch'")
 
 
 def parser() -> Parser:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 
 from gpa_maint import commands, maintenance
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
-from gpa_maint.cli.ui import complain, count_option, progress, say, time_option, warn
+from gpa_maint.cli.ui import complain, count_option, flush_answers, hint, progress, put, say, time_option, warn
 from gpa_maint.due import is_worth_while
 from gpa_maint.errors import Locked
 from gpa_maint.git import find_object_dir
@@ -29,7 +28,7 @@ def main(options: list[str]) -> int:
         objdir = find_object_dir(object_dir=args.object_dir, stop=stop)
     if args.dry_run:
         plan = commands.plan_maintenance_of(objdir)
-        print(to_json(plan) if args.json else describe_plan(plan))
+        put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     if args.detach:
         detach()
@@ -46,7 +45,7 @@ def main(options: list[str]) -> int:
             maintenance.log(objdir, f"nothing done: {error}")
             return 0
         complain(str(error))
-        print(f"hint: {error.hint}", file=sys.stderr)
+        hint(error.hint)
         return LOCKED_STATUS
     tell(args, result)
     return status_of(result)
@@ -59,7 +58,7 @@ def tell(args: Namespace, result: RunResult) -> None:
     for left in result.left_out:
         complain(f"left out object {left.oid}: {left.reason}")
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
         return
     for step in result.steps:
         say(args, step.text)
@@ -79,7 +78,7 @@ def status_of(result: RunResult) -> int:
 
 def detach() -> None:
     """Go on in the background: a session of its own, nothing open that anybody waits for. The caller ends here."""
-    sys.stdout.flush()
+    flush_answers()
     if os.fork():
         os._exit(0)
     os.setsid()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from gpa_maint import fleet
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.parser import Namespace
-from gpa_maint.cli.ui import count_of, one_line, printable, progress, say
+from gpa_maint.cli.ui import count_of, one_line, progress, put, say, tell
 from gpa_maint.commands import Stop, plan_maintenance_of
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RunResult, to_json
@@ -54,14 +54,14 @@ def _tell(args: Namespace, outcome: fleet.Outcome) -> None:
     if outcome.error is not None:
         _tell_of_error("error" if outcome.has_failed else "skipped", outcome.path, outcome.error)
     elif args.json:
-        print(to_json(outcome.result))
+        put(to_json(outcome.result), exact=True)
     elif outcome.result is not None and outcome.result.steps:
         say(args, f"{one_line(outcome.path)}: {_steps(outcome.result)}")
 
 
 def _tell_of_error(kind: str, path: str, error: Exception) -> None:
     words = str(error).removeprefix("fatal: ") or type(error).__name__
-    print(f"{kind}: {one_line(path)}: {printable(words)}", file=sys.stderr)
+    tell(f"{kind}: {one_line(path)}: {words}")
 
 
 def _steps(result: RunResult) -> str:
@@ -79,5 +79,5 @@ def _show_plans(paths: Iterable[str], *, keep_going: bool) -> int:
             if not keep_going:
                 break
         else:
-            print(f"{one_line(path)}:\n{printable(plan)}")
+            put(f"{one_line(path)}:\n{plan}")
     return status

@@ -8,6 +8,7 @@ import sys
 
 from gpa_maint import commands, hooks
 from gpa_maint.cli.parser import Parser, new_parser
+from gpa_maint.cli.ui import put
 from gpa_maint.git import run_git
 from gpa_maint.model import to_json
 from gpa_maint.reports import Schedule
@@ -25,10 +26,10 @@ def main(options: list[str]) -> int:
         if args.all is not None:
             made.error("--all: a hook works in the repository that git calls it for")
         hook = hooks.hook_for_host(program or None)
-        print(to_json(hook) if args.json else hook.files[0].content, end="\n" if args.json else "")
+        put(to_json(hook) if args.json else hook.files[0].content.removesuffix("\n"), exact=True)
         return 0
     found = commands.schedule(system=args.print, folder=args.all, program=program, git_dir=unusual_git_dir())
-    print(to_json(found) if args.json else describe(found))
+    put(to_json(found) if args.json else describe(found), exact=True)
     return 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import count_of, human_size, printable, when
+from gpa_maint.cli.ui import count_of, human_size, one_line, put, when
 from gpa_maint.maintenance import describe_outcome
 from gpa_maint.model import RunResult, to_json
 from gpa_maint.reports import Cost, Status
@@ -16,13 +16,13 @@ def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     found = commands.status(object_dir=args.object_dir)
     if args.json:
-        print(to_json(found))
+        put(to_json(found), exact=True)
     elif args.format == "prometheus":
         from gpa_maint.cli.prometheus import describe as describe_metrics
 
-        print(describe_metrics(found), end="")
+        put(describe_metrics(found).removesuffix("\n"), exact=True)
     elif not args.quiet:
-        print(printable(describe(found)))
+        put(describe(found))
     return 1 if args.exit_code and found.warnings else 0
 
 
@@ -31,13 +31,12 @@ def describe(status: Status) -> str:
     lines = [*_head(status), *_packs(status), *_objects(status), *_past(status), "", *_due(status)]
     for warning in status.warnings:
         lines += ["", f"warning: {warning.text}", *([f"hint: {warning.hint}"] if warning.hint else [])]
-    # A path may hold bytes that are no text.
-    return "\n".join(lines).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "\n".join(lines)
 
 
 def _head(status: Status) -> Iterator[str]:
     installed = "installed" if status.is_installed else "not installed"
-    yield f"repository    {status.repository}, {status.object_format}, {installed}"
+    yield f"repository    {one_line(status.repository)}, {status.object_format}, {installed}"
     if status.at_work:
         yield f"at work       {status.at_work}"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from gpa_maint.cli.parser import Namespace
+from gpa_maint.cli.streams import flush_answers, put, tell
 from gpa_maint.config import BadValue, parse_size, parse_time
 from gpa_maint.words import count_of, human_size, one_line, printable
 
@@ -49,15 +50,19 @@ def when(second: int) -> str:
 def say(args: Namespace, line: str) -> None:
     """The answer of a command: one line on standard output."""
     if not args.quiet:
-        print(printable(line))
+        put(line)
 
 
 def warn(line: str) -> None:
-    print(f"warning: {printable(line)}", file=sys.stderr)
+    tell(f"warning: {line}")
 
 
 def complain(line: str) -> None:
-    print(f"error: {printable(line)}", file=sys.stderr)
+    tell(f"error: {line}")
+
+
+def hint(line: str) -> None:
+    tell(f"hint: {line}")
 
 
 class _Screen:
@@ -70,7 +75,12 @@ class _Screen:
         self._file = file
 
     def write(self, text: str) -> None:
-        self._file.write(f"{text[1:]}\r" if text.startswith("\r") else text)
+        with suppress(OSError):  # nobody reads it any more
+            self._file.write(f"{text[1:]}\r" if text.startswith("\r") else text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -117,12 +127,16 @@ __all__ = [
     "complain",
     "count_of",
     "count_option",
+    "flush_answers",
+    "hint",
     "human_size",
     "one_line",
     "printable",
     "progress",
+    "put",
     "say",
     "size_option",
+    "tell",
     "time_option",
     "warn",
     "when",

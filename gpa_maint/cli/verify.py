@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import count_of, count_option, printable, progress, say
+from gpa_maint.cli.ui import count_of, count_option, progress, put, say, tell
 from gpa_maint.model import to_json
 
 
@@ -15,9 +13,9 @@ def main(options: list[str]) -> int:
     with progress(args) as report:
         result = commands.verify(object_dir=args.object_dir, deep=args.deep, threads=args.threads, report=report)
     for line in result.findings:
-        print(printable(line), file=sys.stderr)
+        tell(line)
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     elif not result.findings and args.deep:
         say(
             args,

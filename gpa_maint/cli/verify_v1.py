@@ -12,7 +12,7 @@ from gpa_maint.cli.archives import (
     tell_unindexed,
 )
 from gpa_maint.cli.parser import Parser
-from gpa_maint.cli.ui import count_of, progress, say
+from gpa_maint.cli.ui import count_of, progress, put, say
 from gpa_maint.model import to_json
 
 
@@ -24,7 +24,7 @@ def main(options: list[str]) -> int:
     tell_unindexed(result.unindexed)
     tell_strays(result.strays)
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     elif not result.findings:
         shadowed = f", {result.shadowed} of them shadowed" if result.shadowed else ""
         pages = f"{count_of(result.pages, 'page')}, {count_of(result.objects, 'object')}"

@@ -6,7 +6,7 @@ import sys
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import count_of, human_size, progress, say, warn
+from gpa_maint.cli.ui import complain, count_of, human_size, progress, put, say, warn
 from gpa_maint.model import to_json
 
 
@@ -24,12 +24,12 @@ def main(options: list[str]) -> int:
                 report=report,
             )
     except commands.EmptyPreferredPack as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(str(error))
         return 1
     for line in result.warnings:
         warn(line)
     if args.json:
-        print(to_json(result))
+        put(to_json(result), exact=True)
     elif result.written:
         packs_of = f"{count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}"
         say(args, f"wrote the index: {packs_of}, {human_size(result.size)}")

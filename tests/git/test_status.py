@@ -546,7 +546,7 @@ def test_metrics_parse_and_say_what_the_status_says(server: Path) -> None:
 def test_an_odd_path_is_escaped(odd_place: Path) -> None:
     samples = parse_metrics(gpa(odd_place, "status", "--format=prometheus").stdout)
     assert {str(odd_place.resolve()).replace("\udcff", "\ufffd")} == {labels["repository"] for _, labels, _ in samples}
-    assert 'a "b" \\ \ufffd\n{c="d"}, sha1' in gpa(odd_place, "status").stdout
+    assert 'a "b" \\ \\377\\012{c="d"}, sha1' in gpa(odd_place, "status").stdout
     assert str(odd_place.resolve()) == gpa_json(odd_place, "status")["repository"]
 
 
