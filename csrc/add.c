@@ -220,6 +220,8 @@ static int put_large(group *g, unsigned char *oid, int type, gpa_bytes data, gpa
 	int status = gpa_new_object_open(&object, g->w, type, data.len, err);
 	if (status)
 		return status;
+	if (g->packs_loose)
+		new_object_pack_loose(object);
 	if (!(status = gpa_new_object_write(object, data.ptr, data.len, err)))
 		status = gpa_new_object_finish(oid, object, err);
 	gpa_new_object_free(object);
@@ -235,7 +237,7 @@ int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error 
 		return put_large(g, oid, type, data, err);
 	make_id(oid, g->m, type, data);
 	g->seals |= type == GPA_COMMIT || type == GPA_TAG;
-	int status = writer_knows(g->w, g->r, oid, err);
+	int status = writer_knows(g->w, g->r, oid, !g->packs_loose, err);
 	if (status != GPA_ENOTFOUND) {
 		g->known += !status;
 		return status;
@@ -261,14 +263,26 @@ int gpa_writer_add_many(unsigned char *oids, gpa_writer *writer, const unsigned 
 	return group_end(&g, status, err);
 }
 
+static int add_one(unsigned char *oid, gpa_writer *w, int packs_loose, int type, gpa_bytes data, gpa_error *err)
+{
+	group g;
+	int status = group_begin(&g, w, err);
+	if (status)
+		return status;
+	g.packs_loose = packs_loose;
+	return group_end(&g, group_put(&g, oid, type, data, err), err);
+}
+
 int gpa_writer_add(unsigned char *oid, gpa_writer *writer, int type, const unsigned char *data, size_t len,
 		   gpa_error *err)
 {
-	group g;
-	int status = group_begin(&g, writer, err);
-	if (status)
-		return status;
-	return group_end(&g, group_put(&g, oid, type, (gpa_bytes){data, len}, err), err);
+	return add_one(oid, writer, 0, type, (gpa_bytes){data, len}, err);
+}
+
+int gpa_writer_pack_loose(unsigned char *oid, gpa_writer *writer, int type, const unsigned char *data, size_t len,
+			  gpa_error *err)
+{
+	return add_one(oid, writer, 1, type, (gpa_bytes){data, len}, err);
 }
 
 /* A commit that is not sealed yet has to be, as if it were added now. */
@@ -286,7 +300,7 @@ int gpa_writer_freshen(gpa_writer *writer, const unsigned char *oid, gpa_error *
 	int status = group_begin(&g, writer, err);
 	if (status)
 		return status;
-	if (!(status = writer_knows(writer, g.r, oid, err))) {
+	if (!(status = writer_knows(writer, g.r, oid, 1, err))) {
 		writer_lock(writer);
 		g.seals = seals(writer, oid);
 		writer_unlock(writer);

@@ -828,6 +828,9 @@ void gpa_writer_count(gpa_writer_stats *out, gpa_writer *writer);
 /* `oid` gets the id of the object, of type GPA_COMMIT ... GPA_TAG. Whoever adds a commit or a tag finds it sealed. */
 int gpa_writer_add(unsigned char *oid, gpa_writer *writer, int type, const unsigned char *data, size_t len,
 		   gpa_error *err);
+/* The same, and an object of which there is only a loose one is put into a page too; the loose file stays. */
+int gpa_writer_pack_loose(unsigned char *oid, gpa_writer *writer, int type, const unsigned char *data, size_t len,
+			  gpa_error *err);
 /*
  * Add `count` objects whose contents lie one after the other in `data`, as one group: the journal is written once, and
  * what is to be sealed is sealed at the end. After a failure some may have been added.

@@ -66,7 +66,7 @@ static int is_packed(asked *a)
 	return 0;
 }
 
-int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, gpa_error *err)
+int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, int with_loose, gpa_error *err)
 {
 	writer_lock(w);
 	int known = writer_holds(w, oid), status;
@@ -81,7 +81,9 @@ int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, gpa_err
 		if ((status = gpa_reader_refresh(r, err)))
 			return status;
 	}
-	return known ? GPA_OK : freshen_loose(r, &w->door, oid);
+	if (known)
+		return GPA_OK;
+	return with_loose ? freshen_loose(r, &w->door, oid) : GPA_ENOTFOUND;
 }
 
 int writer_is_due(const gpa_writer *w)

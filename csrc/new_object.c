@@ -11,6 +11,7 @@ struct gpa_new_object {
 	int type;
 	uint64_t size;
 	uint64_t got;
+	int packs_loose;
 	unsigned char *whole;		/* all of it; NULL: it is large */
 	temp_page temp;
 	hasher hash;
@@ -75,6 +76,11 @@ int gpa_new_object_open(gpa_new_object **out, gpa_writer *writer, int type, uint
 	return status;
 }
 
+void new_object_pack_loose(gpa_new_object *object)
+{
+	object->packs_loose = 1;
+}
+
 int gpa_new_object_write(gpa_new_object *object, const unsigned char *data, size_t len, gpa_error *err)
 {
 	if (len > object->size - object->got)
@@ -115,7 +121,7 @@ static int finish_large(gpa_new_object *o, group *g, unsigned char *oid, gpa_err
 {
 	hasher_final(&o->hash, oid);
 	g->seals = o->type == GPA_COMMIT || o->type == GPA_TAG;
-	int status = writer_knows(o->w, g->r, oid, err);
+	int status = writer_knows(o->w, g->r, oid, !o->packs_loose, err);
 	return status == GPA_ENOTFOUND ? publish(o, oid, err) : status;
 }
 

@@ -170,6 +170,7 @@ typedef struct group {
 	gpa_reader *r;
 	maker *m;
 	int seals;
+	int packs_loose;		/* a loose object is put into a page as well */
 	uint32_t known;			/* how many were there already */
 } group;
 
@@ -183,6 +184,8 @@ int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error 
 int group_append(group *g, const unsigned char *oid, const journal_entry *entry, int must_sync, gpa_error *err);
 /* A commit or tag that was written, and could not be sealed, or is not yet: seal it now, unless in a batch. */
 int writer_settle(gpa_writer *w, const unsigned char *oid, gpa_error *err);
+/* new_object.c: it goes into a page even when there is a loose one. */
+void new_object_pack_loose(gpa_new_object *object);
 void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data);
 
 /* ---- seal.c ---- */
@@ -241,8 +244,9 @@ int freshen_loose(const gpa_reader *r, const door *d, const unsigned char *oid);
 
 /* ---- known.c ---- */
 
-/* GPA_OK when the object is stored or about to be, and stays so; GPA_ENOTFOUND. Not under the lock. */
-int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, gpa_error *err);
+/* GPA_OK when the object is stored or about to be, and stays so; GPA_ENOTFOUND. Not under the lock. Without `with_loose`
+ * a loose object is not one that is stored. */
+int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, int with_loose, gpa_error *err);
 /* In a page of this writer that is open, being sealed, or was sealed lately and is there? Under the lock. */
 int writer_holds(gpa_writer *w, const unsigned char *oid);
 

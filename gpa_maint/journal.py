@@ -7,55 +7,30 @@ What dead writers left is put into pages when a writer is opened.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from . import fs
-from ._core.files import idx_object_counts
 from ._core.reader import Reader
 from ._core.writer import BLOB, NUMBERS, CoreWriter, WriterStats
-from .errors import GpaError
+from .errors import Corrupt, GpaError, ObjectMissing
 from .git import ObjectDir
 from .recovery import recover
-from .state import read_state
-from .tuples import NamedTuple
+from .reports import SaveReport
 
 GROUP_BYTES = 1 << 20
 GROUP_OBJECTS = 4096
 PIECE_BYTES = 1 << 20
-COMPANIONS = (".promisor", ".mtimes")
-"""Files beside a pack that change what it means."""
 
 
 class Source(Protocol):
     """A readable file."""
 
     def read(self, size: int, /) -> bytes: ...
-
-
-class SavedPage(NamedTuple):
-    """A pack to be copied: `paths` of its files, .pack and .idx first, and their SHA-256 (hex) in the same order."""
-
-    name: str
-    paths: tuple[str, ...]
-    objects: int
-    bytes: int
-    sha256: tuple[str, ...]
-
-
-class SaveReport(NamedTuple):
-    """What has changed since the last save(), or since the writer was opened.
-
-    `pages` are new, whoever made them; `superseded` are names of packs whose objects are in others now.
-    """
-
-    pages: tuple[SavedPage, ...]
-    superseded: tuple[str, ...]
 
 
 class Writer:
@@ -88,7 +63,7 @@ class Writer:
         if durability == "journal":  # a journal is as durable as the names that lead to it
             fs.fsync_dir(objdir.gpa_dir)
             fs.fsync_dir(objdir.common_dir)
-        self._saved = _live_packs(objdir)
+        self._reader = reader
         self._saving = threading.Lock()
         self._core: CoreWriter | None = CoreWriter(
             reader,
@@ -197,18 +172,43 @@ class Writer:
         """Make a pack of what waits, if anything does: from then on every git process sees it."""
         self._open().seal()
 
-    def save(self) -> SaveReport:
-        """Seal, and say which files have to be copied so that a copy of the object directory is complete again."""
+    def save(self, known: Iterable[str | os.PathLike[str]] | None = None) -> SaveReport:
+        """Seal, and say which packs have to be copied so that a copy of the object directory is complete again.
+
+        `known` names what the copy has: packs, or the files in it. Every pack is named that it lacks and needs. Without
+        `known`, that is what confirm() was told, by this process or another one: a pack is named again each time until
+        its upload is confirmed. Loose objects are put into a page first. Objects of alternates are not ours to save.
+        """
+        from . import saved  # start-up cost
+
         with self._saving:
+            self._pack_loose(saved.loose_ids(self._objdir))
             self.seal()
-            while True:
-                live = _live_packs(self._objdir)
-                try:
-                    pages = _describe(self._objdir, sorted(live - self._saved))
-                except FileNotFoundError:
-                    continue  # maintenance deleted a page just now, and another one has its objects
-                superseded, self._saved = sorted(self._saved - live), live
-                return SaveReport(pages, tuple(superseded))
+            return saved.report(self._objdir, None if known is None else saved.Known(known))
+
+    def _pack_loose(self, oids: Iterable[bytes]) -> None:
+        core, reader = self._open(), self._reader
+        for oid in oids:
+            try:
+                if reader.locate(oid) is None:
+                    kind, data = reader.read(oid)
+                    core.pack_loose(NUMBERS[kind], data)
+            except (ObjectMissing, Corrupt):
+                continue  # packed and removed just now; or damaged, and then it is in no copy of ours
+
+    def confirm(self, pages: SaveReport | Iterable[str]) -> None:
+        """Note, durably, that packs are in cold storage: all that a report names, or packs by name.
+
+        Only then save() stops naming them, in every process. With a report, its superseded packs count as deleted
+        there. To be called when the upload is complete and durable; a part of it may be confirmed by names.
+        """
+        from . import saved
+
+        if isinstance(pages, SaveReport):
+            names, gone = [page.name for page in pages.pages], pages.superseded
+        else:
+            names, gone = [saved.pack_name(name) for name in pages], ()
+        saved.change_record(self._objdir, saved=names, gone=gone)
 
     def stats(self) -> WriterStats:
         """Counters, for tests and for tuning."""
@@ -243,6 +243,7 @@ class Writer:
     def move(self, reader: Reader) -> None:
         """For PageStore: go over to another reader of the same directory."""
         self._open().move(reader)
+        self._reader = reader
 
     def __enter__(self) -> Writer:
         return self
@@ -255,31 +256,3 @@ class Writer:
         if core is None:
             raise ValueError("the writer is closed")
         return core
-
-
-def _live_packs(objdir: ObjectDir) -> set[str]:
-    """The packs that are there, without those whose objects are all in others."""
-    names = set(os.listdir(objdir.pack_dir))
-    packs = {name[:-4] for name in names if name.endswith(".idx") and f"{name[:-4]}.pack" in names}
-    state = read_state(objdir)
-    return packs - state.superseded.keys() - state.merged.keys()
-
-
-def _describe(objdir: ObjectDir, names: list[str]) -> tuple[SavedPage, ...]:
-    """FileNotFoundError when one goes away meanwhile."""
-    counts = idx_object_counts(objdir.pack_dir, names, objdir.object_format)
-    pages = []
-    for name, count in zip(names, counts, strict=True):
-        paths = [objdir.pack_path(name), objdir.pack_path(name, ".idx")]
-        paths += [path for suffix in COMPANIONS if os.path.lexists(path := objdir.pack_path(name, suffix))]
-        sums = [_sha256(path) for path in paths]
-        pages.append(
-            SavedPage(name, tuple(paths), count or 0, sum(size for size, _ in sums), tuple(text for _, text in sums))
-        )
-    return tuple(pages)
-
-
-def _sha256(path: str) -> tuple[int, str]:
-    with open(path, "rb") as file:
-        digest: Any = hashlib.file_digest(file, "sha256")
-        return file.tell(), digest.hexdigest()

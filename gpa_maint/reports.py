@@ -268,3 +268,27 @@ class Schedule(NamedTuple):
     system: str
     files: tuple[ScheduleFile, ...]
     commands: tuple[str, ...]
+
+
+# ---- saving ----
+
+
+class SavedPage(NamedTuple):
+    """A pack to be copied: `paths` of its files, .pack and .idx first, and their SHA-256 (hex) in the same order."""
+
+    name: str
+    paths: tuple[str, ...]
+    objects: int
+    bytes: int
+    sha256: tuple[str, ...]
+
+
+class SaveReport(NamedTuple):
+    """What a copy in cold storage lacks, and what it does not need any more.
+
+    `pages` are to be uploaded, whoever made them. `superseded` are names of packs that were uploaded, and whose objects
+    are in others now: their files may go once `pages` are there. Both are named again until Writer.confirm() is told.
+    """
+
+    pages: tuple[SavedPage, ...]
+    superseded: tuple[str, ...]

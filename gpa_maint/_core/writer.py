@@ -122,6 +122,11 @@ class CoreWriter:
         self._rooms.append(room)
         return oid
 
+    def pack_loose(self, kind: int, data: bytes) -> None:
+        """Put an object that may be a loose one into a page; the loose file stays."""
+        room = _Room(self._size)
+        self._check(lib.gpa_writer_pack_loose(room.oid, self._pointer, kind, data, len(data), room.err), room.err)
+
     def check(self, kind: int, data: bytes) -> None:
         """Raise Malformed when `git hash-object` would refuse this content for an object of that type."""
         room = self._rooms.pop() if self._rooms else _Room(self._size)

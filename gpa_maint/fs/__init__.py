@@ -14,6 +14,7 @@ from .door import fsync_dir, fsync_file, fsync_path, make_dir, move_name, rename
 from .index import check_index_lock, finish_deleting, index_lock, remove_chain, remove_index, remove_index_files
 from .locks import (
     check_git_locks,
+    flock,
     gc_holder,
     git_locks,
     is_dead,
@@ -34,7 +35,7 @@ from .packs import (
     set_aside,
     unlink_pack,
 )
-from .records import LOG_BYTES, append_line, replace_file
+from .records import LOG_BYTES, append_line, replace_file, replace_locked
 from .temp import TempFile, TempFiles, Workspace, is_ours, remove_dir, remove_leftover, temporary_files, workspace
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "door",
     "finish_deleting",
     "finish_pack",
+    "flock",
     "fsync_dir",
     "fsync_file",
     "fsync_path",
@@ -75,6 +77,7 @@ __all__ = [
     "remove_same",
     "rename",
     "replace_file",
+    "replace_locked",
     "run_at_work",
     "set_aside",
     "shared_bits",

@@ -8,7 +8,18 @@ import os
 
 from .. import untrusted
 from ..git import ObjectDir
-from .door import UNSUPPORTED, fsync_file, make_dir, named, rename, worded
+from .door import (
+    UNSUPPORTED,
+    fsync_dir,
+    fsync_file,
+    make_dir,
+    named,
+    rename,
+    set_mode,
+    shared_bits,
+    shared_mode,
+    worded,
+)
 from .temp import TempFile, Workspace
 
 LOG_BYTES = 256 * 1024
@@ -37,6 +48,27 @@ def replace_file(
         # temporary files are on another file system than gpa/: what is here may be lost without losing an object
         with open(untrusted.open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(content)
+
+
+def replace_locked(objdir: ObjectDir, path: str, content: bytes) -> None:
+    """Write a small file of ours whole and durably, under a lock of its own instead of the maintenance lock.
+
+    So its temporary file stands beside it: what lies in gpa/tmp may be cleared away by a run.
+    """
+    temp = f"{path}.new"
+    with named("create", temp):
+        fd = untrusted.open_regular(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        if shared_bits(objdir.settings.shared):
+            with contextlib.suppress(PermissionError):  # another member of the group left it, with these modes
+                set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, objdir.settings.shared))
+        with named("write", temp), open(fd, "wb", closefd=False) as file:
+            file.write(content)
+        fsync_file(fd, temp)
+    finally:
+        os.close(fd)
+    rename(temp, path)
+    fsync_dir(os.path.dirname(path))
 
 
 def set_mtime(temp: TempFile, mtime: int) -> None:
