@@ -169,8 +169,7 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 	}
 }
 
-/* The target of a delta program, of the base's type. */
-static int apply(made_object **out, const made_object *base, gpa_bytes program, gpa_error *err)
+int delta_target(made_object **out, const made_object *base, gpa_bytes program, gpa_error *err)
 {
 	uint64_t source_size, target_size;
 	int status = gpa_delta_sizes(&source_size, &target_size, program, err);
@@ -199,7 +198,7 @@ static int climb(made_object **object, const step *s, inflater *z, gpa_error *er
 		return out_of_memory(err);
 	int status = inflate_step(program, s, z, err);
 	if (!status)
-		status = apply(&target, *object, (gpa_bytes){program, s->size}, err);
+		status = delta_target(&target, *object, (gpa_bytes){program, s->size}, err);
 	if (program != near)
 		free(program);
 	if (status) {

@@ -28,10 +28,12 @@ static int push(stack *s, uint32_t item, gpa_error *err)
 
 static int usable(const gpa_merge *m, const copy *c)
 {
-	return !c->damaged && (c->base == NONE || !m->objects[c->base].lost);
+	return !c->damaged && !c->lies &&
+	       (c->base == NONE || (!m->copies[c->base].lies && !m->objects[m->copies[c->base].object].lost));
 }
 
-/* The smallest usable copy of `object`; among equals the one from the oldest source. NONE when there is none. */
+/* The smallest usable copy of `object`; among equals the one that the index names, or the one from the oldest source.
+ * NONE when there is none. */
 static uint32_t smallest_copy(const gpa_merge *m, uint32_t object, int whole_only)
 {
 	uint32_t best = NONE;
@@ -39,10 +41,19 @@ static uint32_t smallest_copy(const gpa_merge *m, uint32_t object, int whole_onl
 		const copy *c = &m->copies[m->by_object[i]];
 		if (!usable(m, c) || (whole_only && c->base != NONE))
 			continue;
-		if (best == NONE || c->size < m->copies[best].size)
+		if (best == NONE || c->size < m->copies[best].size || (c->size == m->copies[best].size && c->named))
 			best = m->by_object[i];
 	}
 	return best;
+}
+
+/* A copy that only its own pack can make, since the base there is not what its idx says; NONE where there is none. */
+static uint32_t stranded_copy(const gpa_merge *m, uint32_t object)
+{
+	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++)
+		if (m->copies[m->by_object[i]].proved && !m->copies[m->by_object[i]].damaged)
+			return m->by_object[i];
+	return NONE;
 }
 
 uint32_t smallest_whole(const gpa_merge *m, uint32_t object)
@@ -63,6 +74,11 @@ static int choose_smallest(gpa_merge *m, int *lost, gpa_error *err)
 		object *o = &m->objects[todo.items[--todo.count]];
 		o->chosen = smallest_copy(m, (uint32_t)(o - m->objects), 0);
 		o->depth = UNKNOWN;
+		if (o->chosen == NONE && (o->chosen = stranded_copy(m, (uint32_t)(o - m->objects))) != NONE) {
+			m->rebuilt_count += !o->rebuild;
+			o->rebuild = 1;
+			continue;
+		}
 		if (o->chosen == NONE) {
 			o->taken = 0;
 			o->lost = 1;
@@ -70,7 +86,7 @@ static int choose_smallest(gpa_merge *m, int *lost, gpa_error *err)
 			*lost = 1;
 			continue;
 		}
-		uint32_t base = m->copies[o->chosen].base;
+		uint32_t base = base_object(m, &m->copies[o->chosen]);
 		if (base != NONE && !m->objects[base].taken) {
 			m->objects[base].taken = 1;
 			status = push(&todo, base, err);
@@ -97,7 +113,7 @@ static uint32_t way_out(const gpa_merge *m, uint32_t object)
 	uint32_t best = NONE;
 	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
 		const copy *c = &m->copies[m->by_object[i]];
-		if (!usable(m, c) || !leads_out(m, c->base))
+		if (!usable(m, c) || !leads_out(m, base_object(m, c)))
 			continue;
 		if (best == NONE || c->size < m->copies[best].size)
 			best = m->by_object[i];
@@ -143,7 +159,8 @@ static void settle_depth(gpa_merge *m, uint32_t object)
 	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
 		const copy *c = &m->copies[m->by_object[i]];
 		/* a base whose depth is known does not stand on `object`, so no cycle can come of it */
-		if (!usable(m, c) || (c->base != NONE && (!m->objects[c->base].taken || m->objects[c->base].depth >= limit)))
+		base = base_object(m, c);
+		if (!usable(m, c) || (base != NONE && (!m->objects[base].taken || m->objects[base].depth >= limit)))
 			continue;
 		if (best == NONE || c->size < m->copies[best].size)
 			best = m->by_object[i];
@@ -155,7 +172,7 @@ static void settle_depth(gpa_merge *m, uint32_t object)
 		return;
 	}
 	o->chosen = best;
-	base = m->copies[best].base;
+	base = base_object(m, &m->copies[best]);
 	o->depth = base == NONE ? 0 : m->objects[base].depth + 1;
 }
 

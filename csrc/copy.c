@@ -3,7 +3,8 @@
  * the header changes: a delta names its base by the distance within the new page.
  *
  * I13: a copy is checked against the CRC32 in its idx before any of its bytes go into the page. An idx v1 has none: there
- * the object is made and must have its id.
+ * the object is made and must have its id. Where an object was chosen among several copies, or stands on another copy of
+ * its base than in its own pack, prove.c computes its id from the page.
  *
  * Neighbours in a page come from many packs, so copies are read a window at a time: as many as fit the buffer, in the
  * order of source and offset, then written in the order of the page. A copy larger than the buffer is read twice, in
@@ -70,7 +71,7 @@ int read_copy(gpa_bytes *out, gpa_merge *m, const copy *c, gpa_error *err)
 	if (!status)
 		status = file_read(fd, m->buffer, c->size, c->offset, err);
 	*out = (gpa_bytes){m->buffer, c->size};
-	if (!status && gpa_crc32(0, *out) != c->crc)
+	if (!status && gpa_crc32(0, *out) != copy_crc(m, c))
 		status = corrupt_at(err, c->offset, "entry does not have the CRC32 its idx says");
 	return status;
 }
@@ -79,7 +80,7 @@ int read_copy(gpa_bytes *out, gpa_merge *m, const copy *c, gpa_error *err)
 
 static int check_crc(gpa_merge *m, const copy *c, int fd, gpa_error *err)
 {
-	uint32_t crc = 0;
+	uint32_t crc = 0, expected = copy_crc(m, c);
 	for (uint64_t done = 0; done < c->size;) {
 		if (is_stopped(m->progress))
 			return stopped(err);
@@ -90,7 +91,8 @@ static int check_crc(gpa_merge *m, const copy *c, int fd, gpa_error *err)
 		crc = gpa_crc32(crc, (gpa_bytes){m->buffer, piece});
 		done += piece;
 	}
-	return crc == c->crc ? GPA_OK : corrupt_at(err, c->offset, "entry has CRC32 %08x, its idx says %08x", crc, c->crc);
+	return crc == expected ? GPA_OK :
+		corrupt_at(err, c->offset, "entry has CRC32 %08x, its idx says %08x", crc, expected);
 }
 
 static int end_id(hasher *h, const gpa_merge *m, const copy *c, gpa_error *err)
@@ -165,12 +167,18 @@ int gpa_merge_check(uint32_t *damaged, gpa_merge *m, gpa_progress *progress, gpa
 {
 	*damaged = 0;
 	m->progress = progress;
+	proof_drop(m);
+	if (m->in_doubt && !m->is_checked) {
+		int status = check_ids(m, err);
+		if (status)
+			return status;
+	}
 	for (uint32_t i = 0; i < m->copy_count; i++) {
 		copy *c = &m->copies[i];
 		int fd, status = GPA_OK;
 		if (is_stopped(progress))
 			return stopped(err);
-		if (!c->damaged) {
+		if (!c->damaged && !m->is_checked) {
 			if (!(status = source_file(&fd, m, c->source, err)))
 				status = check_copy(m, c, fd, err);
 			if (status && status != GPA_ECORRUPT) {
@@ -356,7 +364,7 @@ static int read_window(writer *w, uint32_t count, gpa_error *err)
 static int write_made(writer *w, const pending *p, gpa_error *err)
 {
 	gpa_merge *m = w->m;
-	gpa_entry entry = {.type = GPA_OFS_DELTA, .size = p->copy->crc};
+	gpa_entry entry = {.type = GPA_OFS_DELTA, .size = p->copy->sum};
 	uint64_t offset = w->out.written;
 	output_crc_begin(&w->out);
 	int status = write_header(w, p->slot, &entry, err);
@@ -375,9 +383,9 @@ static int write_pending(writer *w, const pending *p, gpa_error *err)
 	gpa_entry entry;
 	gpa_bytes bytes = {m->buffer + p->at, p->copy->size};
 	uint64_t offset = w->out.written;
-	uint32_t crc = gpa_crc32(0, bytes);
-	if (crc != p->copy->crc)
-		return corrupt_at(err, p->copy->offset, "entry has CRC32 %08x, its idx says %08x", crc, p->copy->crc);
+	uint32_t crc = gpa_crc32(0, bytes), expected = copy_crc(m, p->copy);
+	if (crc != expected)
+		return corrupt_at(err, p->copy->offset, "entry has CRC32 %08x, its idx says %08x", crc, expected);
 	int status = entry_parse_bytes(&entry, bytes, p->copy->offset, m->hash_size, err);
 	output_crc_begin(&w->out);
 	if (!status)
@@ -435,6 +443,10 @@ int gpa_merge_write(gpa_merge *m, uint32_t number, int pack_fd, int idx_fd, unsi
 	status = w.offsets && w.entries && w.window && w.by_source ? write_page(&w, pg, trailer, err) : out_of_memory(err);
 	if (!status)
 		status = gpa_idx_write(idx_fd, m->options.algo, w.entries, pg->slot_count, trailer, err);
+	if (!status && !(status = proof_end(m, err))) {
+		status = proof_begin(m, number, pack_fd, w.offsets, w.out.written - m->hash_size, err);
+		w.offsets = NULL;	/* the proof has them now */
+	}
 	output_free(&w.out);
 	free(w.offsets);
 	free(w.entries);

@@ -84,6 +84,9 @@ void inflate_stream_free(inflate_stream *s);
 /* The first bytes that a stream inflates to: `room` of them, or as many as there are. */
 int inflate_start(unsigned char *out, size_t room, size_t *got, gpa_bytes in, gpa_error *err);
 
+/* As a zlib stream has it at its end. */
+uint32_t content_adler(gpa_bytes content);
+
 typedef struct deflater deflater;
 int deflater_new(deflater **out, int level, gpa_error *err);
 void deflater_free(deflater *d);
@@ -189,6 +192,9 @@ made_object *made_object_new(uint64_t size);
 made_object *made_object_share(made_object *object);
 void made_object_drop(made_object *object);
 
+/* The target of a delta program, of the base's type. */
+int delta_target(made_object **out, const made_object *base, gpa_bytes program, gpa_error *err);
+
 struct base_cache;
 struct lately;
 
@@ -252,6 +258,18 @@ typedef struct oid_ref {
 typedef const unsigned char *(*oid_of)(const void *context, const oid_ref *ref);
 /* Sort by oid, then source. `scratch` has room for `count`; the result is in `refs`. */
 void oid_sort(oid_ref *refs, oid_ref *scratch, size_t count, uint32_t hash_size, oid_of oid, const void *context);
+
+/* ---- check.c ---- */
+
+enum {
+	ENTRY_UNKNOWN,		/* its chain of deltas cannot be followed */
+	ENTRY_PROVED,		/* its content has the id that the idx says */
+	ENTRY_LIES,		/* it is sound, and has another id */
+	ENTRY_DAMAGED,
+};
+/* Make every object of a pack that matches its idx, and say of each idx position which of these its entry is. */
+int pack_check_ids(unsigned char *verdicts, gpa_bytes pack, const gpa_idx *idx, unsigned threads, gpa_progress *progress,
+		   gpa_error *err);
 
 /* ---- report.c ---- */
 

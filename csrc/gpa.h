@@ -283,6 +283,8 @@ typedef struct gpa_merge_stats {
 	uint32_t cut_count;		/* whole objects added where a delta family was cut */
 	uint32_t made_count;		/* whole objects for which a delta was made */
 	uint32_t left_out_count;	/* objects that cannot be read from any source; see gpa_merge_left_out() */
+	uint32_t conflict_count;	/* copies that disagree on an object's type or size: nothing is planned before
+					   gpa_merge_check() has found which lie */
 	uint64_t bytes;			/* expected size of all pages */
 } gpa_merge_stats;
 
@@ -302,12 +304,12 @@ void gpa_merge_free(gpa_merge *merge);
 int gpa_merge_add(gpa_merge *merge, const gpa_idx *idx, int dir_fd, const char *path, gpa_progress *progress,
 		  gpa_error *err);
 /*
- * Decide which copy of each object goes where. An object is taken unless `midx` (may be NULL) names a winner for it in a
- * pack i with merged[i] == 0; so are the delta bases that taken copies need. May be called again: copies found to be
+ * Decide which copy of each object goes where. sources[i] is the number of the source that pack i of `midx` is, or
+ * UINT32_MAX. An object is taken unless `midx` (may be NULL) names a winner for it in a pack that is no source; so are the delta bases that taken copies need. May be called again: copies found to be
  * damaged since are not chosen any more. With `reverse` objects stand in another order, so that a page that came out as
  * one of its sources, byte for byte, becomes another.
  */
-int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *merge, const gpa_midx *midx, const unsigned char *merged,
+int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *merge, const gpa_midx *midx, const uint32_t *sources,
 		   int reverse, gpa_error *err);
 int gpa_merge_page(gpa_page_info *out, const gpa_merge *merge, uint32_t page);
 /*
@@ -318,12 +320,25 @@ int gpa_merge_page(gpa_page_info *out, const gpa_merge *merge, uint32_t page);
 int gpa_merge_write(gpa_merge *merge, uint32_t page, int pack_fd, int idx_fd, unsigned char *trailer,
 		    gpa_progress *progress, gpa_error *err);
 /*
- * Check every copy of the merge as gpa_merge_write() would, so that planning again needs to happen only once. `progress`
- * may be NULL; here nothing is counted. After GPA_ESTOPPED what was found so far is known.
+ * Wait until the pages written so far are proved: threads make each object of which the sources have several copies that
+ * are not alike, or that stands on another copy of its base than in its own pack, and compute its id. gpa_merge_write()
+ * tells of earlier pages. GPA_ECORRUPT with err->source: a source lies about what an id is; gpa_merge_check(), then plan
+ * again.
+ */
+int gpa_merge_prove(gpa_merge *merge, gpa_error *err);
+/*
+ * Check every copy of the merge as gpa_merge_write() would, so that planning again needs to happen only once; after a
+ * conflict or a failed proof, make every object and compute its id. `progress` may be NULL; here nothing is counted.
+ * After GPA_ESTOPPED what was found so far is known.
  */
 int gpa_merge_check(uint32_t *damaged, gpa_merge *merge, gpa_progress *progress, gpa_error *err);
 /* The oid of the n-th object left out, and the source that holds it; GPA_ENOTFOUND beyond the last. */
 int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *merge, uint32_t n);
+/*
+ * The next copy whose content is another object than its id says, while another copy of that object is sound: the id and
+ * the source. *next begins at 0. GPA_ENOTFOUND beyond the last.
+ */
+int gpa_merge_lie(unsigned char *oid, uint32_t *source, uint32_t *next, const gpa_merge *merge);
 
 /* ---- page_write.c: objects into a page ---- */
 

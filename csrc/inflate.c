@@ -236,6 +236,15 @@ int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink,
 	return GPA_OK;
 }
 
+uint32_t content_adler(gpa_bytes content)
+{
+#ifdef GPA_LIBDEFLATE
+	return libdeflate_adler32(1, content.ptr, content.len);
+#else
+	return (uint32_t)adler32_z(1, content.ptr, content.len);
+#endif
+}
+
 /* Both parts take a quarter of a MiB or more, and wait until they are needed. */
 struct deflater {
 	int level;

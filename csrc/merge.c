@@ -41,6 +41,7 @@ int gpa_merge_new(gpa_merge **out, const gpa_merge_options *options, gpa_error *
 
 static void forget_plan(gpa_merge *m)
 {
+	proof_drop(m);
 	free(m->objects);
 	free(m->by_object);
 	free(m->slots);
@@ -53,7 +54,7 @@ static void forget_plan(gpa_merge *m)
 	m->slots = NULL;
 	m->pages = NULL;
 	m->object_count = m->slot_count = m->slot_room = m->page_count = m->page_room = 0;
-	m->rebuilt_count = m->cut_count = m->left_out_count = 0;
+	m->rebuilt_count = m->cut_count = m->left_out_count = m->conflict_count = 0;
 }
 
 void gpa_merge_free(gpa_merge *m)
@@ -91,6 +92,20 @@ static int find_base(uint32_t *base, const gpa_entry *entry, uint64_t offset, co
 	return GPA_OK;
 }
 
+/* The fold of the size that an entry says its object has; 0 where that takes more than a look. */
+static unsigned entry_fold(const gpa_entry *entry, gpa_bytes stream)
+{
+	unsigned char program[PEEK];
+	uint64_t base_size, size = entry->size;
+	gpa_error ignored;
+	if (entry->type > GPA_TAG) {
+		gpa_bytes start = {program, inflate_peek(program, stream)};
+		if (gpa_delta_sizes(&base_size, &size, start, &ignored))
+			return 0;
+	}
+	return size_fold(size) & 0xffff;
+}
+
 /* Read the header of every entry. `copies` are those of this source, in idx order; base is an idx position for now. */
 static int read_entries(copy *copies, gpa_bytes pack, const gpa_idx *idx, const idx_place *places, uint32_t source,
 			const gpa_progress *progress, gpa_error *err)
@@ -103,9 +118,8 @@ static int read_entries(copy *copies, gpa_bytes pack, const gpa_idx *idx, const 
 		copy *c = &copies[places[i].pos];
 		uint64_t end = i + 1 < idx->object_count ? places[i + 1].offset : pack_end;
 		memset(c, 0, sizeof(*c));
-		c->offset = places[i].offset;
-		c->size = end - c->offset;
-		c->crc = gpa_idx_crc(idx, places[i].pos);
+		c->offset = places[i].offset & (PACK_MOST - 1);
+		c->size = (end - c->offset) & (PACK_MOST - 1);
 		c->source = source;
 		c->base = NONE;
 		int status = gpa_entry_parse(&entry, pack, c->offset, idx->algo, err);
@@ -119,6 +133,11 @@ static int read_entries(copy *copies, gpa_bytes pack, const gpa_idx *idx, const 
 		/* One bad header spoils one object: the others can still be merged. */
 		c->damaged = status != GPA_OK;
 		c->type = c->base == NONE ? (unsigned)entry.type & 7 : 0;
+		if (!status)
+			c->fold = entry_fold(&entry, (gpa_bytes){pack.ptr + c->offset + entry.header_size,
+								 c->size - entry.header_size}) & 0xffff;
+		if (!status && c->base == NONE && c->size >= 4)
+			c->sum = be32(pack.ptr + c->offset + c->size - 4);
 	}
 	return GPA_OK;
 }
@@ -146,6 +165,8 @@ static int add_copies(gpa_merge *m, gpa_bytes pack, const gpa_idx *idx, const gp
 	idx_place *places;
 	uint32_t n = idx->object_count;
 	int status = gpa_pack_match(pack, idx, err);
+	if (!status && pack.len >= PACK_MOST)
+		status = unsupported(err, "pack is too large to be merged");
 	if (status)
 		return status;
 	while (m->copy_room - m->copy_count < n)
@@ -199,6 +220,23 @@ static const unsigned char *ref_oid(const void *context, const oid_ref *ref)
 	return gpa_idx_oid(m->sources[ref->source].idx, ref->pos);
 }
 
+/*
+ * Two copies of one object: an idx may call other content by the object's id. Two that are whole, and agree on type, size
+ * and Adler-32, are alike. Of others the one that is taken has to be proved. Where both say a type, a size or an Adler-32
+ * and they differ, one of them lies or is damaged.
+ */
+static void compare_copies(gpa_merge *m, object *o, const copy *a, const copy *b)
+{
+	if (a->damaged || a->lies || b->damaged || b->lies) {
+		o->doubt |= UNLIKE;
+		return;
+	}
+	int are_whole = a->base == NONE && b->base == NONE;
+	m->conflict_count += a->type != b->type || (a->fold && b->fold && a->fold != b->fold) ||
+			     (are_whole && a->sum != b->sum);
+	o->doubt |= are_whole ? 0 : UNLIKE;
+}
+
 /* Give each distinct oid a number, the same in every plan, and group the copies by it. */
 static int number_objects(gpa_merge *m, gpa_error *err)
 {
@@ -219,25 +257,35 @@ static int number_objects(gpa_merge *m, gpa_error *err)
 		uint32_t number = m->sources[refs[i].source].first_copy + refs[i].pos;
 		if (!i || refs[i].key != refs[i - 1].key || memcmp(ref_oid(m, &refs[i - 1]), oid, m->hash_size))
 			m->objects[m->object_count++] = (object){.oid = oid, .first_copy = i, .chosen = NONE};
+		else
+			compare_copies(m, &m->objects[m->object_count - 1], &m->copies[m->by_object[i - 1]], &m->copies[number]);
 		m->by_object[i] = number;
 		m->copies[number].object = m->object_count - 1;
+		m->copies[number].named = 0;
 	}
 	m->objects[m->object_count].first_copy = (uint32_t)n;
 	free(refs);
 	return GPA_OK;
 }
 
-/* Once all sources are there: from now on copy.base is an object, and its form may come from any source. */
-static void link_bases(gpa_merge *m)
+/* The index names the copy of `object` at `offset` of `source`. */
+static void note_named(gpa_merge *m, uint32_t object, uint32_t source, uint64_t offset)
 {
-	for (uint32_t i = 0; !m->linked && i < m->copy_count; i++)
-		if (m->copies[i].base != NONE)
-			m->copies[i].base = m->copies[m->copies[i].base].object;
-	m->linked = 1;
+	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
+		copy *c = &m->copies[m->by_object[i]];
+		if (c->source == source && c->offset == offset) {
+			c->named = 1;
+			return;
+		}
+	}
+	m->objects[object].doubt |= NOT_NAMED;
 }
 
-/* An object is taken unless the index has a winner for it outside the packs that are merged. */
-static int take_objects(gpa_merge *m, const gpa_midx *midx, const unsigned char *merged, gpa_error *err)
+/*
+ * An object is taken unless the index has a winner for it outside the packs that are merged. Where it has, and the object
+ * is needed as a base all the same, the copy that is taken for it has to be proved: git reads the other one.
+ */
+static int take_objects(gpa_merge *m, const gpa_midx *midx, const uint32_t *sources, gpa_error *err)
 {
 	for (uint32_t i = 0; i < m->object_count; i++) {
 		uint32_t pos, pack;
@@ -248,12 +296,16 @@ static int take_objects(gpa_merge *m, const gpa_midx *midx, const unsigned char 
 		int status = gpa_midx_entry(&pack, &offset, midx, pos, err);
 		if (status)
 			return status;
-		m->objects[i].taken = merged[pack] != 0;
+		m->objects[i].taken = sources[pack] != NONE;
+		if (sources[pack] == NONE)
+			m->objects[i].doubt |= NOT_NAMED;
+		else
+			note_named(m, i, sources[pack], offset);
 	}
 	return GPA_OK;
 }
 
-int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *m, const gpa_midx *midx, const unsigned char *merged, int reverse,
+int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *m, const gpa_midx *midx, const uint32_t *sources, int reverse,
 		   gpa_error *err)
 {
 	int status;
@@ -261,10 +313,15 @@ int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *m, const gpa_midx *midx, c
 	forget_plan(m);
 	if ((status = number_objects(m, err)))
 		return status;
-	link_bases(m);
-	if ((status = take_objects(m, midx, merged, err)) || (status = choose_copies(m, err)))
+	if (m->conflict_count && !m->is_checked) {
+		stats->conflict_count = m->conflict_count;
+		m->in_doubt = 1;
+		return GPA_OK;
+	}
+	if ((status = take_objects(m, midx, sources, err)) || (status = choose_copies(m, err)))
 		return status;
-	make_deltas(m);
+	if (!m->no_made)
+		make_deltas(m);
 	if ((status = assign_pages(m, reverse, err)))
 		return status;
 	stats->entry_count = m->copy_count;
@@ -295,6 +352,19 @@ int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *m,
 			continue;
 		memcpy(oid, m->objects[i].oid, m->hash_size);
 		*source = m->copies[m->by_object[m->objects[i].first_copy]].source;
+		return GPA_OK;
+	}
+	return GPA_ENOTFOUND;
+}
+
+int gpa_merge_lie(unsigned char *oid, uint32_t *source, uint32_t *next, const gpa_merge *m)
+{
+	while (*next < m->copy_count) {
+		const copy *c = &m->copies[(*next)++];
+		if (!c->lies || m->objects[c->object].lost)
+			continue;
+		memcpy(oid, m->objects[c->object].oid, m->hash_size);
+		*source = c->source;
 		return GPA_OK;
 	}
 	return GPA_ENOTFOUND;

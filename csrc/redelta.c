@@ -199,11 +199,11 @@ static int take_delta(search *s, uint32_t object, uint32_t base, size_t len)
 	gpa_merge *m = s->m;
 	gpa_error ignored;
 	size_t stream;
-	copy made = {.type = m->copies[m->objects[object].chosen].type, .object = object, .base = base,
-		     .crc = (uint32_t)len, .source = MADE, .offset = m->made_size};
+	copy made = {.type = m->copies[m->objects[object].chosen].type, .object = object,
+		     .base = m->objects[base].chosen, .sum = (uint32_t)len, .source = MADE, .offset = m->made_size};
 	if (deflate_whole(m->d, s->entry, &stream, (gpa_bytes){s->program, len}, &ignored))
 		return -1;
-	made.size = MADE_HEADER + stream;
+	made.size = (MADE_HEADER + stream) & (PACK_MOST - 1);
 	if (made.size > m->copies[m->objects[object].chosen].size / 2 || stream > MADE_MOST - m->made_size ||
 	    grow((void **)&m->copies, &m->copy_room, m->copy_count + m->made_count, sizeof(*m->copies), &ignored))
 		return -1;

@@ -28,6 +28,7 @@ class MergeStats(NamedTuple):
     cut_count: int
     made_count: int
     left_out_count: int
+    conflict_count: int
     expected_bytes: int
 
 
@@ -89,15 +90,19 @@ class Merge:
         self._sources.append(name)
 
     def plan(self, midx: Midx | None, merged: set[str], *, reverse: bool = False) -> MergeStats:
-        """Decide what goes where. `merged`: the packs of `midx` whose objects are taken."""
+        """Decide what goes where. `merged`: the packs of `midx` whose objects are taken.
+
+        A `conflict_count` says that nothing is planned: sources lie about objects, and check_all() finds out which.
+        """
         stats = ffi.new("gpa_merge_stats *")
         err = new_error()
-        flags: Any = ffi.NULL
+        sources: Any = ffi.NULL
         pointer: Any = ffi.NULL
         if midx is not None:
-            flags = ffi.new("unsigned char[]", bytes(name in merged for name in midx.pack_names()) or b"\0")
+            numbers = {name: number for number, name in enumerate(self._sources) if name in merged}
+            sources = ffi.new("uint32_t[]", [numbers.get(name, 0xFFFFFFFF) for name in midx.pack_names()] or 1)
             pointer = midx.pointer
-        status = lib.gpa_merge_plan(stats, self._pointer, pointer, flags, int(reverse), err)
+        status = lib.gpa_merge_plan(stats, self._pointer, pointer, sources, int(reverse), err)
         check(status, err, midx.path if midx is not None else self._pack_dir)
         return MergeStats(
             entry_count=stats.entry_count,
@@ -107,6 +112,7 @@ class Merge:
             cut_count=stats.cut_count,
             made_count=stats.made_count,
             left_out_count=stats.left_out_count,
+            conflict_count=stats.conflict_count,
             expected_bytes=stats.bytes,
         )
 
@@ -131,8 +137,17 @@ class Merge:
             raise DamagedCopy(cause) from cause
         return bytes(ffi.buffer(trailer, hash_size(self._object_format))).hex()
 
+    def prove(self) -> None:
+        """Wait for the proofs of the pages: what they call an object is that object. Raises what write_page() does."""
+        err = new_error()
+        status = lib.gpa_merge_prove(self._pointer, err)
+        try:
+            check(status, err, self._path(self._sources[err.source]) if err.source >= 0 else self._pack_dir)
+        except Corrupt as cause:
+            raise DamagedCopy(cause) from cause
+
     def check_all(self, progress: Progress | None = None) -> int:
-        """Check every copy of every source; how many are damaged."""
+        """Check every copy of every source; how many are damaged. In doubt about ids, every id is computed."""
         damaged = ffi.new("uint32_t *")
         err = new_error()
         status = lib.gpa_merge_check(damaged, self._pointer, pointer_of(progress), err)
@@ -145,6 +160,15 @@ class Merge:
         oid = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
         source = ffi.new("uint32_t *")
         while lib.gpa_merge_left_out(oid, source, self._pointer, len(found)) == lib.GPA_OK:
+            found.append((self._sources[source[0]], bytes(ffi.buffer(oid, hash_size(self._object_format))).hex()))
+        return found
+
+    def lies(self) -> list[tuple[str, str]]:
+        """(pack, oid in hex) of each copy that is another object than its idx says; the object is sound elsewhere."""
+        found: list[tuple[str, str]] = []
+        oid = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
+        source, at = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        while lib.gpa_merge_lie(oid, source, at, self._pointer) == lib.GPA_OK:
             found.append((self._sources[source[0]], bytes(ffi.buffer(oid, hash_size(self._object_format))).hex()))
         return found
 

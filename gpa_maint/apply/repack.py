@@ -1,7 +1,8 @@
 """Write the planned pages, then an index that points into them. Deletes nothing.
 
 I3, I4, I9: see pages.py; the directory is synced before the index names a page. I13: every copied entry is checked by
-the C core; a damaged one is left where it is.
+the C core, and so is every object that was chosen among several copies. What is damaged, or is another object than its
+idx says, is left where it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ TITLE = "Merging objects"
 
 AHEAD = 32
 """Packs that the disk reads at a time."""
+
+LIE = "its content is another object than this id says"
 
 
 def write_pages(
@@ -53,6 +56,7 @@ def write_pages(
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {error}") from error
         stats, pages, left_out = write_all(space, merge, midx, set(names), report, stop)
+        lies = tuple(LeftOut(pack=pack, oid=oid, reason=LIE) for pack, oid in merge.lies())
         named = set(midx.pack_names()) if midx else set()
         stuck = {left.pack for left in left_out}
         if stuck and len(set(names) - stuck) < 2:
@@ -72,7 +76,7 @@ def write_pages(
         source_bytes=sum(pack.size for pack in plan.batch),
         rebuilt_count=stats.rebuilt_count,
         cut_count=stats.cut_count,
-        left_out=left_out,
+        left_out=(*left_out, *lies),
     )
 
 
@@ -113,18 +117,25 @@ def write_all(
     *,
     reverse: bool = False,
 ) -> tuple[MergeStats, list[Page], tuple[LeftOut, ...]]:
-    """Write every page; when a source entry turns out damaged, check all of them and begin again without."""
+    """Write every page; when a source entry turns out damaged, check all of them and begin again without.
+
+    So it is when sources disagree on an object, or a page is found to have other content than an id says.
+    """
     causes: dict[str, Corrupt] = {}
     while True:
         stats = merge.plan(midx, merged, reverse=reverse)
         pages: list[Page] = []
         done = 0
+        if stats.conflict_count:
+            merge.check_all(stop)
+            continue
         try:
             for number in range(stats.page_count):
                 if report:
                     report(TITLE, done, stats.object_count)
                 pages.append(_write_page(space, merge, number, stop))
                 done += pages[-1].object_count
+            merge.prove()
         except DamagedCopy as error:
             drop_pages(pages)
             causes[os.path.basename(error.cause.path).removesuffix(".pack")] = error.cause

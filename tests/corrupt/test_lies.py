@@ -1,0 +1,257 @@
+"""A .idx may lie: it calls other content by an object's id, with the right CRC32. The good copy outlives the merge.
+
+git reads whichever copy it finds first. What has a good copy must stay readable, through git and through a PageStore,
+whichever copy is smaller, named by the index, or the base of others.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from oracle import ObjectFormat, git, objects_dir, packs, verify_midx
+from packwriter import Entry, OfsDelta, Whole, add_pack, encode_delta, entry_bytes, hash_bytes, oid_hex, pack_bytes
+
+from gpa_maint import PageStore, commands
+from gpa_maint.model import LeftOut
+
+GOOD = b"".join(b"%d lines of a file that everybody needs\n" % number for number in range(300))
+CHANGED = GOOD.replace(b"100 lines", b"one hundred lines") + b"and one more\n"
+LIES = {
+    "smaller": b"evil\n",
+    "larger": GOOD + GOOD[::-1],
+    "as large": GOOD.replace(b"everybody", b"ybodyever"),
+}
+WHEN = {"good named": (1, 2), "liar named": (2, 1), "no index": (0, 0)}
+"""The seconds of the good packs and of the liars: git's index names the newest copy."""
+
+
+def blob(content: bytes) -> Whole:
+    return Whole(kind="blob", content=content)
+
+
+def add_liar(
+    repo: Path, entries: Sequence[tuple[Entry, str]], *, object_format: ObjectFormat = "sha1", index_version: int = 2
+) -> str:
+    """A pack of these entries, with an idx that calls each as is said."""
+    pack = pack_bytes([entry for entry, _ in entries], object_format=object_format)
+    size = len(hash_bytes(object_format, b""))
+    rows: list[tuple[bytes, int, int]] = []
+    at = 12
+    for entry, oid in entries:
+        data = entry_bytes(entry, offset=at, offsets=[offset for _, _, offset in rows])
+        rows.append((bytes.fromhex(oid), zlib.crc32(data), at))
+        at += len(data)
+    rows.sort()
+    idx = struct.pack(">256I", *(sum(oid[0] <= first for oid, _, _ in rows) for first in range(256)))
+    if index_version == 1:
+        idx += b"".join(struct.pack(">I", offset) + oid for oid, _, offset in rows)
+    else:
+        idx = b"\xfftOc" + struct.pack(">I", 2) + idx + b"".join(oid for oid, _, _ in rows)
+        for column in (1, 2):
+            idx += struct.pack(f">{len(rows)}I", *(row[column] for row in rows))
+    idx += pack[-size:]
+    path = objects_dir(repo) / "pack" / f"pack-{pack[-size:].hex()}"
+    path.with_suffix(".pack").write_bytes(pack)
+    path.with_suffix(".idx").write_bytes(idx + hash_bytes(object_format, idx))
+    return path.name
+
+
+class Scene:
+    """A repository, the objects that have a good copy, and the packs that lie."""
+
+    def __init__(self, folder: Path, object_format: ObjectFormat = "sha1") -> None:
+        self.repo = folder / "r.git"
+        self.format = object_format
+        git(folder, "init", "-q", "--bare", f"--object-format={object_format}", str(self.repo))
+        self.good: list[str] = []
+        self.liars: list[str] = []
+        self.objects: dict[str, bytes] = {}
+
+    def oid(self, content: bytes) -> str:
+        return oid_hex("blob", content, object_format=self.format)
+
+    def add_good(self, *entries: Entry, contents: Sequence[bytes]) -> None:
+        self.good.append(add_pack(self.repo, [*entries, blob(b"beside %d" % len(self.good))]))
+        self.objects.update((self.oid(content), content) for content in contents)
+
+    def add_liar(self, *entries: tuple[Entry, bytes], index_version: int = 2) -> None:
+        """Each entry is called by the id of the content that comes with it; all keep one honest object."""
+        beside = b"beside liar %d" % len(self.liars)
+        rows = [*entries, (blob(beside), beside)]
+        named = [(entry, self.oid(content)) for entry, content in rows]
+        self.liars.append(add_liar(self.repo, named, object_format=self.format, index_version=index_version))
+        self.objects[self.oid(beside)] = beside
+
+    def index(self, when: str) -> None:
+        for names, second in zip((self.good, self.liars), reversed(WHEN[when]), strict=True):
+            for name in names:
+                for suffix in (".pack", ".idx"):
+                    os.utime(objects_dir(self.repo) / "pack" / f"{name}{suffix}", (10**9 + second, 10**9 + second))
+        if when != "no index":
+            git(self.repo, "multi-pack-index", "write")
+
+    def merge(self) -> tuple[LeftOut, ...]:
+        left_out = commands.repack(os.fspath(self.repo)).left_out
+        commands.expire(os.fspath(self.repo), grace_seconds=0)
+        return left_out
+
+    def check(self) -> None:
+        """Whatever had a good copy is read by git and by a store, from whatever there is now."""
+        verify_midx(self.repo)
+        with PageStore.for_repository(self.repo) as store:
+            for oid, content in self.objects.items():
+                done = subprocess.run(["git", "cat-file", "blob", oid], cwd=self.repo, capture_output=True, check=True)
+                assert content == done.stdout
+                assert ("blob", content) == store.read(oid)
+
+
+@pytest.fixture(params=WHEN)
+def when(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=LIES)
+def lie(request: pytest.FixtureRequest) -> bytes:
+    return LIES[request.param]
+
+
+@pytest.mark.parametrize("index_version", [1, 2])
+def test_a_whole_copy_that_lies_displaces_no_good_one(
+    tmp_path: Path, object_format: ObjectFormat, index_version: int, lie: bytes, when: str
+) -> None:
+    scene = Scene(tmp_path, object_format)
+    scene.add_good(blob(GOOD), contents=[GOOD])
+    scene.add_liar((blob(lie), GOOD), index_version=index_version)
+    scene.index(when)
+    left_out = scene.merge()
+    assert [(scene.liars[0], scene.oid(GOOD))] == [(left.pack, left.oid) for left in left_out]
+    assert "its content is another object than this id says" == left_out[0].reason
+    assert not {*scene.good, *scene.liars} & packs(scene.repo).keys()
+    scene.check()
+
+
+def test_a_delta_that_lies_displaces_no_good_one(tmp_path: Path, lie: bytes, when: str) -> None:
+    scene = Scene(tmp_path)
+    scene.add_good(blob(GOOD), contents=[GOOD])
+    scene.add_liar((blob(CHANGED), CHANGED), (OfsDelta(base_index=0, program=encode_delta(CHANGED, lie)), GOOD))
+    scene.index(when)
+    scene.merge()
+    scene.objects[scene.oid(CHANGED)] = CHANGED
+    scene.check()
+
+
+def test_a_good_delta_is_not_displaced_by_a_whole_copy(tmp_path: Path, lie: bytes, when: str) -> None:
+    scene = Scene(tmp_path)
+    scene.add_good(blob(CHANGED), OfsDelta(base_index=0, program=encode_delta(CHANGED, GOOD)), contents=[GOOD, CHANGED])
+    scene.add_liar((blob(lie), GOOD))
+    scene.index(when)
+    scene.merge()
+    scene.check()
+
+
+@pytest.mark.parametrize("good_is", ["whole", "delta"])
+def test_an_honest_delta_does_not_move_to_a_base_that_lies(
+    tmp_path: Path, object_format: ObjectFormat, good_is: str, lie: bytes, when: str
+) -> None:
+    """The delta and its base lie in one pack; the other pack has only a liar by the name of the base."""
+    scene = Scene(tmp_path, object_format)
+    delta = OfsDelta(base_index=0, program=encode_delta(GOOD, CHANGED))
+    if good_is == "whole":
+        scene.add_good(blob(GOOD), delta, contents=[GOOD, CHANGED])
+    else:
+        longer = GOOD + b"more"
+        scene.add_good(
+            blob(longer),
+            OfsDelta(base_index=0, program=encode_delta(longer, GOOD)),
+            OfsDelta(base_index=1, program=encode_delta(GOOD, CHANGED)),
+            contents=[longer, GOOD, CHANGED],
+        )
+    scene.add_liar((blob(lie), GOOD))
+    scene.index(when)
+    scene.merge()
+    scene.check()
+
+
+def test_an_honest_delta_on_a_base_that_lies_is_made_whole(
+    tmp_path: Path, object_format: ObjectFormat, lie: bytes, when: str
+) -> None:
+    """Only its own pack can make it: on the good base it would be another object."""
+    scene = Scene(tmp_path, object_format)
+    scene.add_good(blob(GOOD), contents=[GOOD])
+    scene.add_liar((blob(lie), GOOD), (OfsDelta(base_index=0, program=encode_delta(lie, CHANGED)), CHANGED))
+    scene.objects[scene.oid(CHANGED)] = CHANGED
+    scene.index(when)
+    scene.merge()
+    scene.check()
+
+
+def test_deltas_on_a_delta_on_a_base_that_lies_are_made_too(tmp_path: Path, lie: bytes, when: str) -> None:
+    scene = Scene(tmp_path)
+    scene.add_good(blob(GOOD), contents=[GOOD])
+    further = CHANGED + b"and another\n"
+    scene.add_liar(
+        (blob(lie), GOOD),
+        (OfsDelta(base_index=0, program=encode_delta(lie, CHANGED)), CHANGED),
+        (OfsDelta(base_index=1, program=encode_delta(CHANGED, further)), further),
+    )
+    scene.objects.update({scene.oid(CHANGED): CHANGED, scene.oid(further): further})
+    scene.index(when)
+    scene.merge()
+    scene.check()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_liars_against_one_good_copy(tmp_path: Path, lie: bytes, same: bool, when: str) -> None:
+    scene = Scene(tmp_path)
+    scene.add_good(blob(GOOD), contents=[GOOD])
+    scene.add_liar((blob(lie), GOOD))
+    scene.add_liar((blob(lie if same else lie[:-2] + b"?\n"), GOOD))
+    scene.index(when)
+    left_out = scene.merge()
+    assert set(scene.liars) == {left.pack for left in left_out}
+    scene.check()
+
+
+def test_a_lie_about_the_type(tmp_path: Path, when: str) -> None:
+    scene = Scene(tmp_path)
+    scene.add_good(blob(GOOD), contents=[GOOD])
+    scene.add_liar((Whole(kind="tag", content=GOOD), GOOD))
+    scene.index(when)
+    scene.merge()
+    scene.check()
+
+
+def test_an_object_of_which_all_copies_lie_stays_where_it_is(tmp_path: Path) -> None:
+    """Nobody has it: git complains before and after, and the packs that hold it stay."""
+    scene = Scene(tmp_path)
+    scene.add_good(contents=[])
+    for lie in (b"one", b"three"):
+        scene.add_liar((blob(lie), GOOD))
+    scene.index("good named")
+    left_out = scene.merge()
+    assert {scene.oid(GOOD)} == {left.oid for left in left_out}
+    assert set(scene.liars) & packs(scene.repo).keys()
+    scene.check()
+
+
+def test_a_liar_as_the_base_that_the_index_names_outside_the_merge(tmp_path: Path, lie: bytes) -> None:
+    """The good base lies in a large pack that is not merged, and a small pack has a liar under its own delta."""
+    scene = Scene(tmp_path)
+    others = [b"of a large pack: %d" % number for number in range(2001)]
+    large = add_pack(scene.repo, [blob(GOOD), *(blob(content) for content in others)])
+    scene.good.append(large)
+    scene.objects[scene.oid(GOOD)] = GOOD
+    scene.add_liar((blob(lie), GOOD), (OfsDelta(base_index=0, program=encode_delta(lie, CHANGED)), CHANGED))
+    scene.add_liar((blob(b"something"), b"something"))
+    scene.objects[scene.oid(CHANGED)] = CHANGED
+    scene.index("good named")
+    scene.merge()
+    assert large in packs(scene.repo)
+    assert not set(scene.liars) & packs(scene.repo).keys()
+    scene.check()
