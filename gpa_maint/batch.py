@@ -60,9 +60,9 @@ def parse_format(text: str) -> list[Field]:
         if not element and literal:
             fields.append(("", os.fsencode("%" if literal == "%%" else literal)))
         elif not element.endswith(")"):
-            raise GpaError(f"format element '({element}' does not end in ')'")
+            raise GpaError(f"bad cat-file format: element '({element}' does not end in ')'")
         elif element[:-1] not in FIELDS:
-            raise GpaError(f"unknown format element: {element[:-1]}")
+            raise GpaError(f"bad cat-file format: %({element}")
         else:
             fields.append((element[:-1], b""))
     return fields

@@ -105,14 +105,32 @@ def test_formats_are_those_of_git(text: str, tmp_path: Path) -> None:
     assert_same(repo, f"--batch={text}", "--buffer", input=names)
 
 
-@pytest.mark.parametrize("text", ["%(nonsense)", "%(objectname", "x%(", "%()"])
-def test_an_unknown_format_is_refused_in_the_words_of_git(text: str, tmp_path: Path) -> None:
-    assert_same(init_server(tmp_path / "server"), f"--batch-check={text}")
+@pytest.mark.parametrize(
+    ("text", "words", "before"),
+    [
+        ("a %(nonsense) b", "%(nonsense)", "unknown format element: nonsense"),
+        ("%()", "%()", "unknown format element: "),
+        ("%(objectname", "element '(objectname' does not end in ')'", None),
+        ("x%(", "element '(' does not end in ')'", None),
+    ],
+)
+def test_an_unknown_format_is_refused_in_the_words_of_git(
+    text: str, words: str, before: str | None, tmp_path: Path
+) -> None:
+    """Those of the newest git; it said `before` in earlier versions."""
+    repo = init_server(tmp_path / "server")
+    new = f"fatal: bad cat-file format: {words}\n".encode()
+    old = f"fatal: {before or f'format {words}'}\n".encode()
+    ours = run(repo, ["git", "gpa"], f"--batch-check={text}")
+    assert (128, b"", new) == (ours.returncode, ours.stdout, ours.stderr)
+    theirs = run(repo, ["git"], f"--batch-check={text}")
+    assert (128, b"") == (theirs.returncode, theirs.stdout)
+    assert theirs.stderr in (old, new)
 
 
 def test_a_format_is_cut_into_fields() -> None:
     assert [("", b"a "), ("objectname", b""), ("", b"%"), ("", b"%"), ("", b"b")] == parse_format("a %(objectname)%%%b")
-    with pytest.raises(GpaError, match="unknown format element: objectsize:lost"):
+    with pytest.raises(GpaError, match=r"bad cat-file format: %\(objectsize:lost\)"):
         parse_format("%(objectsize:lost)")
 
 
