@@ -759,6 +759,7 @@ def test_deep_reports_a_pack_and_idx_that_do_not_belong_together(pushed: History
     repo = tmp_path / "server"
     shutil.copytree(pushed.server, repo)
     one, other = pushed.packs[1:3]
+    (pack_dir(repo) / f"{other}.idx").unlink()  # it is read-only
     shutil.copy2(pack_dir(repo) / f"{one}.idx", pack_dir(repo) / f"{other}.idx")
     (finding,) = deep(repo)
     assert finding.startswith(f"'{other}.pack': pack ")
