@@ -34,9 +34,11 @@ class GpaError(Exception):
 class Corrupt(GpaError):
     """A file breaks its own format."""
 
-    def __init__(self, path: str, reason: str, *, offset: int | None = None, git_dies: bool = False) -> None:
+    def __init__(
+        self, path: str, reason: str, *, offset: int | None = None, git_dies: bool = False, hint: str = ""
+    ) -> None:
         at = "" if offset is None else f" at byte {offset}"
-        super().__init__(f"corrupt '{path}'{at}: {reason}")
+        super().__init__(f"corrupt '{path}'{at}: {reason}", hint=hint)
         self.path = path
         self.reason = reason
         self.offset = offset

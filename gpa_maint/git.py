@@ -86,7 +86,7 @@ QUESTIONS = {"config", "rev-parse", "version", "--exec-path"}
 QUESTION_SECONDS = 60
 """How long git may take for such an answer. Settings may lead it to a file that never ends, by include.path."""
 
-RUNS_NOTHING = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
+RUNS_NOTHING = ("--no-pager", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
 """For every other command: a hook or a program that the repository names would run with the maintainer's rights."""
 
 RUNS_HOOKS = {"pack-refs", "update-ref", "symbolic-ref"}
@@ -141,7 +141,7 @@ class _Git:
                 os.lseek(given[0], 0, os.SEEK_SET)
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)]
             try:
-                argv = ["git", "--no-pager", *(() if is_question else RUNS_NOTHING), *self._argv[1:]]
+                argv = ["git", *(() if is_question else RUNS_NOTHING), *self._argv[1:]]
                 # Not ignored, whatever the caller ignores: it is how a git that hangs is ended.
                 self._pid = os.posix_spawnp("git", argv, environment, file_actions=actions, setsigdef=[TERMINATE])
             except FileNotFoundError:
@@ -471,7 +471,7 @@ class NameResolver:
     def _start(self) -> Popen[bytes]:
         import subprocess
 
-        words = ["git", "--no-pager", *RUNS_NOTHING, "cat-file", f"--batch-check={FOUND.decode()}%(objectname)"]
+        words = ["git", *RUNS_NOTHING, "cat-file", f"--batch-check={FOUND.decode()}%(objectname)"]
         words += ["-z"] if self._delimiter == b"\0" else []
         pipe = subprocess.PIPE
         return subprocess.Popen(words, stdin=pipe, stdout=pipe, env=_environment(named=False))

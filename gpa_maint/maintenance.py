@@ -319,6 +319,7 @@ class _Run:
         path = os.path.join(self._objdir.gpa_dir, "next")
         line = f"{packs} {sampled}\n".encode()
         fs.replace_file(self._objdir, self._space, path, line, durable=False, mtime=second)
+        fs.put_marker(self._objdir, "next-", f"{packs}-{sampled}")
 
 
 def _next_due(inventory: Inventory, grace_seconds: int) -> int:

@@ -14,9 +14,12 @@ MOST_BYTES = 64 << 20
 """More than any file that is read whole: state.json with a name for each of 100,000 packs has 6 MB."""
 
 
-def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
-    """A descriptor of a regular file. OSError for anything else: ELOOP for a symbolic link, EINVAL for the rest."""
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o666, *, follow: bool = False) -> int:
+    """A descriptor of a regular file. OSError for anything else: ELOOP for a symbolic link, EINVAL for the rest.
+
+    With `follow`, of the file that a link leads to.
+    """
+    fd = os.open(path, flags | (0 if follow else os.O_NOFOLLOW) | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "not a regular file", path)
@@ -27,6 +30,15 @@ def read_bytes(path: str, limit: int = MOST_BYTES) -> bytes:
     """The first `limit` bytes of a regular file. OSError as from open_regular()."""
     with open(open_regular(path), "rb") as file:
         return file.read(limit)
+
+
+def read_whole(path: str, limit: int = MOST_BYTES, *, follow: bool = False) -> tuple[bytes, os.stat_result]:
+    """All of a regular file, and its status. OSError as from open_regular(), EFBIG beyond `limit` bytes."""
+    with open(open_regular(path, follow=follow), "rb") as file:
+        content = file.read(limit + 1)
+        if len(content) > limit:
+            raise OSError(errno.EFBIG, f"larger than {limit} bytes", path)
+        return content, os.fstat(file.fileno())
 
 
 def read_text(path: str, limit: int = MOST_BYTES) -> str:

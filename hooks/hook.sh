@@ -14,22 +14,31 @@ count() {
 	[ ! -e "$1" ] || found=$((found + $#))
 }
 
-# Whether a run would find something to do. The last one left gpa/next: from how many packs on, and from how many loose
-# objects in four of the 256 directories on; its mtime is the moment from which on something is due by time. No process
-# is needed to find out. What cannot be read counts as due.
+# Whether a run would find something to do. The last one left gpa/next, whose mtime is the moment from which on something
+# is due by time, and gpa/next-<packs>-<loose>: from how many packs on, and from how many loose objects in four of the 256
+# directories on. Only names and times are looked at, since whoever may write to gpa/ could put a FIFO or a file without
+# end there. No process is needed to find out. What cannot be told counts as due.
 is_due() {
-	read -r packs loose <"$git_dir/gpa/next" || return 0
+	next=$git_dir/gpa/next
+	[ -f "$next" ] || return 0
+	set -- "$next"-*
+	[ $# = 1 ] || return 0
+	counts=${1##*/next-}
+	case $counts in [0-9]*-[0-9]*) ;; *) return 0 ;; esac
 	found=0
 	count "$git_dir"/objects/pack/pack-*.idx
-	[ "$found" -lt "$packs" ] || return 0
+	[ "$found" -lt "${counts%-*}" ] || return 0
 	found=0
 	for fan in 17 3c 8a d5; do
 		count "$git_dir/objects/$fan"/*
 	done
-	[ "$found" -lt "$loose" ] || return 0
+	[ "$found" -lt "${counts#*-}" ] || return 0
 	now=/proc/self # no older than this process
-	[ -e "$now" ] || { now=$git_dir/gpa/hook && printf '' >"$now"; }
-	[ "$now" -nt "$git_dir/gpa/next" ]
+	[ -e "$now" ] || { made=$(mktemp) && now=$made; } || return 0
+	[ "$now" -nt "$next" ]
+	is_over=$?
+	[ "$now" = /proc/self ] || rm -f "$now"
+	return $is_over
 }
 
 maintain() {

@@ -35,8 +35,8 @@ from .packs import (
     set_aside,
     unlink_pack,
 )
-from .records import LOG_BYTES, append_line, replace_file, replace_locked
-from .temp import TempFile, TempFiles, Workspace, is_ours, remove_dir, remove_leftover, temporary_files, workspace
+from .records import LOG_BYTES, append_line, put_marker, replace_file, replace_locked
+from .temp import TempFile, TempFiles, Workspace, is_ours, remove_empty_dir, remove_leftover, temporary_files, workspace
 
 __all__ = [
     "LOG_BYTES",
@@ -69,8 +69,9 @@ __all__ = [
     "private_objects",
     "protection",
     "publish_pack",
+    "put_marker",
     "remove_chain",
-    "remove_dir",
+    "remove_empty_dir",
     "remove_index",
     "remove_index_files",
     "remove_leftover",

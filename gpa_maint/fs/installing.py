@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 
+from .. import untrusted
 from ..errors import Locked, StalePlan
 from ..git import ObjectDir
 from .door import (
@@ -88,12 +89,15 @@ def put_file(path: str, content: bytes, *, shared: str = "", like: str = "") -> 
     fsync_dir(os.path.dirname(path))
 
 
-def put_script(path: str, content: bytes, *, shared: str, aside: str = "") -> None:
+def put_script(path: str, content: bytes, *, shared: str, config: str, aside: str = "") -> None:
     """put_file() for a program; what was there is called `aside` from then on, unless that is there already.
 
-    Where there are hard links, `path` names the old or the new one at every moment.
+    Where there are hard links, `path` names the old or the new one at every moment. Only who may write the file
+    `config` may write the program: others run it with their own rights.
     """
     with _beside(path, content, shared=shared) as temp:
+        mode = os.stat(temp).st_mode & 0o7777
+        os.chmod(temp, mode & (~0o022 | _mode_of(config)))
         if aside and not os.path.lexists(aside) and not has_linked(path, aside):
             rename(path, aside)
         rename(temp, path)
@@ -135,10 +139,10 @@ def replace_config(path: str, base: bytes, content: bytes) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """A small file; empty when it is not there."""
+    """A configuration file, or the file that it is a link to; empty when it is not there."""
     try:
-        with named("read", path), open(path, "rb") as file:
-            return file.read()
+        with named("read", path):
+            return untrusted.read_whole(path, follow=True)[0]
     except FileNotFoundError:
         return b""
 

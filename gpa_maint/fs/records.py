@@ -20,7 +20,7 @@ from .door import (
     shared_mode,
     worded,
 )
-from .temp import TempFile, Workspace
+from .temp import TempFile, Workspace, remove_leftover
 
 LOG_BYTES = 256 * 1024
 
@@ -79,6 +79,19 @@ def set_mtime(temp: TempFile, mtime: int) -> None:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
+
+
+def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
+    """An empty file gpa/<prefix><text>, for who reads names only; other files gpa/<prefix>* go."""
+    wanted = prefix + text
+    there = [name for name in os.listdir(objdir.gpa_dir) if name.startswith(prefix)]
+    if wanted not in there:
+        path = os.path.join(objdir.gpa_dir, wanted)
+        with contextlib.suppress(FileExistsError), named("create", path):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    for name in there:
+        if name != wanted:
+            remove_leftover(os.path.join(objdir.gpa_dir, name))
 
 
 def append_line(objdir: ObjectDir, name: str, line: str) -> None:

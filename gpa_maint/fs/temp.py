@@ -179,8 +179,11 @@ def remove_leftover(path: str) -> bool:
 
 def remove_dir(path: str) -> bool:
     """Remove a directory if it is empty, or a link; False when it is not, or was gone."""
-    if os.path.islink(path):
-        return unlink(path)
+    return unlink(path) if os.path.islink(path) else remove_empty_dir(path)
+
+
+def remove_empty_dir(path: str) -> bool:
+    """Remove a directory; False when it is not empty, no directory, or was gone."""
     step("rmdir", path)
     try:
         os.rmdir(path)

@@ -63,8 +63,8 @@ def _uninstall(found: Found) -> InstallResult:
     plan = plan_uninstall(found)
     _publish(found, _without_ours(found))
     _take_all(found, plan)
-    for name in found.record.made_dirs if found.record else ():
-        fs.remove_dir(name)
+    for name in found.made_dirs:
+        fs.remove_empty_dir(name)
     fs.unlink(record_path(found.objdir))
     fs.fsync_dir(found.objdir.gpa_dir)
     return plan.result
@@ -83,7 +83,8 @@ def _paths(found: Found) -> list[str]:
     """All that is ever written."""
     dirs = {found.hooks_dir, *found.our_dirs}
     hooks = [os.path.join(name, hook) for name in dirs for event in EVENTS for hook in (event, f"{event}.d/gpa")]
-    return [*hooks, os.path.realpath(found.config), found.script.path, found.scratch, record_path(found.objdir)]
+    scripts = (found.script.path, found.old_script.path)
+    return [*hooks, os.path.realpath(found.config), *scripts, found.scratch, record_path(found.objdir)]
 
 
 def hook_for_host(program: str | None = None) -> Schedule:
@@ -107,10 +108,11 @@ def _put_all(found: Found, plan: Plan) -> None:
     shared = found.objdir.settings.shared
     record = _next_record(found, plan)
     write_record(found.objdir, found.config, record)
-    for name in record.made_dirs:
-        fs.make_dir(name, shared)
+    if found.hooks_dir in record.made_dirs:
+        fs.make_dir(found.hooks_dir, shared)
     for place in plan.puts:
-        put_script(place.path, plan.script, shared=shared, aside=place.aside_path if place.is_foreign else "")
+        aside = place.aside_path if place.is_foreign else ""
+        put_script(place.path, plan.script, shared=shared, config=found.config, aside=aside)
     _publish(found, record.configs_after[-1] if plan.values else found.content)
 
 
@@ -133,7 +135,7 @@ def _next_record(found: Found, plan: Plan) -> Record:
         before = old.config_before if old else found.content
         after = old.configs_after[-1] if old else found.content
     dirs = dict.fromkeys([*(old.hooks_dirs if old else ()), *([found.hooks_dir] if way == FILE else [])])
-    made = dict.fromkeys(old.made_dirs if old else ())
+    made = dict.fromkeys(found.made_dirs)
     if way == FILE and not os.path.isdir(found.hooks_dir):
         made[found.hooks_dir] = None
     afters = dict.fromkeys([*(old.configs_after[-1:] if old else ()), after])

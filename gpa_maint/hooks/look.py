@@ -12,6 +12,9 @@ from gpa_maint.hooks.scripts import Place
 from gpa_maint.hooks.settings import Setting, Values
 from gpa_maint.tuples import NamedTuple
 
+SCRIPT = "gpa-hook.sh"
+"""In the common directory."""
+
 
 class Found(NamedTuple):
     """`config` is the repository's configuration file, and `values` what it says. `hooks_dir` is where git looks for
@@ -29,7 +32,13 @@ class Found(NamedTuple):
 
     @property
     def script(self) -> Place:
-        """What a hook in the configuration starts."""
+        """What a hook in the configuration starts: beside that, since who may write to gpa/ need not be trusted with
+        what others run."""
+        return scripts.look_at(os.path.join(self.objdir.common_dir, SCRIPT))
+
+    @property
+    def old_script(self) -> Place:
+        """Where earlier versions put it."""
         return scripts.look_at(os.path.join(self.objdir.gpa_dir, "hook.sh"))
 
     @property
@@ -40,13 +49,28 @@ class Found(NamedTuple):
     @property
     def our_dirs(self) -> tuple[str, ...]:
         """Where scripts of ours may lie, also when the record is lost. One that others use counts if recorded."""
-        recorded = self.record.hooks_dirs if self.record else ()
+        recorded = tuple(name for name in self.record.hooks_dirs if self._is_ours(name)) if self.record else ()
         return recorded if self.shared_by or self.hooks_dir in recorded else (*recorded, self.hooks_dir)
+
+    @property
+    def made_dirs(self) -> tuple[str, ...]:
+        """Folders that install made. A record may name any; only those within the repository count."""
+        made = self.record.made_dirs if self.record else ()
+        return tuple(name for name in made if self.is_within(name))
+
+    def is_within(self, folder: str) -> bool:
+        """Is this a folder of the repository, its work tree included, wherever links on the way lead?"""
+        common_dir = self.objdir.common_dir
+        parent, name = os.path.split(common_dir)
+        return os.path.realpath(folder).startswith(f"{parent if name == '.git' else common_dir}/")
+
+    def _is_ours(self, folder: str) -> bool:
+        return folder == self.hooks_dir or self.is_within(folder)
 
     def ours(self) -> list[Place]:
         """Our scripts, and what was set aside for them."""
         places = [place for name in self.our_dirs for place in scripts.places_of_ours(name)]
-        return [*places, self.script] if self.script.is_marked else places
+        return [*places, *(place for place in (self.script, self.old_script) if place.is_marked)]
 
 
 def look(path: str | None) -> Found:
@@ -61,7 +85,7 @@ def look(path: str | None) -> Found:
         config=config,
         content=content,
         values=settings.values_in(content),
-        record=read_record(objdir),
+        record=read_record(objdir, config),
         hooks_dir=hooks_dir,
         shared_by=_sharing(hooks_dir, named),
         version=git_version(),
@@ -72,7 +96,7 @@ def look_again(found: Found) -> Found:
     """With what another install or uninstall may have changed meanwhile."""
     content = read_bytes(found.config)
     values = found.values if content == found.content else settings.values_in(content)
-    return found._replace(content=content, values=values, record=read_record(found.objdir))
+    return found._replace(content=content, values=values, record=read_record(found.objdir, found.config))
 
 
 def _hooks_dir(path: str | None, named: list[Setting]) -> str:

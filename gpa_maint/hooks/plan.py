@@ -23,7 +23,7 @@ OURS = "git-gpa"
 # The command of a hook in the configuration. git may append "$@". The script is found by way of GIT_DIR, so that the
 # repository can be moved.
 START = (
-    'gpa=${GIT_DIR:-.git}/gpa/hook.sh; [ -x "$gpa" ] || gpa=$(git rev-parse --git-common-dir)/gpa/hook.sh; '
+    'gpa=${GIT_DIR:-.git}/gpa-hook.sh; [ -x "$gpa" ] || gpa=$(git rev-parse --git-common-dir)/gpa-hook.sh; '
     '[ ! -x "$gpa" ] || "$gpa"'
 )
 
@@ -87,6 +87,11 @@ def wanted(way: str) -> Values:
 def _places(found: Found) -> list[Place]:
     if os.path.lexists(found.hooks_dir) and not os.path.isdir(found.hooks_dir):
         raise Refused(f"the hooks directory '{found.hooks_dir}' is not a directory")
+    if not os.path.isdir(found.hooks_dir) and not found.is_within(found.hooks_dir):
+        raise Refused(
+            f"the hooks directory '{found.hooks_dir}' is not there, and is none of this repository's folders",
+            hint="make it, or let core.hooksPath name another one",
+        )
     return [scripts.place_for(found.hooks_dir, event) for event in EVENTS]
 
 

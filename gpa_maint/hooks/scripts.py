@@ -5,10 +5,12 @@ A copy carries the checksum of its own text, so that ours and one that somebody 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 
+from gpa_maint import untrusted
 from gpa_maint.errors import Refused
 from gpa_maint.tuples import NamedTuple
 
@@ -110,7 +112,12 @@ def _content(path: str) -> bytes | None:
             return b"link to " + os.fsencode(os.readlink(path))
         if os.path.isdir(path):
             raise Refused(f"'{path}' is a directory, not a hook")
-        with open(path, "rb") as file:
-            return file.read()
+        return untrusted.read_whole(path)[0]
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.ENXIO):
+            raise
+        raise Refused(
+            f"'{path}' is not a regular file of at most {untrusted.MOST_BYTES >> 20} MiB, so no hook"
+        ) from None

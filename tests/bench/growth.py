@@ -64,6 +64,7 @@ def _measure(repo: Path, pairs: int) -> dict[str, float]:
 def _hook(repo: Path) -> Cost:
     (repo / "gpa").mkdir(exist_ok=True)
     (repo / "gpa/next").write_text("100000 100000\n")
+    (repo / "gpa/next-100000-100000").touch()
     os.utime(repo / "gpa/next", (4e9, 4e9))
     cost = run(
         [["sh", "-c", "i=0; while [ $i -lt 20 ]; do sh hooks/post-receive </dev/null; i=$((i + 1)); done"]], repo

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from histories import History, HistorySpec, send_push
 from oracle import fsck, git, git_line
-from running import gpa_any
+from running import gpa, gpa_any
 
 from gpa_maint import install
 from gpa_maint.hooks.plan import START
@@ -115,6 +115,9 @@ def set_next(repo: Path, text: str, *, due_in: int = 3600) -> None:
     """What maintenance leaves: nothing is due below these counts, until `due_in` seconds from now."""
     (repo / "gpa").mkdir(exist_ok=True)
     (repo / "gpa" / "next").write_text(text)
+    for old in (repo / "gpa").glob("next-*"):
+        old.unlink()
+    (repo / "gpa" / f"next-{'-'.join(text.split())}".replace("\0", "")).touch()
     at = time.time() + due_in
     os.utime(repo / "gpa" / "next", (at, at))
 
@@ -275,7 +278,8 @@ def test_pushes_alone_keep_a_server_merged(history: HistoryFactory) -> None:
         ("5 8\n", 5, 0, 60, True),
         ("5 8\n", 0, 2, 60, True),
         ("5 8\n", 0, 0, -2, True),
-        ("5 8", 0, 0, 60, True),
+        ("5\n", 0, 0, 60, True),
+        ("5 8 9\n", 0, 0, 60, True),
         ("", 0, 0, 60, True),
         ("five eight\n", 0, 0, 60, True),
     ],
@@ -293,12 +297,60 @@ def test_a_run_is_started_when_counts_or_time_say_so(
     assert started == bool(stub.calls)
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_counts_stand_in_one_name_only(bare: Path, stub: StubGpa, shell: str) -> None:
+    set_next(bare, f"{FAR} {FAR}\n")
+    run_hook(bare, shell=shell)
+    assert [] == stub.calls
+    (bare / "gpa" / "next-1-1").touch()
+    run_hook(bare, shell=shell)
+    assert 1 == len(stub.calls)
+
+
+@pytest.mark.parametrize("name", ["next", f"next-{10**6}-{10**6}"])
+@pytest.mark.parametrize("kind", ["fifo", "sparse", "device", "folder", "link", "dangling"])
+def test_no_push_waits_for_what_lies_there(bare: Path, stub: StubGpa, tmp_path: Path, kind: str, name: str) -> None:
+    """`name` is what a hook looks at; settled() ends what takes too long."""
+    set_next(bare, f"{FAR} {FAR}\n")
+    path = bare / "gpa" / name
+    path.unlink(missing_ok=True)
+    put_oddity(path, kind, tmp_path)
+    assert_silent(run_hook(bare))
+
+
+def put_oddity(path: Path, kind: str, tmp_path: Path) -> None:
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "sparse":
+        path.touch()
+        os.truncate(path, 20 << 30)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        (tmp_path / "outside").write_text("outside")
+        path.symlink_to({"device": "/dev/zero", "link": tmp_path / "outside", "dangling": "/no/such/file"}[kind])
+
+
+def test_a_run_leaves_the_counts_for_the_hook(history: HistoryFactory) -> None:
+    server = history(HistorySpec(pushes=3)).server
+    gpa(server, "run")
+    for _ in range(2):
+        counts = (server / "gpa" / "next").read_text().split()
+        assert [f"next-{'-'.join(counts)}"] == [path.name for path in (server / "gpa").glob("next-*")]
+        (server / "gpa" / "next-1-1").touch()
+        gpa(server, "run")
+
+
 def test_a_run_is_started_when_there_never_was_one(bare: Path, stub: StubGpa) -> None:
     run_hook(bare)
     assert 1 == len(stub.calls)
 
 
-def test_without_proc_the_time_is_that_of_a_file_just_touched(bare: Path, stub: StubGpa) -> None:
+def test_without_proc_the_time_is_that_of_a_file_just_made(bare: Path, stub: StubGpa, tmp_path: Path) -> None:
+    """Elsewhere: of what lies in gpa/ nothing is written."""
+    (tmp_path / "precious").write_text("precious")
+    (bare / "gpa").mkdir(exist_ok=True)
+    (bare / "gpa" / "hook").symlink_to(tmp_path / "precious")
     for event in EVENTS:
         hook = bare / "hooks" / event
         hook.write_text(hook.read_text().replace("/proc/self", "/no/such/file"))
@@ -308,6 +360,7 @@ def test_without_proc_the_time_is_that_of_a_file_just_touched(bare: Path, stub: 
     set_next(bare, "5 8\n", due_in=-2)
     run_hook(bare)
     assert 1 == len(stub.calls)
+    assert "precious" == (tmp_path / "precious").read_text()
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
@@ -460,7 +513,7 @@ def test_the_command_of_a_hook_in_the_configuration_starts_the_script(
     work: Path, stub: StubGpa, tmp_path: Path
 ) -> None:
     """As git runs it: with "$@" after it when there are arguments, and in a linked worktree too."""
-    script = work / ".git" / "gpa" / "hook.sh"
+    script = work / ".git" / "gpa-hook.sh"
     script.write_bytes(render(str(stub.program)))
     script.chmod(0o755)
     linked = tmp_path / "linked"
@@ -470,6 +523,6 @@ def test_the_command_of_a_hook_in_the_configuration_starts_the_script(
     for cwd, env in ((work, {}), (work / ".git", {"GIT_DIR": "."}), (linked, {"GIT_DIR": linked_dir})):
         assert_silent(settled(command, cwd, env=env))
     assert [f"run --auto --detach in {work}/.git, {work}/.git, none"] * 3 == stub.calls
-    shutil.rmtree(work / ".git" / "gpa")
+    script.unlink()
     assert_silent(settled(command, work))
     assert 3 == len(stub.calls)

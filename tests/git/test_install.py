@@ -100,8 +100,8 @@ def assert_installed(repo: Path, *, way: str = "file") -> None:
         assert (set(EVENTS), "", []) == (ours, command, events)
     else:
         assert (set(), list(EVENTS)) == (ours, events)
-        assert "gpa/hook.sh" in command
-        assert os.access(git_dir(repo) / "gpa" / "hook.sh", os.X_OK)
+        assert "/gpa-hook.sh" in command
+        assert os.access(git_dir(repo) / "gpa-hook.sh", os.X_OK)
     assert [] == strays(repo)
 
 
@@ -535,7 +535,7 @@ def test_hooks_in_the_configuration_go_from_a_changed_file_too(server: Path, new
     git(server, "config", "remote.origin.url", "elsewhere")
     uninstall(str(server))
     assert "gpa" not in (server / "config").read_text()
-    assert not (server / "gpa" / "hook.sh").exists()
+    assert not (server / "gpa-hook.sh").exists()
 
 
 def test_hooks_in_the_configuration_are_refused_for_an_older_git(server: Path) -> None:

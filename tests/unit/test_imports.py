@@ -22,7 +22,7 @@ ARROWS: dict[str, str] = {
     "about": "_core __init__",
     "archive_v1": "rounds apply store model fs untrusted _core git errors tuples",
     "fleet": "reports commands untrusted errors model tuples",
-    "hooks": "reports commands git config errors fs model tuples",
+    "hooks": "reports commands untrusted git config errors fs model tuples",
     "__init__": "commands hooks store errors",
     "commands": "importing reports overview mending maintenance timers checking rounds inventory plan apply model "
     "state fs git",
