@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from ._core.batch import FIELDS, Batch
 from .errors import Corrupt, GpaError
-from .git import NameResolver, find_object_dir, replaced_objects
+from .git import NameResolver, alternates_here, find_object_dir, replaced_objects
 from .store import PageStore
 
 DEFAULT_FORMAT = "%(objectname) %(objecttype) %(objectsize)"
@@ -42,7 +42,7 @@ def cat_file(
     """
     fields = parse_format(text)
     found = find_object_dir(object_dir=object_dir)
-    with PageStore.open(found.objects, object_format=found.object_format) as store:
+    with PageStore.open(found.objects, object_format=found.object_format, alternates=alternates_here()) as store:
         server = _Server(store, fields, with_content, buffered, delimiter, out, complain)
         if source is None:
             server.answer_all()

@@ -10,6 +10,7 @@ GpaError
 |- StalePlan        the index or the packs changed after planning
 |- Unsupported      a version, hash or feature we do not read
 |- Refused          the repository asks us to leave it alone
+|  `- Quarantined   a push waits in git's quarantine
 |- Stopped          the caller asked for the end before it was reached
 |- SystemFailed     also an OSError: a file could not be read or written (path, errno)
 |  `- FileGone      also a FileNotFoundError
@@ -101,6 +102,12 @@ class Unsupported(GpaError):
 
 class Refused(GpaError):
     """The repository's own settings forbid what was asked for."""
+
+
+class Quarantined(Refused):
+    """The objects of a push wait in git's quarantine: what is written now would become part of the push."""
+
+    hint = "nothing was changed; call it from the hook post-receive, when the objects are in their place"
 
 
 class Stopped(GpaError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from . import commands, untrusted
 from .commands import Stop
-from .errors import GpaError, Locked
+from .errors import GpaError, Locked, Quarantined
 from .model import RunResult
 from .tuples import NamedTuple
 
@@ -21,8 +21,8 @@ class Outcome(NamedTuple):
 
     @property
     def has_failed(self) -> bool:
-        """A repository in which somebody else is at work has not: that is done next time."""
-        return self.error is not None and not isinstance(self.error, Locked)
+        """A repository in which somebody else is at work, or a push arrives, has not: that is done next time."""
+        return self.error is not None and not isinstance(self.error, (Locked, Quarantined))
 
 
 def find_repositories(folder: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from select import select
 
 from . import untrusted
 from .config import Settings, settings_from
-from .errors import GitFailed, GpaError, Unsupported
+from .errors import GitFailed, GpaError, Quarantined, Unsupported
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class _Git:
         stop: Stopping | None = None,
         hooks: Collection[str] = (),
     ) -> None:
-        self._argv = ["git", *(() if cwd is None else ("-C", cwd)), *args]
+        self._argv = ["git", *(() if cwd is None else ("-C", cwd, *_trusting(cwd))), *args]
         self._status: int | None = None
         self._stop = stop
         is_question = args[0] in QUESTIONS
@@ -251,6 +251,17 @@ def _environment(*, named: bool) -> Mapping[str, str]:
     return {name: value for name, value in os.environ.items() if name not in left_out} | NO_NETWORK
 
 
+def _trusting(path: str) -> tuple[str, ...]:
+    """Let git take the bare repository `path`, or the one of the object directory `path`, which the caller has named.
+
+    safe.bareRepository guards against one that git comes across. Not by GIT_DIR: git would trust any owner then.
+    """
+    path = os.path.abspath(path)
+    named = os.path.dirname(path) if os.path.basename(path) == "objects" else path
+    is_bare = os.path.isfile(f"{named}/HEAD") and os.path.isdir(f"{named}/objects")
+    return ("-c", "safe.bareRepository=all") if is_bare and not os.path.lexists(f"{path}/.git") else ()
+
+
 def _without_hooks(environment: Mapping[str, str], hooks: Collection[str]) -> Mapping[str, str]:
     """With these keys set to false; as variables, since `-c` splits at the first equals sign, which a name may have."""
     if not hooks:
@@ -319,8 +330,9 @@ def find_object_dir(
     with _Git(words, cwd=path, stop=stop) as paths, _Git(LIST_CONFIG, cwd=path, stop=stop) as config:
         lines = paths.answer().removesuffix("\n").split("\n")
         values = {key: found[-1] for key, found in parse_config(config.answer()).items()}
-    if len(lines) != 3:
-        raise GpaError(f"the path of the repository at '{path or os.getcwd()}' has a newline in it")
+        if len(lines) != 3:  # a path has a newline in it
+            one_by_one = (words[1:2], words[2:3], words[3:])
+            lines = [run_git(["rev-parse", *one], cwd=path, stop=stop).removesuffix("\n") for one in one_by_one]
     object_format, common, objects = lines
     here = os.path.abspath(path or os.getcwd())
     common, objects = os.path.join(here, common), os.path.join(here, objects)
@@ -369,16 +381,55 @@ def _state_home(objects: str) -> str:
 
 
 def _alternate(wanted: str, objects: str, as_given: str) -> str:
-    todo, seen = [objects], set()
-    while todo:
-        directory = todo.pop()
-        if directory == wanted:
-            return wanted
-        if directory in seen:
-            continue
-        seen.add(directory)
-        todo += alternates_of(directory)
+    if wanted in with_alternates(objects, *alternates_here()):
+        return wanted
     raise GpaError(f"could not find object directory matching {as_given}")
+
+
+def refuse_quarantine(objdir: ObjectDir) -> None:
+    """Quarantined when this is called from a hook of a push into `objdir` whose objects git has not accepted yet."""
+    quarantine = os.environ.get("GIT_QUARANTINE_PATH")
+    if not quarantine:
+        return
+    quarantine = os.path.realpath(quarantine)
+    if quarantine.startswith(f"{objdir.objects}/") or f"{objdir.objects}/".startswith(f"{quarantine}/"):
+        raise Quarantined(f"the objects of a push are in git's quarantine, '{quarantine}'")
+
+
+ALTERNATES_DEPTH = 6
+"""How many object directories in a row git follows from one to the next."""
+
+
+def with_alternates(objects: str, *more: str) -> list[str]:
+    """The object directory, then `more` and all alternates, each once, in the order in which git asks them."""
+    found = {objects: None}
+
+    def follow(directory: str, depth: int) -> None:
+        for path in alternates_of(directory) if depth < ALTERNATES_DEPTH else ():
+            if path not in found:
+                found[path] = None
+                follow(path, depth + 1)
+
+    for path in more:
+        if path not in found:
+            found[path] = None
+            follow(path, 1)
+    follow(objects, 0)
+    return list(found)
+
+
+def alternates_here() -> list[str]:
+    """The object directories that git is told of by the environment, as it tells hooks of a push."""
+    text = os.environb.get(b"GIT_ALTERNATE_OBJECT_DIRECTORIES", b"")
+    return [os.path.realpath(os.fsdecode(path)) for path in _split_quoted(text)] if text else []
+
+
+def _split_quoted(text: bytes) -> list[bytes]:
+    """Paths between colons, each of which may be quoted as in C, and then may have colons itself."""
+    import re  # start-up cost: hardly ever needed
+
+    parts = re.findall(rb'"(?:[^"\\]|\\.)*"(?=:|$)|[^:]+', text)
+    return [_unquoted(part) for part in parts if part]
 
 
 def alternates_of(objects: str) -> list[str]:

@@ -18,7 +18,7 @@ from . import fs
 from ._core.reader import Reader
 from ._core.writer import BLOB, NUMBERS, CoreWriter, WriterStats
 from .errors import Corrupt, GpaError, ObjectMissing
-from .git import ObjectDir
+from .git import ObjectDir, refuse_quarantine
 from .recovery import recover
 from .reports import SaveReport
 
@@ -57,6 +57,7 @@ class Writer:
         """As PageStore.writer()."""
         self.durability = durability
         self._objdir = objdir
+        refuse_quarantine(objdir)
         self._directory = os.path.join(objdir.gpa_dir, "journal")
         for folder in (objdir.gpa_dir, self._directory, *([] if os.path.isdir(objdir.pack_dir) else [objdir.pack_dir])):
             fs.make_dir(folder, objdir.settings.shared)

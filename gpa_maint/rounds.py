@@ -16,7 +16,7 @@ from .apply.repack import Report, write_pages
 from .apply.stop import Progress
 from .apply.write import UnsoundIndex, publish_index, record_superseded
 from .errors import GpaError, Locked, StalePlan
-from .git import ObjectDir, run_git
+from .git import ObjectDir, refuse_quarantine, run_git
 from .inventory import index_is_sound, loose_objects, refuse_unreadable, take_inventory
 from .model import (
     ExpirePlan,
@@ -48,6 +48,7 @@ class EmptyPreferredPack(GpaError):
 @contextmanager
 def at_work(objdir: ObjectDir) -> Iterator[fs.Workspace]:
     """Hold the lock, clear away what killed runs left, and lend a place for temporary files."""
+    refuse_quarantine(objdir)
     with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
         fs.check_index_lock(objdir)
         doomed = read_state(objdir).doomed

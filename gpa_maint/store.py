@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ._core.batch import Batch
 from ._core.reader import Reader, ReaderStats, StreamHandle
 from .errors import AmbiguousPrefix, Corrupt, GitFailed, GpaError, ObjectMissing
-from .git import alternates_of, find_object_dir, object_dir_at, run_git
+from .git import alternates_here, find_object_dir, object_dir_at, run_git, with_alternates
 from .tuples import NamedTuple
 from .untrusted import open_regular
 
@@ -29,7 +29,6 @@ MAP_BYTES = 256 << 20
 MAP_COUNT = 8192  # an eighth of Linux's bound for a process
 PREFIX_LEAST = 4  # hex digits, as in git
 CANDIDATES = 64
-ALTERNATES_DEPTH = 5  # as in git
 FORMATS = {38: "sha1", 62: "sha256"}  # by the length of a loose object's file name
 
 _new_tuple = tuple.__new__
@@ -141,6 +140,8 @@ class PageStore:
     def for_repository(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> PageStore:
         """The store of the repository at `path` (default: the current directory), worktrees included."""
         found = find_object_dir(None if path is None else os.fspath(path))
+        if path is None:
+            options["alternates"] = (*alternates_here(), *options.get("alternates", ()))
         return cls(found.objects, object_format=found.object_format, **options)
 
     # -- Single objects. A call of Python's costs as much as a look-up: what is asked most often makes few.
@@ -300,7 +301,7 @@ class PageStore:
     def refresh(self) -> None:
         """Look at the directories now, and at the list of alternates, which is not looked at otherwise."""
         reader = self._open()
-        if reader.dirs == tuple(_directories(self.path, *self._alternates)):
+        if reader.dirs == tuple(with_alternates(self.path, *self._alternates)):
             reader.refresh()
             return
         with self._opening:
@@ -356,7 +357,7 @@ class PageStore:
         return reader
 
     def _open_reader(self) -> Reader:
-        return Reader(_directories(self.path, *self._alternates), self.object_format, **self._options)
+        return Reader(with_alternates(self.path, *self._alternates), self.object_format, **self._options)
 
     def _raws(self, oids: Iterable[bytes | str]) -> list[bytes]:
         given: list[Any] = list(oids)
@@ -374,15 +375,6 @@ class PageStore:
 
 def _reopen(cls: type[PageStore], path: str, options: dict[str, Any]) -> PageStore:
     return cls(path, **options)
-
-
-def _directories(*objects: str) -> list[str]:
-    """The object directories and their alternates, each once, in the order in which git asks them."""
-    found, level = [*objects], [*objects]
-    for _ in range(ALTERNATES_DEPTH):
-        level = [path for one in level for path in alternates_of(one)]
-        found += level
-    return list(dict.fromkeys(found))
 
 
 def _object_format(objects: str) -> str:

@@ -28,6 +28,8 @@ class Job(NamedTuple):
     cwd: str
     user: str
     git_dir: str
+    is_bare: bool = False
+    """Is `cwd` a bare repository? Then it is named by GIT_DIR, for safe.bareRepository."""
 
 
 def schedule_repository(objdir: ObjectDir, *, system: str, program: str = "", git_dir: str = "") -> Schedule:
@@ -36,7 +38,8 @@ def schedule_repository(objdir: ObjectDir, *, system: str, program: str = "", gi
     parent, name = os.path.split(home)
     title = parent if name == ".git" else home
     words = (program or own_program(), "run", "--auto")
-    job = Job(_unit_name(title), f"the git repository '{title}'", words, home, _owner(home), git_dir)
+    what = f"the git repository '{title}'"
+    job = Job(_unit_name(title), what, words, home, _owner(home), git_dir, is_bare=title == home)
     return make_schedule(job, system=system)
 
 
@@ -121,6 +124,7 @@ def _service(job: Job) -> str:
         *([f"User={job.user}"] if job.user else []),
         *([f"WorkingDirectory={_directory(job.cwd)}"] if job.cwd else []),
         *([f"Environment={_quoted('PATH=' + _search_path(job))}"] if job.git_dir else []),
+        *(["Environment=GIT_DIR=."] if job.is_bare else []),
         # In the program's own name a dollar is just that.
         " ".join([f"ExecStart={_quoted(program)}", *(_quoted(word).replace("$", "$$") for word in arguments)]),
         "# ended by SIGTERM, cleanly",
@@ -173,6 +177,8 @@ def _for_cron(job: Job) -> Schedule:
     import shlex
 
     command = shlex.join(["nice", "ionice", "-c", "3", *job.words, "-q"])
+    if job.is_bare:
+        command = f"GIT_DIR=. {command}"
     if job.git_dir:
         command = f"PATH={shlex.quote(_search_path(job))} {command}"
     if job.cwd:

@@ -46,7 +46,10 @@ maintain() {
 	[ -z "$GIT_QUARANTINE_PATH" ] || return
 	git_dir=${GIT_DIR:-.git}
 	# In a linked worktree GIT_DIR is not where the objects are.
-	[ -d "$git_dir/objects" ] || git_dir=$(git rev-parse --git-common-dir) || return
+	if [ ! -d "$git_dir/objects" ]; then
+		git_dir=$(git rev-parse --git-common-dir && echo .) || return
+		git_dir=${git_dir%??} # its name may end with a newline
+	fi
 	is_due || return
 	[ -x "$program" ] || program=$(command -v git-gpa) || return
 	unset CDPATH GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_GRAFT_FILE GIT_INDEX_FILE \

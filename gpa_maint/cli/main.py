@@ -47,6 +47,9 @@ VERBS = {
     "expire-v1": "delete v1 pages that repack-v1 replaced",
 }
 
+BRINGING = frozenset(("import-objects", "import-v1"))
+"""Verbs that store what they read: where they may not, they fail."""
+
 COMPLETION_HELPER = "--git-completion-helper"
 """As git's own commands have it: prints verbs or options for the shells' completion."""
 
@@ -173,7 +176,7 @@ def _run(verb: str, options: list[str]) -> int:
         return 0
     gc.disable()  # a command ends before its garbage matters; looking for it costs more
 
-    from gpa_maint.errors import GpaError
+    from gpa_maint.errors import GpaError, Quarantined
 
     module = import_module(f"gpa_maint.cli.{verb.replace('-', '_')}")
     if options == [COMPLETION_HELPER]:
@@ -187,6 +190,12 @@ def _run(verb: str, options: list[str]) -> int:
         status = int(module.main(options))
         flush_answers()
         return status
+    except Quarantined as error:
+        if verb in BRINGING:
+            _complain(str(error), error.hint)
+        else:  # and the push goes on
+            (tell if "--json" in options else put)(f"nothing to do: {error}")
+            return 0
     except GpaError as error:
         _complain(str(error), error.hint)
     except MemoryError:

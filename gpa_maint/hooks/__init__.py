@@ -14,6 +14,7 @@ import sys
 from gpa_maint import fs
 from gpa_maint.errors import GpaError
 from gpa_maint.fs.installing import install_lock, left_beside, put_script, replace_config, take_script
+from gpa_maint.git import refuse_quarantine
 from gpa_maint.hooks import settings
 from gpa_maint.hooks.look import Found, look, look_again
 from gpa_maint.hooks.plan import FILE, OURS, Plan, plan_install, plan_uninstall, undone_values, wanted
@@ -76,6 +77,7 @@ def _take_back(found: Found) -> None:
 
 
 def _locked(found: Found) -> contextlib.AbstractContextManager[None]:
+    refuse_quarantine(found.objdir)
     return install_lock(found.objdir, _paths(found))
 
 

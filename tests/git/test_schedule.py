@@ -220,7 +220,7 @@ def test_a_git_in_an_unusual_place_is_found(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     expected = f"PATH={folder}:/usr/local/bin:/usr/bin:/bin"
     assert f'\nEnvironment="{expected}"\n' in gpa(tmp_path / "repo", "schedule", "--print=systemd").stdout
-    assert f"PATH='{expected[5:]}' nice " in gpa(tmp_path / "repo", "schedule", "--print=cron").stdout
+    assert f"PATH='{expected[5:]}' GIT_DIR=. nice " in gpa(tmp_path / "repo", "schedule", "--print=cron").stdout
 
 
 def test_the_answer_is_for_reading_and_for_saving_and_nothing_is_written(tmp_path: Path) -> None:
