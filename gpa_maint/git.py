@@ -317,11 +317,16 @@ tell_unknown: Callable[[str], None] | None = None
 
 
 def find_object_dir(
-    path: str | None = None, *, object_dir: str | None = None, stop: Stopping | None = None
+    path: str | None = None,
+    *,
+    object_dir: str | None = None,
+    stop: Stopping | None = None,
+    any_folder: bool = False,
 ) -> ObjectDir:
     """The object directory of the repository at `path` (default: the current directory), or `object_dir` itself.
 
-    As git does, `object_dir` must be the repository's own or one of its alternates. GitFailed outside a repository
+    As git does, `object_dir` must be the repository's own or one of its alternates, unless `any_folder` does, as for
+    those who only look. GitFailed outside a repository
     and for one that git refuses (dubious ownership, unknown extensions); Unsupported for an extension that is not
     read here. When `stop` asks for it, git's answer is not waited for any longer.
     """
@@ -340,7 +345,8 @@ def find_object_dir(
         raise Unsupported(f"repository has the extension '{key.partition('.')[2]}', which is not supported")
     chosen = os.path.realpath(objects)
     if object_dir is not None:
-        chosen = _alternate(os.path.realpath(os.path.join(here, object_dir)), chosen, object_dir)
+        wanted = os.path.realpath(os.path.join(here, object_dir))
+        chosen = wanted if any_folder and os.path.isdir(wanted) else _alternate(wanted, chosen, object_dir)
     if not os.path.isdir(chosen):
         raise GpaError(f"object directory '{chosen}' does not exist")
     settings = settings_from(values)
@@ -494,6 +500,7 @@ class NameResolver:
         """`delimiter`: a newline, or a NUL byte where names may have newlines."""
         self._delimiter = delimiter
         self._process: Popen[bytes] | None = None
+        self._may_die = False
 
     def resolve(self, name: bytes) -> bytes:
         """The oid, as hex digits, or git's answer instead of one, as `<name> missing` and a newline."""
@@ -512,7 +519,11 @@ class NameResolver:
             return oid
         answer += b"".join(process.stdout.readline() for _ in range(name.count(b"\n")))
         if not answer.endswith(b"\n"):
-            raise GitFailed(["git", "cat-file"], process.wait(), "")
+            status = process.wait()
+            if not self._may_die:
+                raise GitFailed(["git", "cat-file"], status, "")
+            self._process = None
+            return _resolve_alone(name)
         return answer
 
     def close(self) -> None:
@@ -525,7 +536,30 @@ class NameResolver:
         words = ["git", *RUNS_NOTHING, "cat-file", f"--batch-check={FOUND.decode()}%(objectname)"]
         words += ["-z"] if self._delimiter == b"\0" else []
         pipe = subprocess.PIPE
-        return subprocess.Popen(words, stdin=pipe, stdout=pipe, env=_environment(named=False))
+        self._may_die = git_version() < NO_LAZY_FETCH_SINCE and _has_promisor()
+        stderr = subprocess.DEVNULL if self._may_die else None
+        return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=stderr, env=_environment(named=False))
+
+
+NO_LAZY_FETCH_SINCE = (2, 44)
+"""An older git dies when an object of a partial clone is not here and it may not fetch."""
+
+
+def _has_promisor() -> bool:
+    try:
+        return bool(run_git(["config", "--get-regexp", r"^remote\..*\.promisor$"]))
+    except GitFailed:
+        return False
+
+
+def _resolve_alone(name: bytes) -> bytes:
+    """As NameResolver.resolve(), by a command that does not look whether the object is here."""
+    try:
+        answer = run_git(["rev-parse", "-q", "--verify", "--end-of-options", os.fsdecode(name)])
+    except GitFailed:
+        return name + b" missing\n"
+    oid = os.fsencode(answer.splitlines()[-1]) if answer else b""
+    return oid if len(oid) in HEX_SIZES and oid.isalnum() else name + b" missing\n"
 
 
 FOUND = b"found "

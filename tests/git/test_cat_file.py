@@ -431,3 +431,20 @@ def test_an_alternate_is_read_alone(tmp_path: Path) -> None:
     lender = (objects_dir(repo) / "info/alternates").read_text().strip()
     done = run(repo, ["git", "gpa"], "--batch-check=%(objectname)", "--batch-all-objects", f"--object-dir={lender}")
     assert lines(sorted(all_objects(Path(lender).parent))) == done.stdout
+
+
+def test_names_of_objects_that_a_partial_clone_lacks_are_missing_and_the_next_are_answered(tmp_path: Path) -> None:
+    source, clone = tmp_path / "source", tmp_path / "clone.git"
+    git(tmp_path, "init", "-q", "-b", "main", source)
+    for number in range(3):
+        (source / f"f{number}").write_text(f"file {number}\n")
+    git(source, "add", "-A")
+    git(source, "commit", "-q", "-m", "files")
+    git(source, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "-q", "--bare", "--filter=blob:none", f"file://{source}", clone)
+    names = ["HEAD:f1", "HEAD", "HEAD:f2", "HEAD:none", "main"]
+    told = gpa(clone, "cat-file", "--batch-check", input="\n".join(names) + "\n").stdout.splitlines()
+    head = git(clone, "rev-parse", "HEAD").stdout.strip()
+    kinds = [f"{head} commit"] * 2
+    assert ["HEAD:f1 missing", "HEAD:f2 missing", "HEAD:none missing"] == [told[0], told[2], told[3]]
+    assert kinds == [told[1].rpartition(" ")[0], told[4].rpartition(" ")[0]]
