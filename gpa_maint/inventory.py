@@ -6,13 +6,13 @@ first), and a pack without idx is not visible to anyone yet.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from errno import EACCES
 from stat import S_ISREG
 
 from . import fs, untrusted
-from ._core.files import IdxFiles, idx_object_counts, open_midx
+from ._core.files import idx_fault, idx_object_counts, open_midx
 from .git import ObjectDir
 from .model import IndexInfo, Inventory, LooseObject, PackInfo
 from .state import State, read_state
@@ -28,7 +28,7 @@ def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool =
     by_suffix, order, others = _sort_names(there)
     index = read_index(objdir) if with_index else None
     referenced = dict(zip(index.pack_names, index.referenced, strict=True)) if index else {}
-    packs, without_pack = _packs(objdir, by_suffix, order, referenced, read_state(objdir), counts=counts)
+    packs, without_pack, unreadable = _packs(objdir, by_suffix, order, referenced, read_state(objdir), counts=counts)
     present = {pack.name for pack in packs}
     return Inventory(
         object_format=objdir.object_format,
@@ -40,6 +40,7 @@ def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool =
         has_chain="multi-pack-index.d" in others
         and os.path.exists(os.path.join(objdir.pack_dir, "multi-pack-index.d", "multi-pack-index-chain")),
         temporary_files=len(fs.temporary_files(objdir, there)),
+        unreadable=unreadable,
     )
 
 
@@ -50,10 +51,12 @@ LEFTOVER_SECONDS = 14 * 86400
 def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Inventory:
     """The Inventory with what lies beside the packs: loose objects, loose refs, files that killed gits left."""
     loose, leftovers, closed = _scan_loose(objdir)
-    found = [*leftovers, *_temporaries(objdir.objects, "pack"), *_temporaries(objdir.objects, "")]
+    orphans = _orphans(objdir, now)
+    found = [*leftovers, *_temporaries(objdir.objects, "pack"), *_temporaries(objdir.objects, ""), *orphans]
     return inventory._replace(
         loose_count=loose,
         unreadable=(*inventory.unreadable, *closed),
+        orphans=tuple(orphans),
         loose_refs=_count_loose_refs(objdir),
         git_leftovers=tuple(sorted(name for name in found if _is_old(os.path.join(objdir.objects, name), now))),
     )
@@ -67,6 +70,33 @@ def _temporaries(objects: str, folder: str) -> list[str]:
         return []
     prefixes = ("tmp_", ".tmp-")
     return [os.path.join(folder, name) for name in names if name.startswith(prefixes) and not fs.is_ours(name)]
+
+
+ORPHAN_SECONDS = 3600
+"""git writes the files of a pack one after the other; what belongs to none for so long is left over."""
+
+BESIDE_PACKS = (".rev", ".bitmap", ".mtimes", ".promisor")
+
+
+def _orphans(objdir: ObjectDir, now: int) -> list[str]:
+    """Files of packs whose .pack and .idx are gone, as when an unlink failed; a .keep announces a pack to come."""
+    try:
+        there = set(os.listdir(objdir.pack_dir))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = []
+    for name in sorted(there):
+        stem, suffix = os.path.splitext(name)
+        if suffix not in BESIDE_PACKS or name.startswith((*TEMPORARY, "multi-pack-index")):
+            continue
+        if there.isdisjoint((f"{stem}.pack", f"{stem}.idx", f"{stem}.keep")):
+            try:
+                stat = os.lstat(objdir.pack_path(name, ""))
+            except FileNotFoundError:
+                continue
+            if S_ISREG(stat.st_mode) and stat.st_mtime < now - ORPHAN_SECONDS:
+                found.append(f"pack/{name}")
+    return found
 
 
 def _is_old(path: str, now: int) -> bool:
@@ -116,12 +146,9 @@ def index_is_sound(objdir: ObjectDir) -> bool:
         return midx.is_sound()
 
 
-def refuse_unreadable(objdir: ObjectDir, inventory: Inventory) -> None:
-    """Corrupt or Unsupported about the first idx that cannot be read, of the packs that the index does not name yet."""
-    for pack in inventory.packs:
-        if pack.object_count is None and not pack.is_indexed:
-            with contextlib.suppress(FileNotFoundError), IdxFiles(objdir.pack_dir, [pack.name], objdir.object_format):
-                pass
+def complaints_of(inventory: Inventory) -> tuple[str, ...]:
+    """A line about each pack and other file that cannot be used."""
+    return (*(pack.fault for pack in inventory.packs if pack.fault), *inventory.unreadable)
 
 
 CONTROLS = frozenset(map(chr, (*range(32), *range(127, 160))))
@@ -161,16 +188,24 @@ def _packs(
     state: State,
     *,
     counts: bool,
-) -> tuple[tuple[PackInfo, ...], tuple[str, ...]]:
+) -> tuple[tuple[PackInfo, ...], tuple[str, ...], tuple[str, ...]]:
+    """The packs, the names of idx files without pack, and a line about each pack that cannot be looked at."""
     found: list[tuple[str, os.stat_result]] = []
     without_pack: list[str] = []
+    unreadable: list[str] = []
     for name in order:
+        path = objdir.pack_path(name)
         try:
             if name not in by_suffix["pack"]:
                 raise FileNotFoundError
-            found.append((name, os.stat(objdir.pack_path(name))))
+            found.append((name, os.stat(path)))
         except FileNotFoundError:  # not there yet, or gone since the listing
             without_pack.append(name)
+            if name in by_suffix["pack"] and os.path.islink(path):
+                unreadable.append(f"'{path}' is a link that leads nowhere")
+        except OSError as error:
+            without_pack.append(name)
+            unreadable.append(_cannot_access(path, error))
     names = [name for name, _ in found]
     numbers = idx_object_counts(objdir.pack_dir, names, objdir.object_format) if counts else [None] * len(names)
     packs = tuple(
@@ -186,10 +221,28 @@ def _packs(
             superseded_since=(state.superseded if name in referenced else state.merged).get(name),
             doomed=name in state.doomed,
             returned=name in state.dropped,
+            fault=_pack_fault(objdir, name, stat)
+            or (idx_fault(objdir.pack_dir, name, objdir.object_format) if counts and count is None else ""),
         )
         for (name, stat), count in zip(found, numbers, strict=True)
     )
-    return packs, tuple(without_pack)
+    return packs, tuple(without_pack), tuple(unreadable)
+
+
+LEAST_PACK = 32
+"""Bytes of a pack without objects: header and SHA-1 trailer."""
+
+
+def _pack_fault(objdir: ObjectDir, name: str, stat: os.stat_result) -> str:
+    """What can be said without opening it, since there may be many: git's packs may be read by everybody."""
+    if S_ISREG(stat.st_mode) and stat.st_size >= LEAST_PACK and stat.st_mode & 0o444 == 0o444:
+        return ""
+    path = objdir.pack_path(name)
+    if not S_ISREG(stat.st_mode):
+        return f"corrupt '{path}': not a regular file"
+    if stat.st_size < LEAST_PACK:
+        return f"corrupt '{path}': pack is {stat.st_size} bytes, too short for header and trailer"
+    return "" if os.access(path, os.R_OK) else f"cannot open '{path}': {os.strerror(EACCES)}"
 
 
 # ---- loose objects ----

@@ -15,9 +15,9 @@ from .apply.repack import Report
 from .apply.stop import Stop
 from .apply.write import record_superseded
 from .config import Settings
-from .errors import GitFailed, Stopped
+from .errors import Corrupt, GitFailed, GpaError, Locked, Refused, StalePlan, Stopped, SystemFailed, Unsupported
 from .git import ObjectDir, run_git
-from .inventory import link_among_refs, look_around, take_inventory
+from .inventory import complaints_of, link_among_refs, look_around, take_inventory
 from .model import (
     Inventory,
     LeftOut,
@@ -43,6 +43,9 @@ ROUNDS = 256
 TELLING = ("loose", "repack", "expire")
 """The steps whose reasons say why a run did nothing; the others are due now and then only."""
 
+NEED_INDEX = ("index", "repack", "fold", "expire")
+"""The steps that are not done while the combined index cannot be read."""
+
 UNBOUNDED = (1 << 31) - 1
 """More than any repository has of anything."""
 
@@ -57,9 +60,9 @@ def plan_maintenance(objdir: ObjectDir) -> RunPlan:
     return _decide(objdir, look(objdir))
 
 
-def look(objdir: ObjectDir) -> Inventory:
+def look(objdir: ObjectDir, *, with_index: bool = True) -> Inventory:
     """Everything a run decides by."""
-    return look_around(objdir, take_inventory(objdir), now=rounds.now())
+    return look_around(objdir, take_inventory(objdir, with_index=with_index), now=rounds.now())
 
 
 def _decide(objdir: ObjectDir, inventory: Inventory, idle: Collection[str] = ()) -> RunPlan:
@@ -104,6 +107,9 @@ class _Run:
         self._steps: list[StepResult] = []
         self._left_out: list[LeftOut] = []
         self._warnings = [f"removed the lock '{lock}' of a killed run" for lock in space.healed]
+        self._complaints: list[str] = []
+        self._blind = False
+        self._failed: GpaError | OSError | None = None
         self._reasons: list[str] = []
         self._pages: set[str] = set()
         self._seen: Inventory | None = None
@@ -111,25 +117,56 @@ class _Run:
 
     def do_all(self) -> None:
         """Do the first step that is due and decide again, until none is due that gets anything done."""
-        inventory = self._look()
+        inventory = self._first_look()
+        self._complaints += complaints_of(inventory)
         self._totals = _count_pushed(self._objdir, inventory)
-        self._write_next(inventory)
-        plan = _decide(self._objdir, inventory)
-        idle: set[str] = set()
+        self._record("gpa/next", lambda: self._write_next(inventory))
+        idle: set[str] = set(NEED_INDEX) if self._blind else set()
+        plan = _decide(self._objdir, inventory, idle)
         for _ in range(ROUNDS):
             if self._stop.why or not plan.due:
                 break
             step = plan.due[0]
-            if not self._do(step):
+            if not self._try(step):
                 idle.add(step.verb)
             plan = _decide(self._objdir, self._look(), idle)
+        if self._failed is not None and not self._steps:
+            raise self._failed
         self._reasons += [plan.step(verb).reason for verb in TELLING if verb not in idle]
 
     def _look(self) -> Inventory:
         """What is there now, as this run has left it."""
         if self._seen is None:
-            self._seen = look(self._objdir)
+            self._seen = look(self._objdir, with_index=not self._blind)
         return self._seen
+
+    def _first_look(self) -> Inventory:
+        """What is there. A combined index that is damaged is made again; one that cannot be read stays where it is, and
+        what needs none is done."""
+        try:
+            return self._look()
+        except (Corrupt, SystemFailed, Unsupported) as error:
+            self._blind = True
+            inventory = self._look()
+            if isinstance(error, Corrupt) and os.path.isfile(self._objdir.index_path):
+                self._seen = None
+                done = rounds.write_index(self._objdir, self._space, broken=True)
+                self._complaints += (f"ignoring existing multi-pack-index; {error}", *done.complaints)
+                self._blind = not done.written
+                return self._look()
+            self._complaints.append(str(error))
+            return inventory
+
+    def _try(self, step: RunStep) -> bool:
+        """Do one step; one that fails does not keep the others from being done. False as _do()."""
+        try:
+            return self._do(step)
+        except (Locked, Refused, StalePlan, Stopped):
+            raise
+        except (GpaError, OSError) as error:
+            self._failed = self._failed or error
+            self._complaints.append(f"{step.verb}: {error}")
+            return False
 
     def _do(self, step: RunStep) -> bool:
         """Do one step; False when that changed nothing, so that doing it again would not either."""
@@ -158,6 +195,7 @@ class _Run:
         plan = rounds.plan_loose_now(self._objdir)
         done = pack_loose(self._objdir, self._space, plan, self._report, self._stop.progress, now=rounds.now())
         self._left_out += done.left_out
+        self._complaints += done.complaints
         if not done.pages:
             return None
         self._pages.update(page.name for page in done.pages)
@@ -170,6 +208,9 @@ class _Run:
         unnamed = self._unnamed(inventory)
         done = rounds.write_index(self._objdir, self._space, unnamed=unnamed, seen=inventory, stop=self._stop.progress)
         self._warnings += done.warnings
+        self._complaints += done.complaints
+        if done.removed:
+            return StepResult("index", "removed the index: none of the packs that it named is there", 0.0)
         if not done.written:
             return None
         text = f"wrote the index: {count_of(done.pack_count, 'pack')}, {count_of(done.object_count, 'object')}"
@@ -188,6 +229,7 @@ class _Run:
             stop=self._stop.progress,
         )
         self._left_out += done.left_out
+        self._complaints += done.complaints
         self._warnings += done.midx.warnings if done.midx else ()
         if not done.merged:
             self._reasons.append(done.reason)
@@ -215,6 +257,7 @@ class _Run:
         unnamed = self._unnamed(inventory)
         done = rounds.expire(self._objdir, self._space, None, self._report, unnamed=unnamed, seen=inventory)
         self._warnings += [f"not deleting '{kept.pack}': {kept.reason}" for kept in done.kept_back]
+        self._complaints += done.complaints
         if not done.deleted:
             self._reasons.append(done.reason)
             return None
@@ -256,8 +299,8 @@ class _Run:
         inventory = self._look()
         if self._pages:
             rounds.tell_dumb_http(self._objdir, self._path)
-        if not self._steps:
-            record_superseded(self._objdir, self._space, now=rounds.now())
+        if not self._steps and not self._blind:
+            self._record("gpa/state.json", lambda: record_superseded(self._objdir, self._space, now=rounds.now()))
         result = RunResult(
             started=int(self._started),
             seconds=round(time.time() - self._started, 3),
@@ -267,15 +310,24 @@ class _Run:
             error=error,
             left_out=tuple(self._left_out),
             warnings=tuple(self._warnings),
+            complaints=tuple(dict.fromkeys(self._complaints)),
         )
-        self._write_totals(inventory)
+        self._record("gpa/totals.json", lambda: self._write_totals(inventory))
         if self._steps or result.stopped:
-            self._write_next(inventory, at_once=bool(result.stopped))
+            self._record("gpa/next", lambda: self._write_next(inventory, at_once=bool(result.stopped)))
         content = f"{to_json(result)}\n".encode()
-        fs.replace_file(self._objdir, self._space, last_run_path(self._objdir), content, durable=False)
-        log(self._objdir, describe_run(result))
-        self._note_moment(inventory)
-        return result
+        path = last_run_path(self._objdir)
+        self._record("last run", lambda: fs.replace_file(self._objdir, self._space, path, content, durable=False))
+        self._record("gpa/log", lambda: log(self._objdir, describe_run(result)))
+        self._record("gpa/history", lambda: self._note_moment(inventory))
+        return result._replace(warnings=tuple(dict.fromkeys(self._warnings)))
+
+    def _record(self, what: str, write: Callable[[], None]) -> None:
+        """Write one of our records. It may be lost without losing an object, so failing that does not fail a run."""
+        try:
+            write()
+        except OSError as error:
+            self._warnings.append(f"could not record this run ({what}): {error}")
 
     def _note_moment(self, inventory: Inventory) -> None:
         """Say in gpa/history how things are now, if they have changed."""
@@ -365,6 +417,7 @@ def describe_outcome(result: RunResult) -> str:
 
 def describe_run(result: RunResult) -> str:
     """One line for the log."""
-    ends = [f"warning: {line}" for line in result.warnings]
+    ends = [f"error: {line}" for line in result.complaints]
+    ends += [f"warning: {line}" for line in result.warnings]
     ends += [f"left out {left.oid}: {left.reason}" for left in result.left_out]
     return "; ".join([describe_outcome(result), *ends, f"{result.seconds:.2f} s"])

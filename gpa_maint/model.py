@@ -28,6 +28,7 @@ class PackInfo(NamedTuple):
     the index does not name it. `superseded_since`: when a run first saw that nothing points to it, or, of a pack the
     index does not name, when its objects were merged into a page. `doomed`: an expire that was killed had proved it
     superseded and was about to delete it. `returned`: expire deleted a pack of this name lately, and it is back.
+    `fault`: why it cannot be used, with the path of the file; such a pack stays where it is, unmerged.
     """
 
     name: str
@@ -41,6 +42,7 @@ class PackInfo(NamedTuple):
     superseded_since: int | None = None
     doomed: bool = False
     returned: bool = False
+    fault: str = ""
 
     @property
     def is_indexed(self) -> bool:
@@ -83,7 +85,7 @@ class Inventory(NamedTuple):
 
     `loose_count`, `loose_refs` and `git_leftovers` (temporary files of killed git processes, below objects/) are looked
     for only where maintenance as a whole is asked about. `unreadable`: a line about each file or folder that could not
-    be read and is passed over.
+    be read and is passed over. `orphans`: files of packs that are gone, below objects/.
     """
 
     object_format: str
@@ -98,6 +100,7 @@ class Inventory(NamedTuple):
     loose_refs: int = 0
     git_leftovers: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
 
     def pack(self, name: str) -> PackInfo | None:
         return next((pack for pack in self.packs if pack.name == name), None)
@@ -226,7 +229,11 @@ class RunPlan(NamedTuple):
 
 
 class WriteResult(NamedTuple):
-    """The index as it is now. `written` is False when it was left untouched, and `reason` says why."""
+    """The index as it is now. `written` is False when it was left untouched, and `reason` says why.
+
+    `complaints`, here and in other results: a line about each file that could not be used, was left where it is, and
+    that somebody should look at. `removed`: none of the packs that it named is there, so the index went too.
+    """
 
     written: bool
     trailer: str | None
@@ -235,6 +242,8 @@ class WriteResult(NamedTuple):
     size: int
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
+    removed: bool = False
 
 
 class PageInfo(NamedTuple):
@@ -254,7 +263,10 @@ class LeftOut(NamedTuple):
 
 
 class RepackResult(NamedTuple):
-    """What a repack merged. The sources stay, named by the index with 0 references, until expire."""
+    """What a repack merged. The sources stay, named by the index with 0 references, until expire.
+
+    `bad_packs` were to be merged and turned out to be of no use.
+    """
 
     merged: tuple[str, ...]
     pages: tuple[PageInfo, ...]
@@ -265,6 +277,8 @@ class RepackResult(NamedTuple):
     left_out: tuple[LeftOut, ...] = ()
     midx: WriteResult | None = None
     reason: str = ""
+    complaints: tuple[str, ...] = ()
+    bad_packs: tuple[Step, ...] = ()
 
 
 class ExpireResult(NamedTuple):
@@ -277,6 +291,7 @@ class ExpireResult(NamedTuple):
     next_due: int | None = None
     midx: WriteResult | None = None
     reason: str = ""
+    complaints: tuple[str, ...] = ()
 
 
 class StepResult(NamedTuple):
@@ -304,6 +319,7 @@ class RunResult(NamedTuple):
     error: str = ""
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
 
 
 class LooseObject(NamedTuple):
@@ -320,6 +336,7 @@ class LoosePlan(NamedTuple):
     objects: tuple[str, ...]
     page_objects: int
     page_bytes: int
+    complaints: tuple[str, ...] = ()
 
 
 class LooseResult(NamedTuple):
@@ -333,6 +350,7 @@ class LooseResult(NamedTuple):
     loose_bytes: int
     left_out: tuple[LeftOut, ...] = ()
     reason: str = ""
+    complaints: tuple[str, ...] = ()
 
 
 # ---- JSON ----
@@ -367,6 +385,7 @@ def inventory_from_json(text: str) -> Inventory:
         loose_refs=body["loose_refs"],
         git_leftovers=tuple(body["git_leftovers"]),
         unreadable=tuple(body.get("unreadable", ())),
+        orphans=tuple(body.get("orphans", ())),
     )
 
 
@@ -387,6 +406,7 @@ def run_result_from_json(text: str) -> RunResult:
         ),
         left_out=tuple(LeftOut(**{field: str(left[field]) for field in LeftOut._fields}) for left in body["left_out"]),
         warnings=tuple(map(str, body["warnings"])),
+        complaints=tuple(map(str, body.get("complaints", ()))),
         **{field: str(body[field]) for field in ("reason", "stopped", "error")},
     )
 

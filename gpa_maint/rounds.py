@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from . import fs
+from ._core.files import idx_fault
 from .apply.expire import Proved, delete_packs, names_any, prove_doomed
 from .apply.repack import Report, write_pages
 from .apply.stop import Progress
-from .apply.write import UnsoundIndex, publish_index, record_superseded
-from .errors import GpaError, Locked, StalePlan
+from .apply.write import UnsoundIndex, publish_index, record_superseded, trailer_on_disk
+from .errors import Corrupt, GpaError, Locked, StalePlan, SystemFailed, Unsupported
 from .git import ObjectDir, refuse_quarantine, run_git
-from .inventory import index_is_sound, loose_objects, refuse_unreadable, take_inventory
+from .inventory import complaints_of, index_is_sound, loose_objects, take_inventory
 from .model import (
     ExpirePlan,
     ExpireResult,
@@ -78,6 +79,7 @@ def write_index(
     merged: Collection[str] = (),
     force: bool = False,
     afresh: bool = False,
+    broken: bool = False,
     checked: str | None = None,
     seen: Inventory | None = None,
     stop: Progress | None = None,
@@ -85,12 +87,18 @@ def write_index(
     """Look, plan and publish an index until nothing changes meanwhile; `afresh` from the idx files alone.
 
     `unnamed` packs stay outside the index if they are outside now. `checked`: see publish_index(). `seen` is what this
-    run knows already: publishing finds out whether it still holds.
+    run knows already: publishing finds out whether it still holds. A pack whose idx turns out to be of no use stays
+    outside, with a complaint. `broken`: the old index does not parse, and is replaced.
     """
-    ignore_old = afresh
+    ignore_old = afresh or broken
     notes: tuple[str, ...] = ()
-    for may_repeat in _again(ATTEMPTS):
-        inventory, seen = seen or take_inventory(objdir, counts=preferred is not None), None
+    faults: dict[str, str] = {}
+    attempts = 0
+    while attempts < ATTEMPTS:
+        attempts += 1
+        inventory, seen = seen or take_inventory(objdir, counts=preferred is not None, with_index=not broken), None
+        inventory = _with_faults(inventory, faults)
+        complaints = complaints_of(inventory)
         named = inventory.midx.pack_names if inventory.midx else ()
         plan = plan_write(
             inventory,
@@ -102,6 +110,8 @@ def write_index(
             ignore_old=ignore_old,
             force=force,
         )
+        if broken:
+            plan = plan._replace(based_on=trailer_on_disk(objdir))
         _refuse_empty_preferred(inventory, preferred)
         if plan.is_empty and not ignore_old and inventory.midx and not index_is_sound(objdir):
             ignore_old, notes = True, (*notes, "ignoring existing multi-pack-index; checksum mismatch")
@@ -109,17 +119,44 @@ def write_index(
         if plan.is_empty:
             if inventory.midx and inventory.has_chain:
                 fs.remove_chain(objdir)
-            return _untouched(inventory, plan)
+            if inventory.vanished and not inventory.packs and only is None and not without:
+                fs.remove_index(objdir)
+                return _untouched(inventory._replace(midx=None), plan)._replace(complaints=complaints, removed=True)
+            return _untouched(inventory, plan)._replace(complaints=complaints)
         try:
             result = publish_index(objdir, space, plan, now=now(), checked=checked, stop=stop)
         except UnsoundIndex as error:
             ignore_old, notes = True, (*notes, str(error))
-        except StalePlan:
-            if not may_repeat:
+        except (Corrupt, StalePlan, SystemFailed, Unsupported) as error:
+            found = _faults_among(objdir, [source.name for source in plan.sources if source.from_idx], error)
+            if found.keys() - faults.keys():
+                faults.update(found)
+                attempts -= 1
+            elif not isinstance(error, StalePlan) or attempts == ATTEMPTS:
                 raise
         else:
-            return result._replace(warnings=(*notes, *result.warnings))
+            return result._replace(warnings=(*notes, *result.warnings), complaints=complaints)
     raise StalePlan("the repository keeps changing")
+
+
+def _faults_among(objdir: ObjectDir, names: Collection[str], error: GpaError) -> dict[str, str]:
+    """The packs among `names` whose idx is of no use, and why, after `error` ended the writing of an index."""
+    found = {name: fault for name in names if (fault := idx_fault(objdir.pack_dir, name, objdir.object_format))}
+    path = str(getattr(error, "path", None) or getattr(error, "filename", None) or "")
+    named = os.path.basename(path).removesuffix(".idx")
+    if named in names and path == objdir.pack_path(named, ".idx"):
+        found[named] = str(error)
+    return found
+
+
+def _with_faults(inventory: Inventory, faults: dict[str, str]) -> Inventory:
+    if not faults:
+        return inventory
+    packs = tuple(
+        pack._replace(fault=faults[pack.name]) if pack.name in faults and not pack.fault else pack
+        for pack in inventory.packs
+    )
+    return inventory._replace(packs=packs)
 
 
 def _refuse_empty_preferred(inventory: Inventory, preferred: str | None) -> None:
@@ -148,10 +185,12 @@ def _untouched(inventory: Inventory, plan: IndexPlan) -> WriteResult:
 
 def plan_loose_now(objdir: ObjectDir) -> LoosePlan:
     """All loose objects there are."""
+    closed: list[str] = []
     return LoosePlan(
-        objects=tuple(found.oid for found in loose_objects(objdir)),
+        objects=tuple(found.oid for found in loose_objects(objdir, closed)),
         page_objects=objdir.settings.page_objects,
         page_bytes=objdir.settings.page_bytes,
+        complaints=tuple(closed),
     )
 
 
@@ -183,13 +222,13 @@ def merge(
     """
     for may_repeat in _again(ATTEMPTS):
         inventory, seen = seen or take_inventory(objdir), None
-        # The index will have to name it: better said before the pages are written than after.
-        refuse_unreadable(objdir, inventory)
+        complaints = complaints_of(inventory)
         plan = choose(inventory)
         if not plan.batch:
-            return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, reason=plan.reason)
+            return RepackResult((), (), 0, 0, reason=plan.reason, complaints=complaints)
         try:
             result = write_pages(objdir, space, plan, report, stop)
+            result = result._replace(complaints=tuple(dict.fromkeys((*complaints, *result.complaints))))
             break
         except StalePlan:
             if not may_repeat:
@@ -210,7 +249,7 @@ def _index_pages(
             merged=(), reason=result.reason or "merging these packs would only give the same packs again"
         )
     pages = {page.name for page in result.pages}
-    unnamed = set(unnamed).difference(pages, result.merged)
+    unnamed = set(unnamed).difference(pages, result.merged) | {step.pack for step in result.bad_packs}
     seen: Inventory | None = _with_pages(inventory, result.pages)
     # The pages are there: rather wait for another writer of the index than leave them out of it.
     deadline = time.monotonic() + INDEX_LOCK_SECONDS
@@ -219,7 +258,8 @@ def _index_pages(
             index = write_index(
                 objdir, space, unnamed=unnamed, pages=pages, merged=result.merged, force=True, seen=seen
             )
-            return result._replace(midx=index)
+            complaints = dict.fromkeys((*result.complaints, *index.complaints))
+            return result._replace(midx=index, complaints=tuple(complaints))
         except Locked:
             seen = None
             if time.monotonic() > deadline:
@@ -261,12 +301,15 @@ def expire(
     """
     for may_repeat in _again(ATTEMPTS):
         inventory, seen = seen or take_inventory(objdir, counts=False), None
+        complaints = complaints_of(inventory)
         plan = plan_expire_now(objdir, inventory, grace_seconds)
         if not plan.doomed:
             record_superseded(objdir, space, now=now())
-            return _expired(plan, (), 0)
+            return _expired(plan, (), 0, complaints=complaints)
         try:
-            return _expire_doomed(objdir, space, plan, inventory, report, unnamed)
+            done = _expire_doomed(objdir, space, plan, inventory, report, unnamed)
+            complaints = (*complaints, *done.complaints, *(done.midx.complaints if done.midx else ()))
+            return done._replace(complaints=tuple(dict.fromkeys(complaints)))
         except StalePlan:
             if not may_repeat:
                 raise
@@ -301,12 +344,13 @@ def _expire_doomed(
             )
             if not index.written:  # only empty packs were there
                 fs.remove_index(objdir)
-        deleted, freed = delete_packs(objdir, proved, report)
+        deleted, freed, failed = delete_packs(objdir, proved, report)
         if names_any(objdir, deleted):
             # A git process that had listed them before they went has indexed them meanwhile (I5).
             index = write_index(objdir, space, unnamed=unnamed, force=True)
         record_superseded(objdir, space, now=now(), needed=_still_needed(proved))
-    return _expired(plan, deleted, freed, kept_back=proved.kept_back, midx=index)
+    complaints = tuple(step.reason for step in failed)
+    return _expired(plan, deleted, freed, kept_back=(*proved.kept_back, *failed), midx=index, complaints=complaints)
 
 
 def _still_needed(proved: Proved) -> list[str]:

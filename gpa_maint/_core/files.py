@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
-from ..errors import Corrupt, ObjectMissing, Unsupported
+from ..errors import Corrupt, GpaError, ObjectMissing, Unsupported
 from ._gpa import ffi, lib
 from .progress import Progress, pointer_of
 from .status import check, new_error
@@ -132,6 +132,19 @@ class IdxFiles:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def idx_fault(pack_dir: str, name: str, object_format: str) -> str:
+    """Why the idx of a pack cannot be used; "" when it can, or is gone."""
+    path = os.path.join(pack_dir, f"{name}.idx")
+    try:
+        with IdxFiles(pack_dir, [name], object_format) as files:
+            check_idx(files[name], path)
+    except FileNotFoundError:
+        return f"'{path}' is a link that leads nowhere" if os.path.islink(path) else ""
+    except (GpaError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def idx_object_counts(pack_dir: str, names: Sequence[str], object_format: str) -> list[int | None]:

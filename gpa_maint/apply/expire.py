@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 
 from .. import fs
-from .._core.files import IdxFiles, Midx, Proof, match_pack, open_midx
+from .._core.files import IdxFiles, Midx, Proof, idx_fault, match_pack, open_midx
 from ..errors import Corrupt, ObjectMissing, Refused, StalePlan, SystemFailed, Unsupported
 from ..git import ObjectDir
 from ..model import ExpirePlan, Step
@@ -106,6 +106,12 @@ class _Prover:
             self._idx = stack.enter_context(IdxFiles(objdir.pack_dir, list(self._outside), objdir.object_format))
         except FileNotFoundError as error:
             raise StalePlan(f"a pack went away: {error}") from error
+        except (Corrupt, SystemFailed, Unsupported):
+            # What cannot be read proves nothing; the others may.
+            self._outside = tuple(
+                name for name in self._outside if not idx_fault(objdir.pack_dir, name, objdir.object_format)
+            )
+            self._idx = stack.enter_context(IdxFiles(objdir.pack_dir, list(self._outside), objdir.object_format))
         self._proof = Proof(midx, [self._idx[name] for name in self._outside])
         self._moves = read_state(objdir).moves
 
@@ -143,14 +149,18 @@ class _Prover:
             self._matched.add(name)
 
 
-def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None) -> tuple[tuple[str, ...], int]:
-    """Unlink the proved pages; the index without them must be published. Gives their names and the bytes freed.
+def delete_packs(
+    objdir: ObjectDir, proved: Proved, report: Report | None = None
+) -> tuple[tuple[str, ...], int, tuple[Step, ...]]:
+    """Unlink the proved pages; the index without them must be published. Gives their names, the bytes freed, and those
+    that the system did not let be removed: the next expire tries again.
 
     I9: a page that somebody "wrote into" again since (git then only touches the file) hands its newer mtime on to the
     packs that hold its objects, or `git gc` could prune what was just written. Where these belong to somebody else, who
     alone may do that, it stays.
     """
     deleted: list[str] = []
+    failed: list[Step] = []
     freed = 0
     mtimes: dict[str, int] = {}
     there = set(os.listdir(objdir.pack_dir))
@@ -172,11 +182,15 @@ def delete_packs(objdir: ObjectDir, proved: Proved, report: Report | None = None
                 if error.errno != errno.EPERM:
                     raise
                 continue
-            fs.unlink_pack(objdir, name, there, freeing.unlink)
+            try:
+                fs.unlink_pack(objdir, name, there, freeing.unlink)
+            except SystemFailed as error:
+                failed.append(Step(pack=name, action="leave", reason=str(error)))
+                continue
             deleted.append(name)
             freed += stat.st_size
     fs.fsync_dir(objdir.pack_dir)
-    return tuple(deleted), freed
+    return tuple(deleted), freed, tuple(failed)
 
 
 def names_any(objdir: ObjectDir, packs: Collection[str]) -> bool:

@@ -76,7 +76,8 @@ def pack_loose(
         packer = _Packer(objdir, space, fd, stop, report)
         written = packer.write(_batches(packer.look(plan.objects), plan, objdir.object_format))
     if not written:
-        return LooseResult((), 0, 0, 0, tuple(packer.left_out), "there is no loose object that can be packed")
+        reason = "there is no loose object that can be packed"
+        return LooseResult((), 0, 0, 0, tuple(packer.left_out), reason, plan.complaints)
     batches = [batch for _, batch in written]
     packed = [one for batch in batches for one in batch]
     pages = publish_pages(objdir, [page for page, _ in written], newest_ns=max(one.mtime_ns for one in packed))
@@ -91,7 +92,8 @@ def pack_loose(
         reason = f"the loose files stay for now: {error}"
     if removed < len(packed) and not reason:
         reason = "some loose files, or the page they are in, were taken away by somebody else meanwhile"
-    return LooseResult(pages, len(packed), removed, sum(one.size for one in packed), tuple(packer.left_out), reason)
+    size, left_out = sum(one.size for one in packed), tuple(packer.left_out)
+    return LooseResult(pages, len(packed), removed, size, left_out, reason, plan.complaints)
 
 
 class _Packer:

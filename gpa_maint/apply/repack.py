@@ -11,11 +11,11 @@ import os
 from contextlib import ExitStack
 
 from .. import fs
-from .._core.files import IdxFiles, Midx, directory, open_midx
+from .._core.files import IdxFiles, Midx, directory, idx_fault, open_midx
 from .._core.merge import DamagedCopy, Merge, MergeStats
-from ..errors import Corrupt, StalePlan, Stopped
+from ..errors import Corrupt, StalePlan, Stopped, SystemFailed, Unsupported
 from ..git import ObjectDir
-from ..model import LeftOut, RepackPlan, RepackResult
+from ..model import LeftOut, RepackPlan, RepackResult, Step
 from .pages import Page, Progress, drop_pages, publish_pages, write_page
 from .pages import Report as Report
 
@@ -40,9 +40,36 @@ def write_pages(
     2. names: .pack, then .idx    a crash leaves extra packs; every object readable
     3. fsync of the directory     from here on the index may name them
 
-    Raises Corrupt, with nothing changed, when a source is not a pack; StalePlan when one is gone; Stopped, before any
-    page has a name, soon after another thread has called `stop.stop()`.
+    A source that is damaged as a whole or cannot be read is left out, and is in `bad_packs` and `complaints`. Raises
+    StalePlan when a source is gone; Stopped, before any page has a name, soon after another thread has called
+    `stop.stop()`.
     """
+    bad: dict[str, str] = {}
+    while True:
+        batch = tuple(pack for pack in plan.batch if pack.name not in bad)
+        if bad and len(batch) < 2:
+            result = _nothing_gained((), "all but one of the packs to be merged cannot be read")
+            break
+        try:
+            result = _write_pages(objdir, space, plan._replace(batch=batch), report, stop)
+            break
+        except _BadSources as error:
+            bad.update(error.reasons)
+    steps = tuple(Step(pack=name, action="leave", reason=reason) for name, reason in bad.items())
+    return result._replace(bad_packs=steps, complaints=tuple(bad.values()))
+
+
+class _BadSources(Exception):
+    """Packs that the merge has to do without, and why."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__()
+        self.reasons = reasons
+
+
+def _write_pages(
+    objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report: Report | None, stop: Progress | None
+) -> RepackResult:
     names = [pack.name for pack in plan.batch]
     with ExitStack() as stack:
         midx = open_midx(objdir.index_path, objdir.object_format)
@@ -51,18 +78,24 @@ def write_pages(
         if (midx.trailer if midx else None) != plan.based_on:
             raise StalePlan("the combined index changed after planning")
         try:
-            idx_files = stack.enter_context(IdxFiles(objdir.pack_dir, names, objdir.object_format))
+            idx_files = stack.enter_context(_open_idx_files(objdir, names))
             merge = _open_merge(objdir, stack, idx_files, plan, names, stop)
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {error}") from error
-        stats, pages, left_out = write_all(space, merge, midx, set(names), report, stop)
+        try:
+            stats, pages, left_out = write_all(space, merge, midx, set(names), report, stop)
+        except SystemFailed as error:
+            bad = _source_of(objdir, names, error)
+            if bad is None:
+                raise
+            raise _BadSources({bad: str(error)}) from None
         lies = tuple(LeftOut(pack=pack, oid=oid, reason=LIE) for pack, oid in merge.lies())
         named = set(midx.pack_names()) if midx else set()
         stuck = {left.pack for left in left_out}
         if stuck and len(set(names) - stuck) < 2:
             # Packs that have to stay for their damaged objects do not become fewer by being merged again and again.
             drop_pages(pages)
-            return _nothing_gained(left_out)
+            return _nothing_gained(left_out, "only packs with damaged objects are left to merge")
         if {page.name for page in pages} & named:
             # Winners must not move to a pack that the index names already (I6), so it has to become another one.
             drop_pages(pages)
@@ -78,6 +111,26 @@ def write_pages(
         cut_count=stats.cut_count,
         left_out=(*left_out, *lies),
     )
+
+
+def _open_idx_files(objdir: ObjectDir, names: list[str]) -> IdxFiles:
+    """FileNotFoundError when one is gone."""
+    try:
+        return IdxFiles(objdir.pack_dir, names, objdir.object_format)
+    except FileNotFoundError:
+        raise
+    except (Corrupt, SystemFailed, Unsupported) as error:
+        bad = {name: fault for name in names if (fault := idx_fault(objdir.pack_dir, name, objdir.object_format))}
+        if not bad:
+            raise
+        raise _BadSources(bad) from error
+
+
+def _source_of(objdir: ObjectDir, names: list[str], error: SystemFailed) -> str | None:
+    """The source that could not be read; None when the error is about something else."""
+    folder, name = os.path.split(str(error.filename))
+    stem = name.removesuffix(".pack")
+    return stem if folder == objdir.pack_dir and stem in names else None
 
 
 def _open_merge(
@@ -100,10 +153,18 @@ def _open_merge(
             level=objdir.settings.compression,
         )
     )
+    bad: dict[str, str] = {}
     for number, name in enumerate(names):
         if not number % AHEAD:
             merge.read_ahead(names[number : number + AHEAD])
-        merge.add(name, stop)
+        try:
+            merge.add(name, stop)
+        except FileNotFoundError:
+            raise
+        except (Corrupt, SystemFailed, Unsupported) as error:
+            bad[name] = str(error)
+    if bad:
+        raise _BadSources(bad)
     return merge
 
 
@@ -144,7 +205,7 @@ def write_all(
         except FileNotFoundError as error:
             drop_pages(pages)
             raise StalePlan(f"a pack to be merged went away: {error}") from error
-        except Stopped:
+        except (Stopped, SystemFailed):
             drop_pages(pages)
             raise
         if report:
@@ -163,8 +224,7 @@ def _write_page(space: fs.Workspace, merge: Merge, number: int, stop: Progress |
     return write_page(space, merge.page_objects(number), write)
 
 
-def _nothing_gained(left_out: tuple[LeftOut, ...]) -> RepackResult:
-    reason = "only packs with damaged objects are left to merge"
+def _nothing_gained(left_out: tuple[LeftOut, ...], reason: str) -> RepackResult:
     return RepackResult(merged=(), pages=(), object_count=0, source_bytes=0, left_out=left_out, reason=reason)
 
 

@@ -60,7 +60,7 @@ def publish_index(
         fs.fsync_file(temp.fd, temp.path)
         size = os.fstat(temp.fd).st_size
     with fs.index_lock(objdir, temp.path) as publish:
-        if _trailer_on_disk(objdir) != plan.based_on:
+        if trailer_on_disk(objdir) != plan.based_on:
             raise StalePlan("the combined index changed while the new one was written")
         _check_packs(objdir, names)
         publish()
@@ -114,7 +114,7 @@ def _write(
         )
 
 
-def _trailer_on_disk(objdir: ObjectDir) -> str | None:
+def trailer_on_disk(objdir: ObjectDir) -> str | None:
     """The trailer of the index that is there now, whatever it is: only equality matters."""
     size = 20 if objdir.object_format == "sha1" else 32
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import complain, count_of, human_size, progress, put, say
+from gpa_maint.cli.ui import complain, complain_of, count_of, human_size, progress, put, say
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import LooseResult, to_json
 
@@ -19,11 +19,12 @@ def main(options: list[str]) -> int:
         result = commands.add_loose(object_dir=args.object_dir, report=report)
     for left in result.left_out:
         complain(f"left out object {left.oid}: {left.reason}")
+    status = complain_of(result.complaints)
     if args.json:
         put(to_json(result), exact=True)
     else:
         say(args, describe(result))
-    return 1 if result.left_out else 0
+    return 1 if result.left_out else status
 
 
 def describe(result: LooseResult) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import count_of, human_size, progress, put, say, time_option, warn, when
+from gpa_maint.cli.ui import complain_of, count_of, human_size, progress, put, say, time_option, warn, when
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import ExpirePlan, ExpireResult, to_json
 
@@ -22,11 +22,12 @@ def main(options: list[str]) -> int:
         warn(line)
     for step in result.kept_back:
         warn(f"not deleting '{step.pack}': {step.reason}")
+    status = complain_of(result.complaints)
     if args.json:
         put(to_json(result), exact=True)
     else:
         say(args, describe_result(result))
-    return 0
+    return status
 
 
 def describe_plan(plan: ExpirePlan) -> str:

@@ -6,6 +6,7 @@ from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import (
     complain,
+    complain_of,
     count_of,
     count_option,
     human_size,
@@ -37,11 +38,12 @@ def main(options: list[str]) -> int:
         warn(line)
     for left in result.left_out:
         complain(f"left out object {left.oid} of '{left.pack}.pack': {left.reason}")
+    status = complain_of(result.complaints)
     if args.json:
         put(to_json(result), exact=True)
     else:
         say(args, describe_result(result))
-    return 1 if result.left_out else 0
+    return 1 if result.left_out else status
 
 
 def describe_plan(plan: RepackPlan) -> str:

@@ -8,7 +8,18 @@ import signal
 from gpa_maint import commands, maintenance
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
-from gpa_maint.cli.ui import complain, count_option, flush_answers, hint, progress, put, say, time_option, warn
+from gpa_maint.cli.ui import (
+    complain,
+    complain_of,
+    count_option,
+    flush_answers,
+    hint,
+    progress,
+    put,
+    say,
+    time_option,
+    warn,
+)
 from gpa_maint.due import is_worth_while
 from gpa_maint.errors import Locked
 from gpa_maint.git import find_object_dir
@@ -57,6 +68,7 @@ def tell(args: Namespace, result: RunResult) -> None:
         warn(line)
     for left in result.left_out:
         complain(f"left out object {left.oid}: {left.reason}")
+    complain_of(result.complaints)
     if args.json:
         put(to_json(result), exact=True)
         return
@@ -69,11 +81,11 @@ def tell(args: Namespace, result: RunResult) -> None:
 
 
 def status_of(result: RunResult) -> int:
-    """0 done, 1 something was left out; as a shell has it when a signal ended the run."""
+    """0 done, 1 something was left out or could not be used; as a shell has it when a signal ended the run."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if result.stopped == number.name:
             return 128 + number
-    return 1 if result.left_out else 0
+    return 1 if result.left_out or result.complaints else 0
 
 
 def detach() -> None:

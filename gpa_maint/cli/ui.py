@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from gpa_maint.cli.parser import Namespace
@@ -94,6 +94,15 @@ def bar_place() -> dict[str, Any]:
     return {"file": _Screen(sys.stderr), **({"dynamic_ncols": True} if has_width else {"ncols": 80})}
 
 
+def complain_of(complaints: Iterable[str]) -> int:
+    """Say which files could not be used; the exit status that this asks for."""
+    status = 0
+    for line in complaints:
+        complain(f"left as it is: {line}")
+        status = 1
+    return status
+
+
 @contextmanager
 def progress(args: Namespace) -> Iterator[Callable[[str, int, int], None] | None]:
     """A report function that draws a bar on stderr, or None when there shall be no progress."""
@@ -125,6 +134,7 @@ def progress(args: Namespace) -> Iterator[Callable[[str, int, int], None] | None
 __all__ = [
     "BadValue",
     "complain",
+    "complain_of",
     "count_of",
     "count_option",
     "flush_answers",

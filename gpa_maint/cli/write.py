@@ -6,7 +6,7 @@ import sys
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import complain, count_of, human_size, progress, put, say, warn
+from gpa_maint.cli.ui import complain, complain_of, count_of, human_size, progress, put, say, warn
 from gpa_maint.model import to_json
 
 
@@ -28,14 +28,17 @@ def main(options: list[str]) -> int:
         return 1
     for line in result.warnings:
         warn(line)
+    status = complain_of(result.complaints)
     if args.json:
         put(to_json(result), exact=True)
     elif result.written:
         packs_of = f"{count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}"
         say(args, f"wrote the index: {packs_of}, {human_size(result.size)}")
+    elif result.removed:
+        say(args, "removed the index: none of the packs that it named is there")
     else:
         say(args, f"nothing to do: {result.reason}")
-    return 0
+    return status
 
 
 def parser() -> Parser:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Container, Iterable, Iterator
 
-from ..errors import Corrupt
+from ..errors import Corrupt, SystemFailed
 from ..git import ObjectDir
 from .door import UNSUPPORTED, fsync_dir, fsync_file, fsync_path, make_dir, move_name, named, rename, unlink
 from .locks import host_name
@@ -90,7 +90,8 @@ def unlink_pack(objdir: ObjectDir, name: str, there: Container[str], remove: Cal
     remove(objdir.pack_path(name))
     for suffix in (".rev", ".bitmap"):
         if name + suffix in there:
-            unlink(objdir.pack_path(name, suffix))
+            with contextlib.suppress(SystemFailed):  # nobody reads it without its pack, and a later run removes it
+                unlink(objdir.pack_path(name, suffix))
 
 
 PROTECTING = (".keep", ".promisor", ".mtimes")

@@ -77,7 +77,7 @@ def kind_of(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
     for kind, is_that in (("kept", pack.kept), ("promisor", pack.promisor), ("cruft", pack.cruft)):
         if is_that:
             return kind
-    if pack.object_count is None:
+    if pack.object_count is None or pack.fault:
         return "unreadable"
     if pack.is_superseded:
         return "superseded"
@@ -93,6 +93,8 @@ def why_not_small(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
     kind = kind_of(pack, page_objects, page_bytes)
     if kind == "large":
         return f"large pack of {pack.object_count} objects"
+    if kind == "unreadable" and pack.fault:
+        return pack.fault
     if kind == "full" and pack.object_count != page_objects:
         return "full page by bytes"
     return KINDS[kind]

@@ -87,7 +87,7 @@ def _unless_idle(step: RunStep, idle: Collection[str]) -> RunStep:
 def _live(inventory: Inventory, rules: RunRules) -> _Live:
     live = _Live([], {}, [])
     for pack in inventory.packs:
-        if not pack.object_count or pack.is_superseded:
+        if not pack.object_count or pack.fault or pack.is_superseded:
             continue
         if not pack.is_indexed:
             live.outside.append(pack)
@@ -157,6 +157,8 @@ def index_bytes(inventory: Inventory) -> int:
 
 
 def _index_need(inventory: Inventory, live: _Live, rules: RunRules) -> _Need:
+    if inventory.vanished and not inventory.packs:
+        return _Need("none of the packs that it names is there", False, 0)
     if inventory.vanished and any(pack.object_count != 0 and not _is_merged_outside(pack) for pack in inventory.packs):
         return _Need(f"{count_of(len(inventory.vanished), 'pack')} that it names went away", False, 0)
     if inventory.midx is None and live.outside and len(inventory.packs) >= 2:

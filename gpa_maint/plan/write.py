@@ -31,8 +31,11 @@ def plan_write(
     the old index cannot be trusted; `force` writes even when the same packs are named.
     """
     old = None if ignore_old else inventory.midx
+    named = set(old.pack_names) if old else set()
     without, pages, merged = frozenset(without), frozenset(pages), frozenset(merged)
     packs = [pack for pack in inventory.packs if pack.name not in without and (only is None or pack.name in only)]
+    # git reads such a pack by its own idx if it can; as a winner it would hide what other packs have.
+    packs = [pack for pack in packs if not pack.fault or pack.name in named]
     warnings = _warnings(inventory, only)
     based_on = inventory.midx.trailer if inventory.midx else None
     chosen, complaint = _preferred(packs, preferred)
@@ -40,7 +43,6 @@ def plan_write(
         warnings = (*warnings, complaint)
     if not any(pack.object_count != 0 for pack in packs):
         return IndexPlan(based_on=based_on, warnings=warnings, reason="no pack files to index")
-    named = set(old.pack_names) if old else set()
     if old and not force and named == {pack.name for pack in packs}:
         count = len(packs)
         return IndexPlan(

@@ -252,17 +252,20 @@ def test_an_error_in_any_step_is_told_and_a_second_run_finishes(
 
         status, said = in_child(work)
         assert "Traceback" not in said, f"step {number}: {said}"
-        assert status in (0, 128), f"step {number}: {status} {said}"
+        # A run goes on with its other steps, and a record that cannot be written does not make it fail.
+        assert status in ((0, 1, 128) if verb == "run" else (0, 128)), f"step {number}: {status} {said}"
         if status == 128:
-            told += 1
             assert said.startswith("fatal: "), f"step {number}: {said}"
+        if status:
             assert os.strerror(error) in said
+        is_told = os.strerror(error) in said
+        told += is_told
         with count_fault(
             verb, f"{errno.errorcode[error]} in {'one step' if once else 'all further steps'}", status > 0
         ):
             assert_whole(repo, digest)
             assert_finishes(repo, verb, digest)
-        if status == 0:
+        if not is_told:
             break
         assert number < MOST_STEPS
     assert told > 8
