@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from ._core.files import IdxFiles, Midx, check_pack, match_pack, open_midx, verify_midx
+from . import untrusted
+from ._core.files import IdxFiles, Midx, check_pack, hash_size, match_pack, open_midx, verify_midx
 from ._core.progress import Progress
-from .errors import Corrupt, GpaError, Unsupported
+from .errors import Corrupt, GpaError, SystemFailed, Unsupported
 from .git import ObjectDir
 from .inventory import take_inventory
 from .model import Inventory
@@ -23,7 +24,7 @@ Report = Callable[[str, int, int], None]
 def verify_objects(
     objdir: ObjectDir, *, deep: bool = False, threads: int = 0, report: Report | None = None
 ) -> VerifyResult:
-    """Every finding about the combined index; with `deep` also about each pack beside it, indexed or not.
+    """Every finding about the combined index and an incremental chain; with `deep` also about each pack.
 
     A file git itself dies on (bad signature, unknown version) is an error here too: Corrupt or Unsupported.
     """
@@ -36,15 +37,71 @@ def verify_objects(
             raise
         findings += [error.reason, "multi-pack-index file exists, but failed to parse"]
         midx = None
+    except SystemFailed as error:
+        if not deep:
+            raise
+        findings.append(str(error))
+        midx = None
     if midx is not None:
         with midx:
             objects = midx.object_count
             findings += _verify_index(objdir, midx, report)
+    try:
+        findings += chain_faults(objdir, report)
+    except OSError as error:
+        findings.append(f"'{CHAIN}' cannot be read: {error}")
     packs, pack_objects = 0, 0
     if deep:
         deep_findings, packs, pack_objects = _verify_packs(objdir, threads or os.cpu_count() or 1, report)
         findings += deep_findings
     return VerifyResult(findings=tuple(findings), pack_count=packs, object_count=pack_objects if deep else objects)
+
+
+CHAIN = "multi-pack-index.d"
+CHAIN_BYTES = 1 << 20
+"""More than a chain of 10,000 layers has."""
+
+
+def chain_faults(objdir: ObjectDir, report: Report | None = None) -> list[str]:
+    """What is wrong with an incremental chain of indexes, which git 2.47 and newer read where there is no single file.
+
+    OSError when one of its files cannot be read for another reason than that it is not there.
+    """
+    folder = os.path.join(objdir.pack_dir, CHAIN)
+    path = os.path.join(folder, "multi-pack-index-chain")
+    if not os.path.lexists(path):
+        return []
+    findings: list[str] = []
+    text = untrusted.read_bytes(path, CHAIN_BYTES)
+    seen: set[str] = set()
+    for line in text.removesuffix(b"\n").split(b"\n"):
+        name = line.decode("latin-1")
+        if len(name) != 2 * hash_size(objdir.object_format) or name.strip("0123456789abcdef"):
+            findings.append(f"'{CHAIN}/multi-pack-index-chain': line '{name:.80}' is not a hash")
+            break
+        if name in seen:
+            findings.append(f"'{CHAIN}/multi-pack-index-chain': layer {name} is there twice")
+            break
+        seen.add(name)
+        layer = f"multi-pack-index-{name}.midx"
+        findings += [f"'{CHAIN}/{layer}': {line}" for line in _layer_faults(objdir, folder, layer, name, report)]
+    return findings
+
+
+def _layer_faults(objdir: ObjectDir, folder: str, layer: str, name: str, report: Report | None) -> list[str]:
+    try:
+        midx = Midx(os.path.join(folder, layer), objdir.object_format)
+    except FileNotFoundError:
+        return ["the chain names this layer, and it is not there"]
+    except Corrupt as error:
+        return [error.reason]
+    except Unsupported as error:
+        return [str(error)]
+    with midx:
+        own = [] if midx.trailer == name else [f"its checksum is {midx.trailer}, another than its name says"]
+        gone = [pack for pack in midx.pack_names() if not os.path.exists(objdir.pack_path(pack))]
+        own += [f"it names '{pack}', which is not there" for pack in gone]
+        return own + _verify_index(objdir, midx, report)
 
 
 def _verify_index(objdir: ObjectDir, midx: Midx, report: Report | None) -> list[str]:
@@ -71,16 +128,18 @@ def _load(objdir: ObjectDir, stack: ExitStack, name: str) -> Any:
 def _verify_packs(objdir: ObjectDir, threads: int, report: Report | None) -> tuple[list[str], int, int]:
     inventory = _packs_alone(objdir)
     total = sum(pack.object_count or 0 for pack in inventory.packs)
-    findings: list[str] = []
+    findings = list(inventory.unreadable)
     progress = Progress()
     title = "Verifying objects"
     for pack in inventory.packs:
         try:
             call = partial(check_one, objdir, pack.name, threads, progress)
             findings += _counted(call, title, progress, total, report)
-        except FileNotFoundError:
-            continue  # deleted by somebody's maintenance since the listing
-        except (Corrupt, Unsupported) as error:
+        except FileNotFoundError as error:
+            if os.path.islink(objdir.pack_path(pack.name, ".idx")):
+                findings.append(str(error))
+            # else deleted by somebody's maintenance since the listing
+        except (Corrupt, SystemFailed, Unsupported) as error:
             findings.append(str(error))
     if report:
         report(title, total, total)
@@ -98,7 +157,7 @@ def _packs_alone(objdir: ObjectDir) -> Inventory:
     """The packs, even where the index cannot be read: its own findings are made elsewhere."""
     try:
         return take_inventory(objdir)
-    except (Corrupt, Unsupported):
+    except (Corrupt, SystemFailed, Unsupported):
         return take_inventory(objdir, with_index=False)
 
 

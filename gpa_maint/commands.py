@@ -356,11 +356,14 @@ def verify(
 ) -> VerifyResult:
     """What `git multi-pack-index verify` checks; with `deep` also every byte of every pack.
 
+    `object_dir` may be any folder that has packs.
+
     `threads` (0: one a core) share the deep check.
     """
     from .checking import verify_objects
 
-    return verify_objects(find_object_dir(path, object_dir=object_dir), deep=deep, threads=threads, report=report)
+    objdir = find_object_dir(path, object_dir=object_dir, any_folder=True)
+    return verify_objects(objdir, deep=deep, threads=threads, report=report)
 
 
 # ---- repair ----

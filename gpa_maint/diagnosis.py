@@ -14,7 +14,7 @@ from functools import partial
 from . import fs
 from ._core.files import IdxFiles, check_idx, directory
 from ._core.page import BadLoose, LoosePageWriter
-from .checking import check_one, verify_objects
+from .checking import CHAIN, chain_faults, check_one, verify_objects
 from .errors import Corrupt, GpaError, SystemFailed, Unsupported
 from .git import ObjectDir
 from .inventory import loose_objects, take_inventory
@@ -42,7 +42,19 @@ def diagnose(objdir: ObjectDir, *, now: int, threads: int = 0, report: Report | 
         fault = index_fault(objdir)
     except (SystemFailed, OSError) as error:
         unread = str(error)
-    return Diagnosis(packs=tuple(packs), loose=_loose_faults(objdir), index_fault=fault, index_unread=unread)
+    chain_fault, chain_unread = "", ""
+    try:
+        chain_fault = next(iter(chain_faults(objdir)), "")
+    except OSError as error:
+        chain_unread = str(error)
+    return Diagnosis(
+        packs=tuple(packs),
+        loose=_loose_faults(objdir),
+        index_fault=fault,
+        index_unread=unread,
+        chain_fault=chain_fault,
+        chain_unread=chain_unread,
+    )
 
 
 def _health(objdir: ObjectDir, name: str, there: set[str], now: int, threads: int) -> PackHealth:
@@ -100,7 +112,7 @@ def index_fault(objdir: ObjectDir) -> str:
     SystemFailed when it cannot be read.
     """
     try:
-        findings = verify_objects(objdir).findings
+        findings = [line for line in verify_objects(objdir).findings if not line.startswith(f"'{CHAIN}")]
         gone = [f"pack '{name}' is gone" for name in take_inventory(objdir, counts=False).vanished]
     except (Corrupt, Unsupported) as error:
         return str(error)

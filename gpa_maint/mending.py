@@ -78,6 +78,7 @@ class _Repair:
         self._space = space
         self._sound = [pack.name for pack in found.packs if not pack.fault]
         self._index_unread = bool(found.index_unread)
+        self._chain_fault = found.chain_fault
         self._report = report
         self._done: list[str] = []
         self._left: list[str] = []
@@ -195,16 +196,18 @@ class _Repair:
         had_index = os.path.lexists(self._objdir.index_path)
         if fault:
             fs.remove_index(self._objdir)
-        elif not (had_index and (self._damaged or self._pages)):
+        elif not self._chain_fault and not (had_index and (self._damaged or self._pages)):
             return
         result = rounds.write_index(
             self._objdir, self._space, without=self._damaged, pages=self._pages, force=True, afresh=bool(fault)
         )
+        fault = fault or self._chain_fault
         if result.written:
             text = f"wrote the index: {count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}"
             self._done.append(f"{text}{'; ' + fault if fault else ''}")
         else:
             fs.remove_index(self._objdir)
+            fs.remove_chain(self._objdir)
 
     def _record_lost(self) -> None:
         """Add them to gpa/damaged/lost: <id> <where it was>."""

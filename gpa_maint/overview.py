@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from . import rounds
-from .errors import Corrupt, GpaError, Unsupported
+from .checking import chain_faults
+from .errors import Corrupt, GpaError, SystemFailed, Unsupported
 from .git import ObjectDir
 from .inventory import look_around, take_inventory
 from .maintenance import look, rules_from
@@ -23,9 +24,10 @@ def take_status(objdir: ObjectDir, path: str | None) -> Status:
     inventory, unreadable = _inventory(objdir, now)
     totals = read_totals(objdir)
     since = totals.since if totals else None
+    around = look_at_surroundings(objdir, inventory, path=path, counting_since=since, now=now)
     return make_status(
         inventory,
-        look_at_surroundings(objdir, inventory, path=path, counting_since=since, now=now),
+        around._replace(chain_fault=_chain_fault(objdir)),
         repository=objdir.common_dir,
         objects_dir=objdir.objects,
         rules=rules_from(objdir.settings),
@@ -39,10 +41,18 @@ def take_status(objdir: ObjectDir, path: str | None) -> Status:
 def _inventory(objdir: ObjectDir, now: int) -> tuple[Inventory, StatusWarning | None]:
     try:
         return look(objdir), None
-    except (Corrupt, Unsupported) as error:
+    except (Corrupt, SystemFailed, Unsupported) as error:
         hint = error.hint or "git gpa verify"
         found = take_inventory(objdir, with_index=False)
         return look_around(objdir, found, now=now), StatusWarning("unreadable-index", str(error), hint)
+
+
+def _chain_fault(objdir: ObjectDir) -> str:
+    """The first thing that is wrong with an incremental chain of indexes."""
+    try:
+        return next(iter(chain_faults(objdir)), "")
+    except OSError as error:
+        return str(error)
 
 
 def _cost(totals: Totals) -> Cost:

@@ -56,13 +56,15 @@ class LooseFault(NamedTuple):
 class Diagnosis(NamedTuple):
     """What is damaged in an object directory, and the packs that are sound.
 
-    `index_unread`: why the operating system did not let the combined index be read.
+    `index_unread`: why the operating system did not let the combined index be read. The same of an incremental chain.
     """
 
     packs: tuple[PackHealth, ...]
     loose: tuple[LooseFault, ...] = ()
     index_fault: str = ""
     index_unread: str = ""
+    chain_fault: str = ""
+    chain_unread: str = ""
 
 
 class RepairStep(NamedTuple):
@@ -168,6 +170,7 @@ class Surroundings(NamedTuple):
     foreign_packs: int = 0
     old_reflog: str = ""
     has_commit_graph: bool = False
+    chain_fault: str = ""
 
 
 class StatusWarning(NamedTuple):

@@ -25,6 +25,10 @@ def plan_repair(found: Diagnosis, *, precious_objects: bool = False) -> RepairPl
             steps.append(RepairStep("set aside", fault.oid, fault.reason))
     if found.index_fault:
         steps.append(RepairStep("index", "multi-pack-index", found.index_fault))
+    if found.chain_fault:
+        steps.append(RepairStep("index", "multi-pack-index.d", found.chain_fault))
+    if found.chain_unread:
+        steps.append(RepairStep("leave", "multi-pack-index.d", f"{found.chain_unread}; {UNREAD}"))
     if precious_objects:
         # There only the index is ours to replace.
         steps = [step if step.action == "index" else _leave(step, "precious objects") for step in steps]

@@ -65,16 +65,33 @@ def find_warnings(
 def _about_last_run(last: RunResult | None) -> Iterator[StatusWarning]:
     if last and last.error:
         yield StatusWarning("last-run-failed", f"the last run failed: {last.error}", "git gpa run")
+    elif last and last.complaints:
+        text = f"the last run left {_count(len(last.complaints), 'thing')} as it is: {last.complaints[0]}"
+        yield StatusWarning("left-by-last-run", text, "git gpa run names all of them")
     if last and last.left_out:
         text = f"the last run left out {_count(len(last.left_out), 'damaged object')}"
         yield StatusWarning("damaged-objects", text, "git gpa verify --deep")
 
 
 def _about_packs(inventory: Inventory, around: Surroundings) -> Iterator[StatusWarning]:
-    unreadable = [pack.name for pack in inventory.packs if pack.object_count is None]
+    unreadable = [pack for pack in inventory.packs if pack.object_count is None or pack.fault]
     if unreadable:
-        text = f"the idx of {_names(unreadable, 'pack')} cannot be read"
-        yield StatusWarning("unreadable-pack", text, "git index-pack makes an idx from the .pack file")
+        text = f"{_names([pack.name for pack in unreadable], 'pack')} or its idx cannot be read"
+        why = f": {unreadable[0].fault}" if unreadable[0].fault else ""
+        yield StatusWarning("unreadable-pack", text + why, "git gpa repair -n says whether it is damaged")
+    if around.chain_fault:
+        text = f"the incremental index is damaged, and newer gits may die of it: {around.chain_fault}"
+        yield StatusWarning("broken-chain", text, "git gpa write puts a single index in its place")
+    elif inventory.has_chain and inventory.midx:
+        text = "an incremental index that nobody reads: the single file beside it hides it"
+        yield StatusWarning("hidden-chain", text, "git gpa write removes it")
+    if inventory.orphans:
+        text = f"left over from packs that are gone: {_names(inventory.orphans, 'file')}"
+        yield StatusWarning("orphan", text, "git gpa run removes such files when they are two weeks old")
+    if inventory.unreadable:
+        more = f", and {len(inventory.unreadable) - 1} more" if len(inventory.unreadable) > 1 else ""
+        text = f"left out: {inventory.unreadable[0]}{more}"
+        yield StatusWarning("unreadable-file", text, "run maintenance as the owner of the repository")
     if inventory.vanished:
         text = f"the index names {_names(inventory.vanished, 'pack')} that {_be(inventory.vanished)} gone"
         yield StatusWarning("vanished-pack", text, "git gpa write")

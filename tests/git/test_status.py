@@ -317,6 +317,28 @@ def unreadable_idx(repo: Path) -> None:
     path.write_bytes(b"no idx")
 
 
+def orphan(repo: Path) -> None:
+    path = pack_dir(repo) / f"pack-{7:040d}.rev"
+    path.touch()
+    make_older(path, 3 * 86400)
+
+
+def hidden_chain(repo: Path) -> None:
+    gpa(repo, "write")
+    index = (pack_dir(repo) / "multi-pack-index").read_bytes()
+    folder = pack_dir(repo) / "multi-pack-index.d"
+    folder.mkdir()
+    name = index[-20:].hex()
+    (folder / f"multi-pack-index-{name}.midx").write_bytes(index)
+    (folder / "multi-pack-index-chain").write_text(f"{name}\n")
+
+
+def broken_chain(repo: Path) -> None:
+    folder = pack_dir(repo) / "multi-pack-index.d"
+    folder.mkdir()
+    (folder / "multi-pack-index-chain").write_text("garbage\n")
+
+
 def idx_without_pack(repo: Path) -> None:
     path = next(pack_dir(repo).glob("*.pack"))
     path.unlink()
@@ -386,7 +408,10 @@ PROVOKED: list[tuple[str, Callable[[Path], object], str]] = [
     ("stale-lock", stale_file("gc.pid", "1 elsewhere", 13), "is of a git gc that is not there any more, 13 hours old"),
     ("stale-lock", lock_of_a_killed_run, "is of a run that was killed, "),
     ("dead-keep", keep_of_a_killed_push, "a .keep that a killed push or fetch left: 'pack-"),
-    ("unreadable-pack", unreadable_idx, "the idx of 'pack-"),
+    ("unreadable-pack", unreadable_idx, "idx is 6 bytes, too short for a header"),
+    ("orphan", orphan, "left over from packs that are gone: 'pack/pack-"),
+    ("hidden-chain", hidden_chain, "the single file beside it hides it"),
+    ("broken-chain", broken_chain, "is not a hash"),
     ("stray-idx", idx_without_pack, "an idx without its pack, for more than an hour: 'pack-"),
     ("vanished-pack", vanished_pack, "the index names 2 packs ('pack-"),
     ("unreadable-index", broken_index, "multi-pack-index"),
