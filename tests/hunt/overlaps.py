@@ -34,6 +34,10 @@ def overlap(shared: Hunt, random: Random, deadline: float) -> tuple[World, int, 
             if found:
                 found.checked = all_found.checked
                 return world, counted[0], found
+        if not shared.stock:
+            found = checker.check_holds()
+            if found:
+                return world, counted[0], found
     finally:
         checker.close()
     return world, counted[0], all_found

@@ -211,6 +211,8 @@ class World:
     lines: list[str] = field(default_factory=list)
     """What was done, with times: the trace of steps."""
     seed: int = 0
+    killed: bool = False
+    """Something was killed, and may have left an index that the next run has to put right."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -287,6 +289,10 @@ class World:
     def _note(self, argv: list[str], done: Done, pid: int) -> None:
         words = shlex.join(argv).replace(str(self.folder), ".")
         self.say(f"{pid} ends with {done.status}: {words}" + (f"\n    {done.stderr.strip()}" if done.status else ""))
+        if done.status == -signal.SIGKILL:
+            self.killed = True
+        if self.overlapping and words.startswith(("git-gpa verify", "git-gpa repair")) and done.status == 1:
+            return  # a pack may be on its way, or have just been deleted; the same is asked again at the end
         if _is_wrong(words, done):
             self.complain(f"exit status {done.status}: {words}\n{done.stderr}")
 
