@@ -15,17 +15,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from oracle import git, git_line
+from oracle import git, git_line, gits
 from running import gpa, gpa_any, gpa_json
 
 from gpa_maint import fs, hooks, install, uninstall
 from gpa_maint.cli.install import describe
 from gpa_maint.cli.main import main as cli
 from gpa_maint.errors import Locked, Refused, SystemFailed
+from gpa_maint.git import version_in
+from gpa_maint.hooks.plan import CONFIG_HOOKS_SINCE
 from gpa_maint.hooks.scripts import EVENTS, MARK, render
 from gpa_maint.reports import InstallChange
 
 PROGRAM = "/no/such/git-gpa"
+
+# A newer git gets hooks in its configuration where these are refused.
+OLDER_GIT = pytest.mark.skipif(
+    version_in(git(Path("/"), "version", program=gits()[0]).stdout) >= CONFIG_HOOKS_SINCE,
+    reason="this git has hooks in the configuration",
+)
 
 WANTED = {
     "gc.auto": "0",
@@ -490,6 +498,7 @@ def newer_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
+@OLDER_GIT
 def test_a_hooks_directory_of_many_repositories_is_left_alone(server: Path, shared_hooks: Path) -> None:
     before = snapshot(server)
     answer = gpa_any(server, "install")
@@ -501,6 +510,7 @@ def test_a_hooks_directory_of_many_repositories_is_left_alone(server: Path, shar
     assert not (server / "gpa").exists()
 
 
+@OLDER_GIT
 def test_a_linked_hooks_directory_is_left_alone_too(server: Path, tmp_path: Path) -> None:
     (server / "hooks").rename(tmp_path / "hooks")
     (server / "hooks").symlink_to(tmp_path / "hooks")
@@ -538,6 +548,7 @@ def test_hooks_in_the_configuration_go_from_a_changed_file_too(server: Path, new
     assert not (server / "gpa-hook.sh").exists()
 
 
+@OLDER_GIT
 def test_hooks_in_the_configuration_are_refused_for_an_older_git(server: Path) -> None:
     with pytest.raises(Refused, match=r"need git 2\.54; this is git 2\."):
         install(str(server), way="config", program=PROGRAM)

@@ -28,7 +28,7 @@ DAY = 86400
 HOST = os.uname().nodename
 
 # What install sets, beside what init_server has set already.
-AS_INSTALLED = {"fetch.unpackLimit": "1"}
+AS_INSTALLED = {"fetch.unpackLimit": "1", "maintenance.geometric-repack.auto": "0"}
 
 
 @pytest.fixture(scope="module")

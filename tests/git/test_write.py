@@ -453,7 +453,8 @@ def test_an_empty_preferred_pack_is_refused_as_git_does(tmp_path: Path) -> None:
     empty = add_pack(repo, [])
     theirs = git(repo, "multi-pack-index", "write", f"--preferred-pack={empty}.pack", check=False)
     ours = gpa_any(repo, "write", f"--preferred-pack={empty}.pack")
-    assert (theirs.returncode, theirs.stderr.replace("./objects/pack/", "")) == (ours.returncode, ours.stderr)
+    assert theirs.stderr.replace("./objects/pack/", "") == ours.stderr
+    assert (theirs.returncode in (1, 255), 1) == (True, ours.returncode)  # newer gits end with 255
     assert f"error: cannot select preferred pack {empty}.pack with no objects\n" == ours.stderr
     assert not index_path(repo).exists()
 
