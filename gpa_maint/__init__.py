@@ -1,6 +1,10 @@
 """git-gpa: keeps git repositories that take many small pushes as pages under one combined index.
 
 The public names; each is loaded when it is first asked for, so that importing the package costs next to nothing.
+
+Public too are the modules errors, integrations.libgit2, integrations.dulwich, integrations.gitdb,
+integrations.gitpython, archive_v1 and paged_archive. All others are internal, and may change. docs/python-api.md lists
+every signature.
 """
 
 __version__ = "0.1.0"
@@ -60,3 +64,7 @@ def __getattr__(name: str) -> object:
 
     found: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     return found
+
+
+def __dir__() -> list[str]:
+    return __all__

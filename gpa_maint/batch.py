@@ -107,7 +107,7 @@ class _Server:
 
     def answer_input(self, source: int) -> None:
         """Answer each line that comes from a descriptor, until it ends."""
-        batch = self._store.cat_file(**self._options, replaced=replaced_objects())
+        batch = self._store._cat_file(**self._options, replaced=replaced_objects())
         try:
             left = b""
             while block := _read(source):
@@ -120,7 +120,7 @@ class _Server:
 
     def answer_all(self) -> None:
         """Answer for each object there is, in the order of their ids."""
-        batch = self._store.cat_file(**self._options, are_known=True)
+        batch = self._store._cat_file(**self._options, are_known=True)
         try:
             for oids in self._store.oid_blocks(OBJECTS):
                 batch.answer_objects(oids)

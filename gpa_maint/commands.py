@@ -7,6 +7,7 @@ gets Locked. `report(title, done, total)` is called now and then while a long st
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from . import fs, rounds
 from .apply.repack import Report
 from .apply.stop import Stop
 from .apply.write import record_superseded
+from .arguments import checked
 from .git import ObjectDir, find_object_dir, run_git
 from .inventory import read_index, take_inventory
 from .model import (
@@ -38,25 +40,32 @@ TYPE_CHECKING = False  # start-up cost: most verbs do without these values, and 
 if TYPE_CHECKING:
     from typing import IO
 
+    from .arguments import StrPath
     from .reports import Explanation, ImportedObjects, RepairPlan, RepairResult, Schedule, Status, VerifyResult
 
 
-def survey(path: str | None = None, *, object_dir: str | None = None) -> Inventory:
+@checked
+def survey(path: StrPath | None = None, *, object_dir: StrPath | None = None) -> Inventory:
     """What is there now. Needs no lock and changes nothing."""
     return take_inventory(find_object_dir(path, object_dir=object_dir))
+
+
+def _text(path: StrPath | None) -> str | None:
+    return None if path is None else os.fspath(path)
 
 
 # ---- write ----
 
 
+@checked
 def write(
-    path: str | None = None,
+    path: StrPath | None = None,
     *,
-    object_dir: str | None = None,
+    object_dir: StrPath | None = None,
     preferred_pack: str | None = None,
     packs: Collection[str] | None = None,
     bitmap: bool = False,
-    refs_snapshot: str | None = None,
+    refs_snapshot: StrPath | None = None,
     report: Report | None = None,
 ) -> WriteResult:
     """Write the combined index over all packs, or `packs` only (names as in --stdin-packs: `pack-<checksum>.idx`).
@@ -71,7 +80,7 @@ def write(
         if report and result.written:
             report("Indexing packs", result.pack_count, result.pack_count)
         if bitmap and result.pack_count:
-            result = _write_bitmap(objdir, space, path, result, preferred_pack, only, refs_snapshot)
+            result = _write_bitmap(objdir, space, _text(path), result, preferred_pack, only, _text(refs_snapshot))
         elif not result.written and result.trailer:
             # As git does: without --bitmap there shall be none.
             fs.remove_index_files(objdir, keep="")
@@ -152,10 +161,11 @@ def _plan_repack(objdir: ObjectDir, inventory: Inventory, batch_bytes: int, page
     )
 
 
+@checked
 def repack(
-    path: str | None = None,
+    path: StrPath | None = None,
     *,
-    object_dir: str | None = None,
+    object_dir: StrPath | None = None,
     batch_bytes: int = 0,
     page_objects: int | None = None,
     report: Report | None = None,
@@ -184,7 +194,10 @@ def plan_add_loose_of(objdir: ObjectDir) -> LoosePlan:
     return rounds.plan_loose_now(objdir)
 
 
-def add_loose(path: str | None = None, *, object_dir: str | None = None, report: Report | None = None) -> LooseResult:
+@checked
+def add_loose(
+    path: StrPath | None = None, *, object_dir: StrPath | None = None, report: Report | None = None
+) -> LooseResult:
     """Put all loose objects into pages and remove their files, as a run does when there are many.
 
     Locked while another run, `git gc` or `git maintenance` is at work.
@@ -195,15 +208,16 @@ def add_loose(path: str | None = None, *, object_dir: str | None = None, report:
     with rounds.at_work(objdir) as space:
         result = pack_loose(objdir, space, rounds.plan_loose_now(objdir), report, now=rounds.now())
         if result.pages:
-            rounds.tell_dumb_http(objdir, path)
+            rounds.tell_dumb_http(objdir, _text(path))
         return result
 
 
+@checked
 def import_objects(
     stream: IO[bytes],
-    path: str | None = None,
+    path: StrPath | None = None,
     *,
-    object_dir: str | None = None,
+    object_dir: StrPath | None = None,
     durability: str | None = None,
     report: Report | None = None,
 ) -> ImportedObjects:
@@ -225,10 +239,11 @@ def plan_expire_of(objdir: ObjectDir, *, grace_seconds: int | None = None) -> Ex
     return rounds.plan_expire_now(objdir, take_inventory(objdir, counts=False), grace_seconds)
 
 
+@checked
 def expire(
-    path: str | None = None,
+    path: StrPath | None = None,
     *,
-    object_dir: str | None = None,
+    object_dir: StrPath | None = None,
     grace_seconds: int | None = None,
     report: Report | None = None,
 ) -> ExpireResult:
@@ -245,10 +260,11 @@ def expire(
 # ---- run ----
 
 
+@checked
 def maintain(
-    path: str | None = None,
+    path: StrPath | None = None,
     *,
-    object_dir: str | None = None,
+    object_dir: StrPath | None = None,
     max_seconds: float | None = None,
     stop: Stop | None = None,
     report: Report | None = None,
@@ -262,7 +278,7 @@ def maintain(
     ending = stop or Stop()
     with time_limit(ending, max_seconds):
         objdir = find_object_dir(path, object_dir=object_dir, stop=ending)
-        return maintain_in(objdir, path, stop=ending, report=report)
+        return maintain_in(objdir, _text(path), stop=ending, report=report)
 
 
 @contextmanager
@@ -308,17 +324,21 @@ def plan_maintenance_of(objdir: ObjectDir) -> RunPlan:
 # ---- status ----
 
 
-def status(path: str | None = None, *, object_dir: str | None = None) -> Status:
+@checked
+def status(path: StrPath | None = None, *, object_dir: StrPath | None = None) -> Status:
     """What is there, what a run would do now, what the last one did and what all have cost, and what is amiss.
 
     Needs no lock, changes nothing, and works without rights to write. Git's errors where git refuses the repository.
     """
     from . import overview  # start-up cost: the single verbs do without
 
-    return overview.take_status(find_object_dir(path, object_dir=object_dir), path)
+    return overview.take_status(find_object_dir(path, object_dir=object_dir), _text(path))
 
 
-def explain(path: str | None = None, *, object_dir: str | None = None, packs: Collection[str] = ()) -> Explanation:
+@checked
+def explain(
+    path: StrPath | None = None, *, object_dir: StrPath | None = None, packs: Collection[str] = ()
+) -> Explanation:
     """What a run would do with each of `packs` (names, with or without suffix; none: all), and by which rule.
 
     GpaError about a name that is not there.
@@ -328,8 +348,14 @@ def explain(path: str | None = None, *, object_dir: str | None = None, packs: Co
     return overview.explain_packs(find_object_dir(path, object_dir=object_dir), packs)
 
 
+@checked
 def schedule(
-    path: str | None = None, *, system: str = "systemd", folder: str | None = None, program: str = "", git_dir: str = ""
+    path: StrPath | None = None,
+    *,
+    system: str = "systemd",
+    folder: StrPath | None = None,
+    program: str = "",
+    git_dir: str = "",
 ) -> Schedule:
     """Units for systemd, or with `system="cron"` a line for that, that start maintenance each hour; nothing is written.
 
@@ -339,17 +365,18 @@ def schedule(
     from . import timers
 
     if folder is not None:
-        return timers.schedule_folder(folder, system=system, program=program, git_dir=git_dir)
+        return timers.schedule_folder(os.fspath(folder), system=system, program=program, git_dir=git_dir)
     return timers.schedule_repository(find_object_dir(path), system=system, program=program, git_dir=git_dir)
 
 
 # ---- verify ----
 
 
+@checked
 def verify(
-    path: str | None = None,
+    path: StrPath | None = None,
     *,
-    object_dir: str | None = None,
+    object_dir: StrPath | None = None,
     deep: bool = False,
     threads: int = 0,
     report: Callable[[str, int, int], None] | None = None,
@@ -369,8 +396,9 @@ def verify(
 # ---- repair ----
 
 
+@checked
 def repair(
-    path: str | None = None, *, object_dir: str | None = None, threads: int = 0, report: Report | None = None
+    path: StrPath | None = None, *, object_dir: StrPath | None = None, threads: int = 0, report: Report | None = None
 ) -> RepairResult:
     """Read every byte, and mend what is damaged: idx files and the index are made anew; of a damaged pack or loose
     object what can be read from any copy is saved, and the file set aside in gpa/damaged. `lost` says what is gone.

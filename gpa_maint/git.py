@@ -317,9 +317,9 @@ tell_unknown: Callable[[str], None] | None = None
 
 
 def find_object_dir(
-    path: str | None = None,
+    path: str | os.PathLike[str] | None = None,
     *,
-    object_dir: str | None = None,
+    object_dir: str | os.PathLike[str] | None = None,
     stop: Stopping | None = None,
     any_folder: bool = False,
 ) -> ObjectDir:
@@ -330,6 +330,7 @@ def find_object_dir(
     and for one that git refuses (dubious ownership, unknown extensions); Unsupported for an extension that is not
     read here. When `stop` asks for it, git's answer is not waited for any longer.
     """
+    path, object_dir = (given if given is None else os.fspath(given) for given in (path, object_dir))
     words = ["rev-parse", "--show-object-format", "--git-common-dir", "--git-path", "objects"]
     # both at the same time
     with _Git(words, cwd=path, stop=stop) as paths, _Git(LIST_CONFIG, cwd=path, stop=stop) as config:

@@ -12,15 +12,20 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from . import fs
 from ._core.reader import Reader
 from ._core.writer import BLOB, NUMBERS, CoreWriter, WriterStats
+from .arguments import check as check_argument
+from .arguments import content_of, raw_oid
 from .errors import Corrupt, GpaError, ObjectMissing
 from .git import ObjectDir, refuse_quarantine
 from .recovery import recover
 from .reports import SaveReport
+
+if TYPE_CHECKING:
+    from .arguments import Oid
 
 GROUP_BYTES = 1 << 20
 GROUP_OBJECTS = 4096
@@ -57,6 +62,7 @@ class Writer:
         """As PageStore.writer()."""
         self.durability = durability
         self._objdir = objdir
+        self._oid_size = reader.hash_size
         refuse_quarantine(objdir)
         self._directory = os.path.join(objdir.gpa_dir, "journal")
         for folder in (objdir.gpa_dir, self._directory, *([] if os.path.isdir(objdir.pack_dir) else [objdir.pack_dir])):
@@ -93,7 +99,7 @@ class Writer:
         is False."""
         core = self._core or self._open()
         number = NUMBERS[kind]
-        content = data if type(data) is bytes else bytes(data)
+        content = data if type(data) is bytes else content_of(data)
         if check and number != BLOB:
             core.check(number, content)
         return core.add(number, content)
@@ -103,11 +109,13 @@ class Writer:
 
         A group is checked before any of it is added. After Malformed some of the groups before it have been added.
         """
+        if isinstance(objects, str | bytes) or not isinstance(objects, Iterable):
+            raise TypeError(f"objects is an iterable of (type, content) pairs, not {type(objects).__name__}")
         oids: list[bytes] = []
         kinds, contents, size = bytearray(), list[bytes](), 0
         for kind, data in objects:
             kinds.append(NUMBERS[kind])
-            contents.append(data if type(data) is bytes else bytes(data))
+            contents.append(data if type(data) is bytes else content_of(data))
             size += len(data)
             if size >= GROUP_BYTES or len(contents) == GROUP_OBJECTS:
                 oids += self._add_group(bytes(kinds), contents, check)
@@ -127,6 +135,8 @@ class Writer:
         A larger one goes into a page of its own at once. GpaError when the file ends too early. A tree, commit or tag
         that is checked is held in memory as a whole.
         """
+        check_argument("size", size)
+        check_argument("file", file)
         number = NUMBERS[kind]
         if check and number != BLOB:
             return self._add_checked(number, size, file)
@@ -150,9 +160,9 @@ class Writer:
         core.check(number, content)
         return core.add(number, content)
 
-    def freshen(self, oid: bytes) -> bool:
+    def freshen(self, oid: Oid) -> bool:
         """Whether the object is there, and as safe as if it had been added now; else it has to be added."""
-        return self._open().freshen(oid)
+        return self._open().freshen(raw_oid(oid, self._oid_size))
 
     @contextmanager
     def batch(self) -> Iterator[Writer]:

@@ -1,7 +1,7 @@
 """PageStore: every object of a repository, read from any thread, while maintenance runs beside it.
 
 Opened once and kept: it sees new packs by itself, and never gives an error because something moved. Ids go in as raw
-bytes (20 or 32) or as hex text, and come out raw.
+bytes (20 or 32), as hexadecimal text or ASCII, or as pygit2.Oid, and come out raw.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.batch import Batch
 from ._core.reader import Reader, ReaderStats, StreamHandle
+from .arguments import THREADS, check, check_all, hex_prefix, raw_oid
 from .errors import AmbiguousPrefix, Corrupt, GitFailed, GpaError, ObjectMissing
 from .git import alternates_here, find_object_dir, object_dir_at, run_git, with_alternates
 from .tuples import NamedTuple
 from .untrusted import open_regular
 
 if TYPE_CHECKING:  # start-up cost: reading does without it
+    from .arguments import Oid
     from .journal import Writer
 
 CACHE_BYTES = 96 << 20  # git's core.deltaBaseCacheLimit
@@ -83,6 +85,12 @@ class ObjectStream(io.RawIOBase):
         super().close()
 
 
+def expect_store(store: object) -> None:
+    """For integrations: TypeError when it is not a store."""
+    if not isinstance(store, PageStore):
+        raise TypeError(f"store is a gpa_maint.PageStore, not {type(store).__name__}")
+
+
 class _Closed:
     """In place of a reader."""
 
@@ -110,6 +118,9 @@ class PageStore:
         map_count: int = MAP_COUNT,
     ) -> None:
         """As open()."""
+        alternates = tuple(alternates) if isinstance(alternates, Iterator) else alternates
+        check_all(objects_dir=objects_dir, object_format=object_format, alternates=alternates, verify=verify)
+        check_all(cache_bytes=cache_bytes, map_bytes=map_bytes, map_count=map_count)
         self.path = os.path.realpath(os.fspath(objects_dir))
         if not os.path.isdir(self.path):
             raise GpaError(f"object directory '{self.path}' does not exist")
@@ -139,14 +150,15 @@ class PageStore:
     @classmethod
     def for_repository(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> PageStore:
         """The store of the repository at `path` (default: the current directory), worktrees included."""
-        found = find_object_dir(None if path is None else os.fspath(path))
+        check("path", path)
+        found = find_object_dir(path)
         if path is None:
             options["alternates"] = (*alternates_here(), *options.get("alternates", ()))
         return cls(found.objects, object_format=found.object_format, **options)
 
     # -- Single objects. A call of Python's costs as much as a look-up: what is asked most often makes few.
 
-    def __contains__(self, oid: bytes | str) -> bool:
+    def __contains__(self, oid: Oid) -> bool:
         """Whether the object is here, as far as can be told without reading it. False for one with no sound copy."""
         if type(oid) is not bytes or len(oid) != self._oid_size:
             oid = self._raw(oid)
@@ -155,59 +167,56 @@ class PageStore:
         except Corrupt:
             return False
 
-    def info(self, oid: bytes | str) -> ObjectInfo:
+    def info(self, oid: Oid) -> ObjectInfo:
         """Type and size, from headers alone."""
         if type(oid) is not bytes or len(oid) != self._oid_size:
             oid = self._raw(oid)
         return _new_tuple(ObjectInfo, self._reader.info(oid))
 
-    def read(self, oid: bytes | str) -> tuple[str, bytes]:
+    def read(self, oid: Oid) -> tuple[str, bytes]:
         """Type and content."""
         if type(oid) is not bytes or len(oid) != self._oid_size:
             oid = self._raw(oid)
         return self._reader.read(oid)
 
-    def stream(self, oid: bytes | str) -> ObjectStream:
+    def stream(self, oid: Oid) -> ObjectStream:
         """The object as a readable file with `type` and `size`: close it, or use it in a `with`."""
         return ObjectStream(self._open().stream(self._raw(oid)))
 
-    def locate(self, oid: bytes | str) -> Location | None:
+    def locate(self, oid: Oid) -> Location | None:
         """Where it would be read from now; None for a loose object. Maintenance may move it, and delete the pack."""
         found = self._open().locate(self._raw(oid))
         return None if found is None else Location(*found)
 
     # -- Many objects
 
-    def read_many(self, oids: Iterable[bytes | str], *, threads: int | None = None) -> list[tuple[str, bytes]]:
+    def read_many(self, oids: Iterable[Oid], *, threads: int | None = None) -> list[tuple[str, bytes]]:
         """Type and content of each, in the order asked for. `threads` is one for each processor by default.
 
         Faster than reading one by one: they are read in the order in which they are stored. ObjectMissing when one is
         not here.
         """
-        return self._open().read_many(b"".join(self._raws(oids)), threads or len(os.sched_getaffinity(0)))
+        return self._open().read_many(b"".join(self._raws(oids)), _count(threads))
 
-    def info_many(self, oids: Iterable[bytes | str], *, threads: int | None = None) -> list[ObjectInfo | None]:
+    def info_many(self, oids: Iterable[Oid], *, threads: int | None = None) -> list[ObjectInfo | None]:
         """Type and size of each, in the order asked for; None for one that is not here. `threads` as in read_many()."""
         reader, raw = self._open(), b"".join(self._raws(oids))
-        return reader.info_many(raw, threads or len(os.sched_getaffinity(0)), ObjectInfo._make)
+        return reader.info_many(raw, _count(threads), ObjectInfo._make)
 
-    def missing(self, oids: Iterable[bytes | str], *, threads: int | None = None) -> list[bytes]:
+    def missing(self, oids: Iterable[Oid], *, threads: int | None = None) -> list[bytes]:
         """Those that are not `in` the store, as raw ids, in the order given. Asks for all at once: use it to sync."""
         raw = self._raws(oids)
-        here = self._open().has_many(b"".join(raw), threads or len(os.sched_getaffinity(0)))
+        here = self._open().has_many(b"".join(raw), _count(threads))
         return [oid for oid, is_here in zip(raw, here, strict=True) if not is_here]
 
-    def expand_prefix(self, prefix: str) -> bytes:
+    def expand_prefix(self, prefix: str | bytes) -> bytes:
         """The one id that begins with these hex digits, at least four.
 
         ObjectMissing when there is none; AmbiguousPrefix, with the first candidates, when there are several.
         """
+        prefix = hex_prefix(prefix, PREFIX_LEAST, self._oid_size)
         digits = len(prefix)
-        if not PREFIX_LEAST <= digits <= 2 * self._oid_size:
-            raise ValueError(f"an abbreviated id has {PREFIX_LEAST} to {2 * self._oid_size} digits, not {digits}")
         raw = bytes.fromhex(prefix.ljust(2 * self._oid_size, "0"))
-        if len(raw) != self._oid_size:
-            raise ValueError(f"'{prefix}' is not hexadecimal")
         found, _more = self._open().expand(raw, digits, CANDIDATES)
         if not found:
             raise ObjectMissing(f"no object {prefix} in '{self.path}'")
@@ -221,6 +230,7 @@ class PageStore:
 
     def oid_blocks(self, count: int) -> Iterator[bytes]:
         """The same, `count` of them at a time, one after the other."""
+        check("count", count)
         ids, size = self._open().list(), self._oid_size * count
         return (ids[at : at + size] for at in range(0, len(ids), size))
 
@@ -228,7 +238,7 @@ class PageStore:
         """How many objects there are; they are counted anew each time."""
         return len(self._open().list()) // self._oid_size
 
-    def cat_file(self, **options: Any) -> Batch:
+    def _cat_file(self, **options: Any) -> Batch:
         """What answers as `git cat-file --batch` does; for batch.py."""
         return Batch(self._open(), **options)
 
@@ -259,6 +269,7 @@ class PageStore:
             "deltas": deltas,
         }
         given = {name: value for name, value in options.items() if value is not None}
+        check_all(**{name: value for name, value in given.items() if name != "durability"})
         with self._opening:
             writer = self._writer
             if writer is None or writer.is_closed:
@@ -313,7 +324,7 @@ class PageStore:
         """Counters, for tests and for tuning."""
         return self._open().stats()
 
-    def lend_to_libgit2(self, library: str, repository: int, *, replace: bool, write: bool, fsync: bool) -> object:
+    def _lend_to_libgit2(self, library: str, repository: int, *, replace: bool, write: bool, fsync: bool) -> object:
         """For integrations/libgit2.py: let a libgit2 repository read what this store reads, also after close().
 
         With `write` it writes through the store's writer, until close(). What comes back has to live as long as the
@@ -359,18 +370,21 @@ class PageStore:
     def _open_reader(self) -> Reader:
         return Reader(with_alternates(self.path, *self._alternates), self.object_format, **self._options)
 
-    def _raws(self, oids: Iterable[bytes | str]) -> list[bytes]:
+    def _raws(self, oids: Iterable[Oid]) -> list[bytes]:
+        if isinstance(oids, str | bytes) or not isinstance(oids, Iterable):
+            raise TypeError(f"oids is a list of ids of objects, not {type(oids).__name__}")
         given: list[Any] = list(oids)
         if {*map(type, given)} == {bytes} and {*map(len, given)} == {self._oid_size}:
             return given
         return [self._raw(oid) for oid in given]
 
-    def _raw(self, oid: bytes | str) -> bytes:
-        if isinstance(oid, str):
-            oid = bytes.fromhex(oid)
-        if len(oid) != self._oid_size:
-            raise ValueError(f"an id of {self.object_format} has {self._oid_size} bytes, not {len(oid)}")
-        return oid
+    def _raw(self, oid: Oid) -> bytes:
+        return raw_oid(oid, self._oid_size)
+
+
+def _count(threads: int | None) -> int:
+    check("threads", threads, THREADS)
+    return threads or len(os.sched_getaffinity(0))
 
 
 def _reopen(cls: type[PageStore], path: str, options: dict[str, Any]) -> PageStore:

@@ -16,7 +16,9 @@ from .status import check, new_error
 
 
 class _Numbers(dict[str, int]):
-    def __missing__(self, kind: str) -> int:
+    def __missing__(self, kind: object) -> int:
+        if not isinstance(kind, str):
+            raise TypeError(f"the type of an object is a str, not {type(kind).__name__}")
         raise ValueError(f"'{kind}' is not commit, tree, blob or tag")
 
 

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 
 from .. import fs, rounds
 from .._core.progress import Progress
+from ..arguments import checked
 from ..errors import Corrupt, GpaError, Unsupported
 from ..fs.installing import put_file
 from ..git import ObjectDir, find_object_dir
@@ -50,6 +51,7 @@ GRACE_SECONDS = 3600
 # ---- verify ----
 
 
+@checked
 def verify_archive(
     directory: str, *, pages_file: str | None = None, raw: bool = False, report: Report | None = None
 ) -> VerifyArchiveResult:
@@ -91,6 +93,7 @@ def _index_findings(listing: Listing) -> list[Finding]:
 # ---- import ----
 
 
+@checked
 def import_archive(
     directory: str,
     *,
@@ -178,6 +181,7 @@ def _import(
 # ---- export ----
 
 
+@checked
 def export_archive(
     directory: str,
     revs: Collection[str] = (),
@@ -231,6 +235,7 @@ def _export(
 # ---- repack ----
 
 
+@checked
 def repack_archive(
     directory: str, *, pages_file: str | None = None, raw: bool = False, report: Report | None = None
 ) -> ArchiveRepackResult:
@@ -244,6 +249,7 @@ def repack_archive(
         return repack_pages(space, sources, plan_repack_archive(sources), now=int(time.time()), report=report)
 
 
+@checked
 def plan_repack_archive_of(directory: str, *, pages_file: str | None = None, raw: bool = False) -> ArchiveRepackPlan:
     """What repack_archive() would merge now."""
     listing = _with_list(find_pages(directory, pages_file))
@@ -264,6 +270,7 @@ def _is_raw(listing: Listing) -> bool:
 # ---- expire ----
 
 
+@checked
 def expire_archive(
     directory: str,
     *,

@@ -12,6 +12,7 @@ import os
 import sys
 
 from gpa_maint import fs
+from gpa_maint.arguments import checked
 from gpa_maint.errors import GpaError
 from gpa_maint.fs.installing import install_lock, left_beside, put_script, replace_config, take_script
 from gpa_maint.git import refuse_quarantine
@@ -22,16 +23,22 @@ from gpa_maint.hooks.record import Record, record_path, write_record
 from gpa_maint.hooks.scripts import EVENTS, render
 from gpa_maint.reports import InstallResult, Schedule, ScheduleFile
 
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from gpa_maint.arguments import StrPath
 
+
+@checked
 def install(
-    path: str | None = None, *, way: str | None = None, program: str | None = None, dry_run: bool = False
+    path: StrPath | None = None, *, way: str | None = None, program: StrPath | None = None, dry_run: bool = False
 ) -> InstallResult:
     """Let pushes and commits to the repository at `path` (default: the current directory) start maintenance.
 
     `way`: "file" or "config", by default what fits. `program`: the git-gpa that the hooks start, by default the one of
     this Python, and where that is gone later, the one in PATH. A first install that fails takes back what it did.
     """
-    program = _own_program() if program is None else program
+    program = _own_program() if program is None else os.fspath(program)
+    path = None if path is None else os.fspath(path)
     found = look(path)
     plan = plan_install(found, way=way, program=program)
     if dry_run:
@@ -50,9 +57,10 @@ def install(
     return plan.result._replace(warnings=(*plan.result.warnings, *_overridden(path)))
 
 
-def uninstall(path: str | None = None, *, dry_run: bool = False) -> InstallResult:
+@checked
+def uninstall(path: StrPath | None = None, *, dry_run: bool = False) -> InstallResult:
     """Bring hooks and settings back to what they were before install; what somebody changed since stays."""
-    found = look(path)
+    found = look(None if path is None else os.fspath(path))
     plan = plan_uninstall(found)
     if dry_run or not (found.record or plan.takes or left_beside(_paths(found))):
         return plan.result

@@ -15,7 +15,7 @@ from dulwich.objects import ObjectID, RawObjectID, ShaFile
 from dulwich.pack import UnpackedObject
 
 from ..errors import AmbiguousPrefix, ObjectMissing
-from ..store import CANDIDATES, PREFIX_LEAST, PageStore
+from ..store import CANDIDATES, PREFIX_LEAST, PageStore, expect_store
 from .dulwich_packs import stored_deltas
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ReadingStore(DiskObjectStore):
         `options` are DiskObjectStore's; those on fsync and compression are for packs, the writer has the repository's.
         """
         if store is not None and object_format is None:
+            expect_store(store)
             object_format = get_object_format(store.object_format)
         more = [os.fspath(one) for one in alternates or ()]
         super().__init__(path, object_format=object_format, alternates=more, **options)
@@ -216,6 +217,7 @@ class ReadingStore(DiskObjectStore):
     # -- Inside
 
     def _read_from(self, store: PageStore) -> None:
+        expect_store(store)
         if store.path != os.path.realpath(self.path) or store.object_format != self.object_format.name:
             kind = self.object_format.name
             raise ValueError(f"{store!r} ({store.object_format}) is not the store of '{self.path}' ({kind})")

@@ -19,7 +19,7 @@ from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import AmbiguousPrefix, Corrupt, GpaError, ObjectMissing, Unsupported
-from ..store import ObjectStream, PageStore
+from ..store import ObjectStream, PageStore, expect_store
 
 try:
     from gitdb.base import IStream, OInfo, OStream
@@ -199,6 +199,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         return self.pages.batch() if self._seals else nullcontext(self.pages.writer())
 
     def _check(self, store: PageStore) -> PageStore:
+        expect_store(store)
         if store.path != os.path.realpath(self.root_path()):
             raise ValueError(f"{store!r} is not the store of '{self.root_path()}'")
         if store.object_format != "sha1":

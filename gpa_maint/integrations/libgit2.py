@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
+from ..arguments import PATH, check
 from ..errors import Unsupported
-from ..store import PageStore
+from ..store import PageStore, expect_store
 
 if TYPE_CHECKING:
     import pygit2
@@ -44,24 +45,45 @@ def attach(
 
     Unsupported when pygit2's libgit2 is not 1.7 to 1.9, and for a store of SHA-256 objects.
     """
-    if mode not in ("replace", "add"):
-        raise ValueError(f"mode is 'replace' or 'add', not '{mode}'")
-    if new_objects not in ("pages", "loose"):
-        raise ValueError(f"new_objects is 'pages' or 'loose', not '{new_objects}'")
+    if not isinstance(repo, _pygit2().Repository):
+        raise TypeError(f"repo is a pygit2.Repository, not {type(repo).__name__}")
+    expect_store(store)
+    _check_ways(mode, new_objects)
     if store.object_format != "sha1":
         raise Unsupported(f"libgit2 reads SHA-1 repositories only, and '{store.path}' is {store.object_format}")
     replace = mode == "replace"
     write = replace and new_objects == "pages" and os.access(store.path, os.W_OK)
     address = int.from_bytes(repo._pointer, "little")
-    lent = store.lend_to_libgit2(_library(), address, replace=replace, write=write, fsync=_syncs(repo))
+    lent = store._lend_to_libgit2(_library(), address, replace=replace, write=write, fsync=_syncs(repo))
     _LENT.setdefault(repo, []).append(lent)
 
 
-def open_repository(path: str | os.PathLike[str], store: PageStore | None = None) -> pygit2.Repository:
-    """The repository at `path`, attached to `store`, or to a store of its own where none is given."""
+def open_repository(
+    path: str | os.PathLike[str],
+    store: PageStore | None = None,
+    *,
+    mode: Literal["replace", "add"] = "replace",
+    new_objects: Literal["pages", "loose"] = "pages",
+) -> pygit2.Repository:
+    """The repository at `path`, attached to `store`, or to a store of its own where none is given.
+
+    `mode` and `new_objects` as in attach().
+    """
+    check("path", path, PATH._replace(may_be_none=False))
+    if store is not None:
+        expect_store(store)
+    _check_ways(mode, new_objects)
     repo: pygit2.Repository = _pygit2().Repository(os.fspath(path))
-    attach(repo, PageStore.open(_objects_dir(repo), object_format="sha1") if store is None else store)
+    store = PageStore.open(_objects_dir(repo), object_format="sha1") if store is None else store
+    attach(repo, store, mode=mode, new_objects=new_objects)
     return repo
+
+
+def _check_ways(mode: str, new_objects: str) -> None:
+    if mode not in ("replace", "add"):
+        raise ValueError(f"mode is 'replace' or 'add', not '{mode}'")
+    if new_objects not in ("pages", "loose"):
+        raise ValueError(f"new_objects is 'pages' or 'loose', not '{new_objects}'")
 
 
 def _pygit2() -> ModuleType:
