@@ -3,8 +3,7 @@
  * They stand in git's order: commits, tags, trees, blobs, and within a type as they were added. Where deltas are asked for,
  * seal_delta.c orders trees and blobs, and gives smaller entries for some of them.
  *
- * I4: .pack before .idx. A page is synced before it has a name; then the directory. While it gets its names it has a
- * .keep, as git's receive-pack makes one: `git repack` would delete a pack that it had listed before its .idx was there.
+ * I4: .pack before .idx. A page is synced before it has a name; then the directory. I14: it gets a .keep before it is visible.
  *
  * One thread seals at a time, and what comes meanwhile goes into the next page; threads that wait for the same seal do
  * not each make one.
@@ -17,22 +16,30 @@
 
 /* ---- files on their way to their names ---- */
 
-/* A crash may leave it beside a pack: its words, git's own, tell which process that was, and its inode tells us. */
+/* What a .keep of ours begins with; gpa_maint/fs/holds.py reads it. */
+static const char new_objects[] = "git-gpa new\n";
+
+/* A file with the words of a hold. */
+static int write_hold(const gpa_writer *w, const char *path, gpa_error *err)
+{
+	gpa_error ignored;
+	int fd, status = door_create(&fd, &w->door, path, 0444, err);
+	if (status)
+		return status;
+	status = door_write(NULL, &w->door, fd, path, new_objects, sizeof(new_objects) - 1, 0, err);
+	/* an empty one would be somebody else's */
+	if (!status && w->options.durability != GPA_DURABLE_NONE)
+		status = door_sync_unnamed(&w->door, fd, path, err);
+	close(fd);
+	if (status)
+		door_unlink(&w->door, path, &ignored);
+	return status;
+}
+
 static int make_keep(gpa_writer *w, gpa_error *err)
 {
-	char host[256] = "", words[320];
-	int fd;
 	char *path = writer_temp_path(w, w->temp_count++, "keep");
-	if (!path)
-		return out_of_memory(err);
-	gethostname(host, sizeof(host) - 1);
-	int len = snprintf(words, sizeof(words), "receive-pack %ld on %s\n", (long)w->pid, host);
-	int status = door_create(&fd, &w->door, path, 0600, err);
-	if (!status) {
-		if ((status = door_write(NULL, &w->door, fd, path, words, (size_t)len, 0, err)))
-			unlink(path);
-		close(fd);
-	}
+	int status = path ? write_hold(w, path, err) : out_of_memory(err);
 	if (status)
 		free(path);
 	else
@@ -92,21 +99,59 @@ static int name_files(temp_page *t, const gpa_writer *w, const char *hex, gpa_er
 	return t->watched ? GPA_OK : door_rename(&w->door, t->idx_path, path, err);
 }
 
-/* Where there are no links, or somebody else's .keep is there, it is named without one of ours. */
+/* Is there a pack of this name, or one on its way? */
+static int is_taken(const gpa_writer *w, const char *hex)
+{
+	static const char *const suffixes[] = {"idx", "keep"};
+	char path[PATH_ROOM];
+	gpa_error ignored;
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++)
+		if (!pack_path(path, w, hex, suffixes[i], &ignored) && !access(path, F_OK))
+			return 1;
+	return 0;
+}
+
+/*
+ * The pack's checksum, or where a pack of that name is there, which has the same bytes, a hash of it: that pack may be
+ * old, or cruft, or about to be deleted by somebody, and is not held.
+ */
+static int free_name(char *hex, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
+{
+	unsigned char id[GPA_OID_MAX];
+	memcpy(id, trailer, w->hash_size);
+	for (;;) {
+		oid_to_hex(hex, id, w->hash_size);
+		if (!is_taken(w, hex))
+			return GPA_OK;
+		int status = gpa_hash_bytes(id, w->algo, (gpa_bytes){id, w->hash_size}, err);
+		if (status)
+			return status;
+	}
+}
+
+/*
+ * Its .keep is there before it is visible, so that no `git repack` that lists packs deletes it before a ref names what is in
+ * it. It stays: maintenance removes it when it is old.
+ */
+static int hold(const temp_page *t, const gpa_writer *w, const char *hex, gpa_error *err)
+{
+	char path[PATH_ROOM];
+	int status = pack_path(path, w, hex, "keep", err);
+	if (status || !door_link(&w->door, t->keep, path, err))
+		return status;
+	/* there are no links, or too many of this one */
+	status = write_hold(w, path, err);
+	return status && err->sys_errno == EEXIST ? GPA_OK : status;
+}
+
 static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
 {
-	char hex[2 * GPA_OID_MAX + 1], keep[PATH_ROOM];
-	gpa_error ignored;
-	oid_to_hex(hex, trailer, w->hash_size);
-	snprintf(t->name, sizeof(t->name), "pack-%s.idx", hex);
-	int status = pack_path(keep, w, hex, "keep", err);
+	char hex[2 * GPA_OID_MAX + 1];
+	int status = free_name(hex, w, trailer, err);
 	if (status)
 		return status;
-	int kept = !door_link(&w->door, t->keep, keep, &ignored);
-	status = name_files(t, w, hex, err);
-	if (kept)	/* what cannot be removed the next writer finds */
-		door_unlink(&w->door, keep, &ignored);
-	return status;
+	snprintf(t->name, sizeof(t->name), "pack-%s.idx", hex);
+	return (status = hold(t, w, hex, err)) ? status : name_files(t, w, hex, err);
 }
 
 int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err)

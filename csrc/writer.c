@@ -114,13 +114,10 @@ gpa_writer *gpa_writer_share(gpa_writer *writer)
 	return writer;
 }
 
-/* A pack that could not be rid of it shows by it whose .keep it has: then it stays for the next writer. */
+/* The packs that it was lent to go on having it. */
 static int remove_keep(gpa_writer *w, gpa_error *err)
 {
-	struct stat st;
-	if (!w->keep || stat(w->keep, &st) || st.st_nlink > 1)
-		return GPA_OK;
-	return door_unlink(&w->door, w->keep, err);
+	return w->keep ? door_unlink(&w->door, w->keep, err) : GPA_OK;
 }
 
 /* Of a journal that holds nothing the name goes too; in a forked child it is the parent's. */

@@ -76,10 +76,20 @@ def write(
     objdir = find_object_dir(path, object_dir=object_dir)
     only = None if packs is None else {name.removesuffix(".idx") for name in packs if name.endswith(".idx")}
     with rounds.at_work(objdir) as space:
-        result = rounds.write_index(objdir, space, preferred=preferred_pack, only=only)
+        beside = fs.deleters(objdir) if preferred_pack or bitmap else ()
+        if beside and preferred_pack:
+            warning = f"not preferring '{preferred_pack}': {beside[0]} is at work, and may delete it"
+            result = rounds.write_index(objdir, space, only=only)
+            result = result._replace(warnings=(*result.warnings, warning))
+        else:
+            result = rounds.write_index(objdir, space, preferred=preferred_pack, only=only)
         if report and result.written:
             report("Indexing packs", result.pack_count, result.pack_count)
-        if bitmap and result.pack_count:
+        if bitmap and beside:
+            # With a bitmap the preferred pack wins all that it has.
+            warning = f"no bitmap is written: {beside[0]} is at work, and may delete the preferred pack"
+            result = result._replace(warnings=(*result.warnings, warning))
+        elif bitmap and result.pack_count:
             result = _write_bitmap(objdir, space, _text(path), result, preferred_pack, only, _text(refs_snapshot))
         elif not result.written and result.trailer:
             # As git does: without --bitmap there shall be none.
@@ -111,6 +121,7 @@ def _write_bitmap(
         args.append("--stdin-packs")
         stdin = "".join(f"{name}.idx\n" for name in sorted(only))
     run_git(args, cwd=path, stdin=stdin)
+    space.beside += fs.deleters(objdir)
     index = read_index(objdir)
     if index is None:
         return result
@@ -305,13 +316,17 @@ def maintain_in(
     max_seconds: float | None = None,
     stop: Stop | None = None,
     report: Report | None = None,
+    settle_seconds: float = 60,
 ) -> RunResult:
-    """maintain() where the object directory of the repository at `path` is known already."""
+    """maintain() where the object directory of the repository at `path` is known already.
+
+    `settle_seconds`: how long a run waits at its end for git processes at work that delete packs.
+    """
     from . import maintenance  # start-up cost: the single verbs do without
 
     ending = stop or Stop()
     with time_limit(ending, max_seconds):
-        return maintenance.run(objdir, path=path, stop=ending, report=report)
+        return maintenance.run(objdir, path=path, stop=ending, report=report, settle_seconds=settle_seconds)
 
 
 def plan_maintenance_of(objdir: ObjectDir) -> RunPlan:

@@ -79,7 +79,7 @@ def _health(objdir: ObjectDir, name: str, there: set[str], now: int, threads: in
         has_idx=has_idx,
         fault=fault,
         seconds=max(0, now - int(os.lstat(path).st_mtime)),
-        protection=fs.protection(there, name),
+        protection=fs.protection(objdir, there, name),
         doomed=name in read_state(objdir).doomed,
         unread=unread,
     )

@@ -79,7 +79,10 @@ BESIDE_PACKS = (".rev", ".bitmap", ".mtimes", ".promisor")
 
 
 def _orphans(objdir: ObjectDir, now: int) -> list[str]:
-    """Files of packs whose .pack and .idx are gone, as when an unlink failed; a .keep announces a pack to come."""
+    """Files of packs whose .pack and .idx are gone, as when an unlink failed, and holds of pages that never came.
+
+    A .keep of somebody else announces a pack to come.
+    """
     try:
         there = set(os.listdir(objdir.pack_dir))
     except (FileNotFoundError, NotADirectoryError):
@@ -87,9 +90,10 @@ def _orphans(objdir: ObjectDir, now: int) -> list[str]:
     found = []
     for name in sorted(there):
         stem, suffix = os.path.splitext(name)
-        if suffix not in BESIDE_PACKS or name.startswith((*TEMPORARY, "multi-pack-index")):
+        is_hold = suffix == ".keep" and fs.read_hold(objdir.pack_path(name, "")) is not None
+        if not (is_hold or suffix in BESIDE_PACKS) or name.startswith((*TEMPORARY, "multi-pack-index")):
             continue
-        if there.isdisjoint((f"{stem}.pack", f"{stem}.idx", f"{stem}.keep")):
+        if there.isdisjoint({f"{stem}.pack", f"{stem}.idx", f"{stem}.keep"} - {name}):
             try:
                 stat = os.lstat(objdir.pack_path(name, ""))
             except FileNotFoundError:
@@ -190,7 +194,7 @@ def _packs(
     counts: bool,
 ) -> tuple[tuple[PackInfo, ...], tuple[str, ...], tuple[str, ...]]:
     """The packs, the names of idx files without pack, and a line about each pack that cannot be looked at."""
-    found: list[tuple[str, os.stat_result]] = []
+    found: list[tuple[str, os.stat_result, int]] = []
     without_pack: list[str] = []
     unreadable: list[str] = []
     for name in order:
@@ -198,7 +202,7 @@ def _packs(
         try:
             if name not in by_suffix["pack"]:
                 raise FileNotFoundError
-            found.append((name, os.stat(path)))
+            found.append((name, os.stat(path), _made_ns(objdir, name)))
         except FileNotFoundError:  # not there yet, or gone since the listing
             without_pack.append(name)
             if name in by_suffix["pack"] and os.path.islink(path):
@@ -206,7 +210,9 @@ def _packs(
         except OSError as error:
             without_pack.append(name)
             unreadable.append(_cannot_access(path, error))
-    names = [name for name, _ in found]
+    names = [name for name, *_ in found]
+    there = frozenset(names)
+    holds = fs.holds_of(objdir.pack_dir, by_suffix["keep"] & there)
     numbers = idx_object_counts(objdir.pack_dir, names, objdir.object_format) if counts else [None] * len(names)
     packs = tuple(
         PackInfo(
@@ -215,7 +221,7 @@ def _packs(
             mtime=int(stat.st_mtime),
             object_count=count,
             referenced=referenced.get(name),
-            kept=name in by_suffix["keep"],
+            kept=name in by_suffix["keep"] and name not in holds,
             promisor=name in by_suffix["promisor"],
             cruft=name in by_suffix["mtimes"],
             superseded_since=(state.superseded if name in referenced else state.merged).get(name),
@@ -223,10 +229,23 @@ def _packs(
             returned=name in state.dropped,
             fault=_pack_fault(objdir, name, stat)
             or (idx_fault(objdir.pack_dir, name, objdir.object_format) if counts and count is None else ""),
+            made_ns=made_ns,
+            held=holds[name].kind if name in holds else "",
+            held_for=sum(source in there for source in holds[name].sources) if name in holds else 0,
         )
-        for (name, stat), count in zip(found, numbers, strict=True)
+        for (name, stat, made_ns), count in zip(found, numbers, strict=True)
     )
     return packs, tuple(without_pack), tuple(unreadable)
+
+
+def _made_ns(objdir: ObjectDir, name: str) -> int:
+    """When the idx was made; 0 when it cannot be looked at."""
+    try:
+        return os.stat(objdir.pack_path(name, ".idx")).st_mtime_ns
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return 0
 
 
 LEAST_PACK = 32

@@ -19,6 +19,7 @@ from .errors import Corrupt, GitFailed, GpaError, Locked, Refused, StalePlan, St
 from .git import ObjectDir, run_git
 from .inventory import complaints_of, link_among_refs, look_around, take_inventory
 from .model import (
+    ExpireResult,
     Inventory,
     LeftOut,
     RepackPlan,
@@ -74,16 +75,20 @@ def rules_from(settings: Settings) -> RunRules:
     return RunRules(**{field: getattr(settings, field) for field in RunRules._fields})
 
 
-def run(objdir: ObjectDir, *, path: str | None, stop: Stop, report: Report | None = None) -> RunResult:
+def run(
+    objdir: ObjectDir, *, path: str | None, stop: Stop, report: Report | None = None, settle_seconds: float = 60
+) -> RunResult:
     """Do what is due. Locked when another run, `git gc` or `git maintenance` is at work.
 
-    What was done before an error or a stop stays done, and is recorded in any case.
+    What was done before an error or a stop stays done, and is recorded in any case. At its end a run waits for up to
+    `settle_seconds` until no git process is at work that deletes packs: see rounds.settle().
     """
     with rounds.at_work(objdir) as space:
         fs.check_git_locks(objdir, rounds.now())
         work = _Run(objdir, space, path, stop, report)
         try:
             work.do_all()
+            work.settle(settle_seconds)
         except Stopped:
             pass  # `stop` says why
         except Exception as error:
@@ -133,6 +138,16 @@ class _Run:
         if self._failed is not None and not self._steps:
             raise self._failed
         self._reasons += [plan.step(verb).reason for verb in TELLING if verb not in idle]
+
+    def settle(self, seconds: float) -> None:
+        """See to it that the index names no pack which a git process beside this run has deleted."""
+        beside = [*self._space.beside, *fs.deleters(self._objdir)]
+        if beside:
+            left = rounds.settle(self._objdir, self._space, beside, seconds=seconds, stop=self._stop)
+            self._seen = None
+            if left:
+                self._warnings.append(f"{left} is at work, and may delete packs that the index names")
+        self._space.beside.clear()
 
     def _look(self) -> Inventory:
         """What is there now, as this run has left it."""
@@ -258,10 +273,10 @@ class _Run:
         done = rounds.expire(self._objdir, self._space, None, self._report, unnamed=unnamed, seen=inventory)
         self._warnings += [f"not deleting '{kept.pack}': {kept.reason}" for kept in done.kept_back]
         self._complaints += done.complaints
-        if not done.deleted:
+        if not done.deleted and not done.released:
             self._reasons.append(done.reason)
             return None
-        text = f"deleted {count_of(len(done.deleted), 'superseded page')}, {human_size(done.freed_bytes)}"
+        text = describe_expire(done)
         index_bytes = done.midx.size if done.midx else 0
         return StepResult("expire", text, 0.0, index_bytes=index_bytes, freed_bytes=done.freed_bytes)
 
@@ -367,15 +382,15 @@ class _Run:
         room = left if left > 0 else settings.auto_loose
         more = -(-room * len(due.SAMPLED_FOLDERS) // 256)
         sampled = due.count_sampled(self._objdir.objects) + max(1, more) if settings.auto_loose else UNBOUNDED
-        second = _next_due(inventory, settings.expire_grace)
+        second = _next_due(inventory, settings.expire_grace, settings.keep_new)
         path = os.path.join(self._objdir.gpa_dir, "next")
         line = f"{packs} {sampled}\n".encode()
         fs.replace_file(self._objdir, self._space, path, line, durable=False, mtime=second)
         fs.put_marker(self._objdir, "next-", f"{packs}-{sampled}")
 
 
-def _next_due(inventory: Inventory, grace_seconds: int) -> int:
-    plan = plan_expire(inventory, grace_seconds=grace_seconds, now=rounds.now())
+def _next_due(inventory: Inventory, grace_seconds: int, keep_new: int) -> int:
+    plan = plan_expire(inventory, grace_seconds=grace_seconds, keep_new=keep_new, now=rounds.now())
     daily = rounds.now() + LOOK_AFTER_SECONDS
     return daily if plan.next_due is None else min(daily, plan.next_due)
 
@@ -413,6 +428,16 @@ def describe_outcome(result: RunResult) -> str:
     parts += [f"stopped: {result.stopped}"] if result.stopped else []
     parts += [f"failed: {' '.join(result.error.split())}"] if result.error else []
     return "; ".join(parts) or f"nothing to do: {result.reason}"
+
+
+def describe_expire(done: ExpireResult) -> str:
+    """As in "deleted 65 superseded pages, 4.10 MiB; ended the hold of 2 pages"."""
+    parts = []
+    if done.deleted:
+        parts.append(f"deleted {count_of(len(done.deleted), 'superseded page')}, {human_size(done.freed_bytes)}")
+    if done.released:
+        parts.append(f"ended the hold of {count_of(len(done.released), 'page')}")
+    return "; ".join(parts)
 
 
 def describe_run(result: RunResult) -> str:

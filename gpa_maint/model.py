@@ -29,6 +29,10 @@ class PackInfo(NamedTuple):
     index does not name, when its objects were merged into a page. `doomed`: an expire that was killed had proved it
     superseded and was about to delete it. `returned`: expire deleted a pack of this name lately, and it is back.
     `fault`: why it cannot be used, with the path of the file; such a pack stays where it is, unmerged.
+    `made_ns`: the mtime of its idx in nanoseconds, which nobody sets later, unlike that of the pack.
+
+    `held`: it has a .keep of ours (fs/holds.py), "new" or "merged", else "". `held_for`: how many of the packs that it
+    replaces are there. `kept` is said of the .keep files of others.
     """
 
     name: str
@@ -43,6 +47,9 @@ class PackInfo(NamedTuple):
     doomed: bool = False
     returned: bool = False
     fault: str = ""
+    made_ns: int = 0
+    held: str = ""
+    held_for: int = 0
 
     @property
     def is_indexed(self) -> bool:
@@ -57,6 +64,10 @@ class PackInfo(NamedTuple):
     def is_protected(self) -> bool:
         """I8: never merged and never deleted."""
         return self.kept or self.promisor or self.cruft
+
+    def hold_is_over(self, keep_new: int, now: int) -> bool:
+        """I14: whether its hold may end at `now`; one of new objects lasts for `keep_new` seconds."""
+        return bool(self.held) and not self.held_for and (self.held != "new" or self.mtime <= now - keep_new)
 
     @property
     def live_count(self) -> int:
@@ -177,6 +188,7 @@ class ExpirePlan(NamedTuple):
     """Superseded pages whose grace is over (`doomed`), and those that still wait.
 
     `takers`: packs outside the index that may hold objects of doomed packs which the index does not name either.
+    `released`: pages whose hold may end now.
     """
 
     based_on: str | None
@@ -184,6 +196,7 @@ class ExpirePlan(NamedTuple):
     waiting: tuple[PackInfo, ...]
     takers: tuple[str, ...]
     steps: tuple[Step, ...]
+    released: tuple[str, ...] = ()
     next_due: int | None = None
     reason: str = ""
 
@@ -195,6 +208,7 @@ class RunRules(NamedTuple):
     page_bytes: int = 512 << 20
     depth: int = 50
     expire_grace: int = 3600
+    keep_new: int = 14 * 86400
     auto_loose: int = 500
     auto_pages: int = 64
     auto_unindexed: int = 100
@@ -282,11 +296,12 @@ class RepackResult(NamedTuple):
 
 
 class ExpireResult(NamedTuple):
-    """What an expire deleted, and what it left in place against the plan, and why."""
+    """What an expire deleted, and what stayed against the plan, and why. `released`: pages whose hold it ended."""
 
     deleted: tuple[str, ...]
     freed_bytes: int
     kept_back: tuple[Step, ...] = ()
+    released: tuple[str, ...] = ()
     waiting: int = 0
     next_due: int | None = None
     midx: WriteResult | None = None

@@ -41,8 +41,6 @@ def recover(core: CoreWriter, objdir: ObjectDir, directory: str) -> Iterator[Rec
     for path in left:
         if path.endswith(".idx"):
             _finish_page(objdir, path)
-        if path.endswith(".keep"):
-            fs.remove_same(objdir.pack_dir, path, ".keep")
     for name in sorted(os.listdir(directory)):
         if name.endswith(".journal") and (found := _recover_one(core, name)):
             log(objdir, _describe_recovery(found))

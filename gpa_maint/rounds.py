@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 from . import fs
 from ._core.files import idx_fault
-from .apply.expire import Proved, delete_packs, names_any, prove_doomed
+from .apply.expire import Proved, delete_packs, end_holds, names_any, prove_doomed
 from .apply.repack import Report, write_pages
-from .apply.stop import Progress
+from .apply.stop import Progress, Stop
 from .apply.write import UnsoundIndex, publish_index, record_superseded, trailer_on_disk
 from .errors import Corrupt, GpaError, Locked, StalePlan, SystemFailed, Unsupported
 from .git import ObjectDir, refuse_quarantine, run_git
@@ -42,6 +42,13 @@ INDEX_LOCK_SECONDS = 10
 """How long a merge whose pages are written waits for another writer of the index."""
 
 
+SETTLE_SECONDS = 10
+"""How long a verb waits for a git process that was at work when it published an index."""
+
+SETTLE_PAUSE = 0.02
+"""Seconds between two looks."""
+
+
 class EmptyPreferredPack(GpaError):
     """--preferred-pack names a pack without objects."""
 
@@ -56,6 +63,35 @@ def at_work(objdir: ObjectDir) -> Iterator[fs.Workspace]:
         if doomed:
             fs.finish_deleting(objdir, doomed)
         yield space
+        if space.beside:
+            settle(objdir, space, space.beside, seconds=SETTLE_SECONDS)
+
+
+def settle(
+    objdir: ObjectDir, space: fs.Workspace, beside: list[fs.Deleter], *, seconds: float, stop: Stop | None = None
+) -> str:
+    """I5: wait for git processes to end, and drop the packs that they have deleted from the index.
+
+    `git repack` removes an index only when the one that it loaded at its start names a pack that it deletes. Pushes
+    may be refused while an index names a missing pack, and then no hook starts a run. Return which process is still at
+    work after so many seconds, "" when none is.
+    """
+    deadline = time.monotonic() + seconds
+    while any(one.is_alive for one in beside) and time.monotonic() < deadline and not (stop and stop.why):
+        time.sleep(SETTLE_PAUSE)
+    inventory = take_inventory(objdir, counts=False)
+    if inventory.vanished:
+        _drop_vanished(objdir, space, inventory)
+    return next((str(one) for one in beside if one.is_alive), "")
+
+
+def _drop_vanished(objdir: ObjectDir, space: fs.Workspace, inventory: Inventory) -> None:
+    """Write the index over the packs that it names and that are there; remove it when there are none."""
+    unnamed = [pack.name for pack in inventory.packs if not pack.is_indexed]
+    if len(unnamed) < len(inventory.packs):
+        write_index(objdir, space, unnamed=unnamed, force=True)
+    else:
+        fs.remove_index(objdir)
 
 
 def _again(last: int) -> Iterator[bool]:
@@ -109,6 +145,7 @@ def write_index(
             merged=merged,
             ignore_old=ignore_old,
             force=force,
+            by_making=bool(fs.deleters(objdir)),
         )
         if broken:
             plan = plan._replace(based_on=trailer_on_disk(objdir))
@@ -250,7 +287,7 @@ def _index_pages(
         )
     pages = {page.name for page in result.pages}
     unnamed = set(unnamed).difference(pages, result.merged) | {step.pack for step in result.bad_packs}
-    seen: Inventory | None = _with_pages(inventory, result.pages)
+    seen: Inventory | None = _with_pages(objdir, inventory, result.pages)
     # The pages are there: rather wait for another writer of the index than leave them out of it.
     deadline = time.monotonic() + INDEX_LOCK_SECONDS
     while True:
@@ -267,10 +304,24 @@ def _index_pages(
             time.sleep(0.05)
 
 
-def _with_pages(inventory: Inventory, pages: tuple[PageInfo, ...]) -> Inventory:
+def _made_ns(objdir: ObjectDir, name: str) -> int:
+    try:
+        return os.stat(objdir.pack_path(name, ".idx")).st_mtime_ns
+    except FileNotFoundError:
+        return 0  # publishing the index finds that it is gone
+
+
+def _with_pages(objdir: ObjectDir, inventory: Inventory, pages: tuple[PageInfo, ...]) -> Inventory:
     there = {pack.name for pack in inventory.packs}
     new = [
-        PackInfo(name=page.name, size=page.size, mtime=now(), object_count=page.object_count, referenced=None)
+        PackInfo(
+            name=page.name,
+            size=page.size,
+            mtime=now(),
+            object_count=page.object_count,
+            referenced=None,
+            made_ns=_made_ns(objdir, page.name),
+        )
         for page in pages
         if page.name not in there
     ]
@@ -282,7 +333,7 @@ def _with_pages(inventory: Inventory, pages: tuple[PageInfo, ...]) -> Inventory:
 
 def plan_expire_now(objdir: ObjectDir, inventory: Inventory, grace_seconds: int | None) -> ExpirePlan:
     grace = objdir.settings.expire_grace if grace_seconds is None else grace_seconds
-    return plan_expire(inventory, grace_seconds=grace, now=now())
+    return plan_expire(inventory, grace_seconds=grace, keep_new=objdir.settings.keep_new, now=now())
 
 
 def expire(
@@ -303,13 +354,19 @@ def expire(
         inventory, seen = seen or take_inventory(objdir, counts=False), None
         complaints = complaints_of(inventory)
         plan = plan_expire_now(objdir, inventory, grace_seconds)
+        at_work = fs.deleters(objdir) if plan.doomed else ()
+        if at_work:
+            reason = f"{at_work[0]} is at work in this repository, and takes the packs that it has seen to stay"
+            return _expired(plan, (), 0, complaints=complaints)._replace(reason=reason)
         if not plan.doomed:
             record_superseded(objdir, space, now=now())
-            return _expired(plan, (), 0, complaints=complaints)
+            return _expired(plan, (), 0, complaints=complaints, released=end_holds(objdir, inventory.packs, now()))
         try:
             done = _expire_doomed(objdir, space, plan, inventory, report, unnamed)
             complaints = (*complaints, *done.complaints, *(done.midx.complaints if done.midx else ()))
-            return done._replace(complaints=tuple(dict.fromkeys(complaints)))
+            return done._replace(
+                complaints=tuple(dict.fromkeys(complaints)), released=end_holds(objdir, inventory.packs, now())
+            )
         except StalePlan:
             if not may_repeat:
                 raise
@@ -344,7 +401,7 @@ def _expire_doomed(
             )
             if not index.written:  # only empty packs were there
                 fs.remove_index(objdir)
-        deleted, freed, failed = delete_packs(objdir, proved, report)
+        deleted, freed, failed = delete_packs(objdir, space, proved, report)
         if names_any(objdir, deleted):
             # A git process that had listed them before they went has indexed them meanwhile (I5).
             index = write_index(objdir, space, unnamed=unnamed, force=True)

@@ -2,21 +2,21 @@
 
 I7: before anything is deleted, every object of a doomed page is proved present in another pack that stays. I3 and I5:
 the index without them is durable first. I8: marks that protect a pack are looked for again now, not believed from the
-plan.
+plan. I14: holds end here.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 
 from .. import fs
 from .._core.files import IdxFiles, Midx, Proof, idx_fault, match_pack, open_midx
 from ..errors import Corrupt, ObjectMissing, Refused, StalePlan, SystemFailed, Unsupported
 from ..git import ObjectDir
-from ..model import ExpirePlan, Step
+from ..model import ExpirePlan, PackInfo, Step
 from ..state import read_state
 from ..tuples import NamedTuple
 from .freeing import Freeing
@@ -70,7 +70,7 @@ def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_bac
     names = []
     there = set(os.listdir(objdir.pack_dir))
     for pack in plan.doomed:
-        reason = fs.protection(there, pack.name)
+        reason = fs.protection(objdir, there, pack.name)
         if reason:
             kept_back.append(Step(pack=pack.name, action="leave", reason=reason))
         else:
@@ -137,7 +137,10 @@ class _Prover:
         return (*takers, *(self._outside[number] for number in outside))
 
     def _open_live(self, number: int) -> None:
+        """ObjectMissing about a cruft pack: git prunes it by the times of its objects, whatever is written again."""
         name = self._names[number]
+        if os.path.lexists(self._objdir.pack_path(name, ".mtimes")):
+            raise ObjectMissing(f"some of its objects are only in the cruft pack '{name}' else")
         files = self._stack.enter_context(IdxFiles(self._objdir.pack_dir, [name], self._objdir.object_format))
         self._match(name, files)
         self._proof.add_live(number, files[name])
@@ -150,47 +153,138 @@ class _Prover:
 
 
 def delete_packs(
-    objdir: ObjectDir, proved: Proved, report: Report | None = None
+    objdir: ObjectDir, space: fs.Workspace, proved: Proved, report: Report | None = None
 ) -> tuple[tuple[str, ...], int, tuple[Step, ...]]:
-    """Unlink the proved pages; the index without them must be published. Gives their names, the bytes freed, and those
+    """Unlink the proved pages; the index without them must be published. Return their names, the bytes freed, and those
     that the system did not let be removed: the next expire tries again.
 
     I9: a page that somebody "wrote into" again since (git then only touches the file) hands its newer mtime on to the
     packs that hold its objects, or `git gc` could prune what was just written. Where these belong to somebody else, who
     alone may do that, it stays.
+
+    I5, I7: `git repack` and git's commands for the index take no lock. One that is at work has listed these pages, and
+    may delete a pack that holds their objects, or write an index in which they win. So nothing is deleted then. First
+    all .idx files go, to where they can be taken back from: a process that has listed a page in the meantime is still
+    at work, or has deleted what it deletes, or has written an index that names the page. Each shows, and all pages come
+    back. StalePlan when it was an index.
     """
-    deleted: list[str] = []
-    failed: list[Step] = []
-    freed = 0
-    mtimes: dict[str, int] = {}
-    there = set(os.listdir(objdir.pack_dir))
-    with Freeing() as freeing:
-        for number, name in enumerate(proved.doomed, start=1):
-            if report:
-                report("Deleting superseded pages", number, len(proved.doomed))
-            # receive-pack makes the .keep before anything else of a pack it brings again; this is the last look at it
-            if fs.protection(there, name) or os.path.lexists(objdir.pack_path(name, ".keep")):
-                continue
-            try:
-                stat = os.stat(objdir.pack_path(name))
-                for taker in proved.takers[name]:
-                    if mtimes.get(taker, 0) <= int(stat.st_mtime):
-                        mtimes[taker] = fs.make_younger(objdir.pack_path(taker), stat.st_mtime_ns)
-            except FileNotFoundError:  # somebody else's repack took it, or the proof with it
-                continue
-            except SystemFailed as error:
-                if error.errno != errno.EPERM:
-                    raise
-                continue
-            try:
-                fs.unlink_pack(objdir, name, there, freeing.unlink)
-            except SystemFailed as error:
-                failed.append(Step(pack=name, action="leave", reason=str(error)))
-                continue
-            deleted.append(name)
-            freed += stat.st_size
+    deleting = _Deleting(objdir, space, proved, report)
+    hidden: dict[str, str] = {}
+    try:
+        for name in proved.doomed:
+            if path := deleting.hide(name):
+                hidden[name] = path
+        if names_any(objdir, hidden):
+            raise StalePlan("somebody wrote an index with the superseded pages meanwhile")
+        is_safe = not fs.deleters(objdir) and _are_there(objdir, proved, hidden)
+    except BaseException:
+        _bring_back(objdir, hidden)
+        raise
+    if not is_safe:
+        _bring_back(objdir, hidden)
+        return (), 0, ()
+    deleting.delete(hidden)
     fs.fsync_dir(objdir.pack_dir)
-    return tuple(deleted), freed, tuple(failed)
+    return tuple(deleting.deleted), deleting.freed, tuple(deleting.failed)
+
+
+def _bring_back(objdir: ObjectDir, hidden: dict[str, str]) -> None:
+    for name, path in hidden.items():
+        fs.rename(path, objdir.pack_path(name, ".idx"))
+
+
+def _are_there(objdir: ObjectDir, proved: Proved, names: Iterable[str]) -> bool:
+    """Whether every pack that holds objects of these is there."""
+    there = set(os.listdir(objdir.pack_dir))
+    takers = {taker for name in names for taker in proved.takers[name]}
+    return all(f"{taker}.pack" in there and f"{taker}.idx" in there for taker in takers)
+
+
+class _Deleting:
+    """Deletes packs; `deleted`, `freed` (bytes), and what `failed` grow meanwhile."""
+
+    def __init__(self, objdir: ObjectDir, space: fs.Workspace, proved: Proved, report: Report | None) -> None:
+        self.deleted: list[str] = []
+        self.freed = 0
+        self.failed: list[Step] = []
+        self._objdir = objdir
+        self._space = space
+        self._proved = proved
+        self._report = report
+        self._mtimes: dict[str, int] = {}
+        self._there = set(os.listdir(objdir.pack_dir))
+
+    def hide(self, name: str) -> str:
+        """Take the .idx away, and return where it is; "" when the page is protected now, or gone."""
+        if self._is_protected(name):
+            return ""
+        try:
+            return fs.hide_idx(self._objdir, self._space, name)
+        except FileNotFoundError:
+            return ""
+
+    def delete(self, hidden: dict[str, str]) -> None:
+        """Delete the packs whose .idx are in these places; give one its .idx back that has to stay."""
+        with Freeing() as freeing:
+            for number, (name, path) in enumerate(hidden.items(), start=1):
+                if self._report:
+                    self._report("Deleting superseded pages", number, len(hidden))
+                if self._is_protected(name) or not self._delete(name, path, freeing):
+                    fs.rename(path, self._objdir.pack_path(name, ".idx"))
+
+    def _is_protected(self, name: str) -> bool:
+        # receive-pack makes the .keep before anything else of a pack it brings again; this is the last look at it
+        if os.path.lexists(self._objdir.pack_path(name, ".keep")):
+            self._there.add(f"{name}.keep")
+        return bool(fs.protection(self._objdir, self._there, name))
+
+    def _delete(self, name: str, idx_path: str, freeing: Freeing) -> bool:
+        try:
+            stat = os.stat(self._objdir.pack_path(name))
+        except FileNotFoundError:  # somebody else's repack took it
+            return fs.unlink(idx_path)
+        try:
+            for taker in self._proved.takers[name]:
+                if self._mtimes.get(taker, 0) < stat.st_mtime_ns:
+                    self._mtimes[taker] = fs.make_as_young(self._objdir.pack_path(taker), stat.st_mtime_ns)
+        except FileNotFoundError:  # somebody else's repack took the proof
+            return False
+        except SystemFailed as error:
+            if error.errno != errno.EPERM:
+                raise
+            return False
+        try:
+            fs.unlink_pack(self._objdir, name, self._there, freeing.unlink)
+        except SystemFailed as error:
+            self.failed.append(Step(pack=name, action="leave", reason=str(error)))
+            return False
+        fs.unlink(idx_path)
+        self.deleted.append(name)
+        self.freed += stat.st_size
+        return True
+
+
+def end_holds(objdir: ObjectDir, packs: Iterable[PackInfo], now: int) -> tuple[str, ...]:
+    """I14: remove the .keep of the pages whose hold is over. Return their names."""
+    there = set(os.listdir(objdir.pack_dir))
+    ended = []
+    for pack in packs:
+        if not pack.held or f"{pack.name}.keep" not in there or f"{pack.name}.idx" not in there:
+            continue
+        path = objdir.pack_path(pack.name, ".keep")
+        hold = fs.read_hold(path)
+        if hold is None:
+            continue
+        try:
+            mtime = int(os.stat(objdir.pack_path(pack.name)).st_mtime)
+        except FileNotFoundError:
+            continue
+        sources = sum(f"{name}.idx" in there for name in hold.sources)
+        seen = pack._replace(held=hold.kind, held_for=sources, mtime=mtime)
+        if seen.hold_is_over(objdir.settings.keep_new, now):
+            fs.unlink(path)
+            ended.append(pack.name)
+    return tuple(ended)
 
 
 def names_any(objdir: ObjectDir, packs: Collection[str]) -> bool:

@@ -80,7 +80,8 @@ def pack_loose(
         return LooseResult((), 0, 0, 0, tuple(packer.left_out), reason, plan.complaints)
     batches = [batch for _, batch in written]
     packed = [one for batch in batches for one in batch]
-    pages = publish_pages(objdir, [page for page, _ in written], newest_ns=max(one.mtime_ns for one in packed))
+    hold = fs.Hold(is_new=True)
+    pages = publish_pages(objdir, [page for page, _ in written], newest_ns=_newest(packed), hold=hold, again=True)
     removed, reason = 0, ""
     try:
         with fs.git_locks(objdir, space, now):
@@ -221,6 +222,10 @@ def _batches(objects: _Batch, plan: LoosePlan, object_format: str) -> list[_Batc
     return [sorted(batch, key=lambda one: (one.rank, one.mtime_ns, one.oid)) for batch in batches]
 
 
+def _newest(objects: _Batch) -> int:
+    return max(one.mtime_ns for one in objects)
+
+
 def _remove(objdir: ObjectDir, page: str, batch: _Batch, stop: Progress | None) -> int:
     """Unlink the loose files of a page that has its name, and how many these were.
 
@@ -250,5 +255,5 @@ def _remove_file(page_path: str, path: str, freeing: Freeing) -> bool:
         return False
     if not S_ISREG(stat.st_mode):
         return False
-    fs.make_younger(page_path, stat.st_mtime_ns)
+    fs.make_as_young(page_path, stat.st_mtime_ns)
     return freeing.unlink(path)

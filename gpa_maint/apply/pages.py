@@ -1,13 +1,13 @@
 """New pages on their way from temporary files to packs, for all that writes them.
 
-I3, I4: each is synced before it gets a name, .pack before .idx, and the directory is synced once for all of them.
-I9: a page is younger than its sources.
+I3, I4, I14: each is synced and held before it gets a name, .pack before .idx, and the directory is synced once for all
+of them. I9: a page is as young as its sources.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 
 from .. import fs
 from .._core.progress import Progress as Progress  # commands.py has it from here
@@ -57,19 +57,17 @@ def drop_pages(pages: Iterable[Page]) -> None:
 
 
 def publish_pages(
-    objdir: ObjectDir, pages: list[Page], *, newest_ns: int, without: Container[str] = ()
+    objdir: ObjectDir, pages: list[Page], *, newest_ns: int, hold: fs.Hold, again: bool = False
 ) -> tuple[PageInfo, ...]:
-    """Name the pages, but for those in `without`, and make the names durable. Gives those that were named.
+    """Name the pages and make the names durable. Return them with the names that they got, in the same order.
 
-    `newest_ns`: the mtime of their youngest source. A page is younger even when its clock was ahead of ours.
+    `newest_ns`: the mtime of their youngest source. A page is as young. `again`: see fs.publish_pack().
     """
     published = []
     for page in pages:
-        if page.name in without:
-            continue
-        fs.make_younger(page.pack.path, newest_ns)
-        fs.publish_pack(objdir, page.pack, page.idx, page.name)
-        published.append(PageInfo(name=page.name, object_count=page.object_count, size=page.size))
+        fs.make_as_young(page.pack.path, newest_ns)
+        name = fs.publish_pack(objdir, page.pack, page.idx, page.name, hold, again=again)
+        published.append(PageInfo(name=name, object_count=page.object_count, size=page.size))
     drop_pages(pages)
     if published:
         fs.fsync_dir(objdir.pack_dir)

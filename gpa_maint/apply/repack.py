@@ -36,9 +36,9 @@ def write_pages(
 ) -> RepackResult:
     """Write and publish the planned pages; the index is the caller's next step.
 
-    1. pages: write, fsync        a crash leaves temporary files
-    2. names: .pack, then .idx    a crash leaves extra packs; every object readable
-    3. fsync of the directory     from here on the index may name them
+    1. pages: write, fsync               a crash leaves temporary files
+    2. names: .keep, .pack, then .idx    a crash leaves extra packs; every object readable
+    3. fsync of the directory            from here on the index may name them
 
     A source that is damaged as a whole or cannot be read is left out, and is in `bad_packs` and `complaints`. Raises
     StalePlan when a source is gone; Stopped, before any page has a name, soon after another thread has called
@@ -83,27 +83,25 @@ def _write_pages(
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {error}") from error
         try:
-            stats, pages, left_out = write_all(space, merge, midx, set(names), report, stop)
+            copied = _packs_to_copy(objdir, plan, midx)
+            stats, pages, left_out = write_all(space, merge, midx, copied, report, stop)
         except SystemFailed as error:
             bad = _source_of(objdir, names, error)
             if bad is None:
                 raise
             raise _BadSources({bad: str(error)}) from None
         lies = tuple(LeftOut(pack=pack, oid=oid, reason=LIE) for pack, oid in merge.lies())
-        named = set(midx.pack_names()) if midx else set()
         stuck = {left.pack for left in left_out}
         if stuck and len(set(names) - stuck) < 2:
             # Packs that have to stay for their damaged objects do not become fewer by being merged again and again.
             drop_pages(pages)
             return _nothing_gained(left_out, "only packs with damaged objects are left to merge")
-        if {page.name for page in pages} & named:
-            # Winners must not move to a pack that the index names already (I6), so it has to become another one.
-            drop_pages(pages)
-            stats, pages, left_out = write_all(space, merge, midx, set(names), report, stop, reverse=True)
-    # Those that would again be a pack the index names are not named: their objects stay where they are.
-    published = publish_pages(objdir, pages, newest_ns=_newest_mtime(objdir, names), without=named)
+    pages, merged = _without_same(pages, names)
+    # A pack that has to stay for a damaged object is not replaced.
+    hold = fs.Hold(is_new=_has_new(plan), sources=tuple(name for name in merged if name not in stuck))
+    published = publish_pages(objdir, pages, newest_ns=_newest_mtime(objdir, names), hold=hold)
     return RepackResult(
-        merged=tuple(names),
+        merged=merged,
         pages=published,
         object_count=stats.object_count,
         source_bytes=sum(pack.size for pack in plan.batch),
@@ -131,6 +129,35 @@ def _source_of(objdir: ObjectDir, names: list[str], error: SystemFailed) -> str 
     folder, name = os.path.split(str(error.filename))
     stem = name.removesuffix(".pack")
     return stem if folder == objdir.pack_dir and stem in names else None
+
+
+def _without_same(pages: list[Page], names: list[str]) -> tuple[list[Page], tuple[str, ...]]:
+    """The pages without a rest that is byte for byte one of the sources again, which then stays as it is.
+
+    A lone page is taken in any case: it gets another name, and the packs become fewer.
+    """
+    same = {page.name for page in pages}.intersection(names) if len(pages) > 1 else set()
+    drop_pages(page for page in pages if page.name in same)
+    return [page for page in pages if page.name not in same], tuple(name for name in names if name not in same)
+
+
+def _has_new(plan: RepackPlan) -> bool:
+    """Whether a source holds objects that perhaps no ref names yet: then the pages do too."""
+    return any(pack.held == "new" for pack in plan.batch)
+
+
+def _packs_to_copy(objdir: ObjectDir, plan: RepackPlan, midx: Midx | None) -> set[str]:
+    """The packs of the index whose copies of an object do not count, so that the one in a source is taken.
+
+    These are the sources; cruft packs, since git prunes what is in them; and, for new objects, all packs without a
+    .keep, since `git repack -a -d` would drop from them what no ref names (I14).
+    """
+    there = set(os.listdir(objdir.pack_dir))
+    named = midx.pack_names() if midx else ()
+    doubtful = {name for name in named if f"{name}.mtimes" in there}
+    if _has_new(plan):
+        doubtful.update(name for name in named if f"{name}.keep" not in there)
+    return doubtful.union(pack.name for pack in plan.batch)
 
 
 def _open_merge(

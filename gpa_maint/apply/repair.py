@@ -118,7 +118,7 @@ def oids_in(objdir: ObjectDir, names: list[str]) -> frozenset[str]:
 
 
 def _copy_entries(objdir: ObjectDir, space: fs.Workspace, name: str) -> tuple[PageInfo, ...]:
-    """A page of all entries that are sound. Its order differs, so that it cannot become a pack of the same name."""
+    """A page of all entries that are sound."""
     with ExitStack() as stack:
         files = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
         merge = Merge(
@@ -138,7 +138,8 @@ def _copy_entries(objdir: ObjectDir, space: fs.Workspace, name: str) -> tuple[Pa
         # The idx names other contents than the pack has: CRC32s do not tell.
         drop_pages(pages)
         return ()
-    return publish_pages(objdir, pages, newest_ns=os.stat(objdir.pack_path(name)).st_mtime_ns)
+    newest_ns = os.stat(objdir.pack_path(name)).st_mtime_ns
+    return publish_pages(objdir, pages, newest_ns=newest_ns, hold=fs.Hold(is_new=True, sources=(name,)))
 
 
 def _has_its_ids(objdir: ObjectDir, page: Page) -> bool:

@@ -64,6 +64,7 @@ def publish_index(
             raise StalePlan("the combined index changed while the new one was written")
         _check_packs(objdir, names)
         publish()
+    space.beside += fs.deleters(objdir)
     there = _check_packs(objdir, names)
     fs.remove_index_files(objdir, keep=trailer, there=there)
     fs.remove_chain(objdir)

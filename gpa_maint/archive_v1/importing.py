@@ -140,7 +140,7 @@ class Importer:
         return tuple(pages)
 
     def _publish(self, page: Page) -> tuple[PageInfo, ...]:
-        return publish_pages(self._objdir, [page], newest_ns=0)
+        return publish_pages(self._objdir, [page], newest_ns=0, hold=fs.Hold(is_new=True))
 
     def _fill(self, batch: Batch, total: int, pack: fs.TempFile, idx: fs.TempFile) -> str:
         settings = self._objdir.settings

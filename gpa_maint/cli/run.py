@@ -25,6 +25,10 @@ from gpa_maint.errors import Locked
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RunResult, to_json
 
+FOREGROUND_SETTLE = 60
+BACKGROUND_SETTLE = 12 * 3600
+"""How many seconds a run waits at its end for git processes that delete packs: git itself believes gc.pid so long."""
+
 LOCKED_STATUS = 75  # EX_TEMPFAIL: try again later
 
 
@@ -49,7 +53,13 @@ def main(options: list[str]) -> int:
         with progress(args) as report:
             result = stoppable(
                 stop,
-                lambda: commands.maintain_in(objdir, max_seconds=args.max_runtime, stop=stop, report=report),
+                lambda: commands.maintain_in(
+                    objdir,
+                    max_seconds=args.max_runtime,
+                    stop=stop,
+                    report=report,
+                    settle_seconds=BACKGROUND_SETTLE if args.detach else FOREGROUND_SETTLE,
+                ),
             )
     except Locked as error:
         if args.auto or args.detach:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from gpa_maint import hooks
+from gpa_maint import commands, hooks
 from gpa_maint.cli.install import refuse_object_dir, show
-from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import say
+from gpa_maint.cli.parser import Namespace, Parser, new_parser
+from gpa_maint.cli.ui import count_of, say
 
 
 def main(options: list[str]) -> int:
@@ -18,7 +18,19 @@ def main(options: list[str]) -> int:
     show(args, result)
     if result.changes and not (args.dry_run or args.json):
         say(args, f"what is left is our state: rm -r {shlex.quote(result.gpa_dir)}")
+        _tell_holds(args)
     return 0
+
+
+def _tell_holds(args: Namespace) -> None:
+    """I14: git leaves pages that are held alone, and nobody ends the holds any more."""
+    held = sum(bool(pack.held) for pack in commands.survey().packs)
+    if held:
+        say(
+            args,
+            f"{count_of(held, 'page')} of ours still {'has' if held == 1 else 'have'} a .keep, so that git leaves them "
+            "alone: 'git gpa expire' removes those that are no longer needed",
+        )
 
 
 def parser() -> Parser:

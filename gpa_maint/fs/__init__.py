@@ -1,7 +1,7 @@
 """Where names appear and vanish: temporary files, locks, publishing, unlinking. The only room that does any of it.
 
 Keeps I1, I3, I4 and I5 together with its callers' order. Every step goes through door.step(), so that a test can stop
-the program before the 1st, 2nd, 3rd ... of them. Nothing here prints or asks the clock.
+the program before the 1st, 2nd, 3rd ... of them. Nothing here prints.
 
 What `git gpa install` puts in place is in installing.py, and what is done to archives of v1 pages in archives.py: few
 commands need these.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from . import door
 from .door import fsync_dir, fsync_file, fsync_path, make_dir, move_name, rename, shared_bits, unlink
+from .holds import Hold, holds_of, read_hold
 from .index import check_index_lock, finish_deleting, index_lock, remove_chain, remove_index, remove_index_files
 from .locks import (
     check_git_locks,
@@ -21,25 +22,28 @@ from .locks import (
     is_held,
     locks_there,
     maintenance_lock,
-    remove_same,
     run_at_work,
 )
 from .packs import (
     adopt_pack,
     finish_pack,
-    kept,
-    make_younger,
+    hide_idx,
+    hold_new,
+    make_as_young,
     private_objects,
     protection,
     publish_pack,
     set_aside,
     unlink_pack,
 )
+from .processes import Deleter, deleters
 from .records import LOG_BYTES, append_line, put_marker, replace_file, replace_locked
 from .temp import TempFile, TempFiles, Workspace, is_ours, remove_empty_dir, remove_leftover, temporary_files, workspace
 
 __all__ = [
     "LOG_BYTES",
+    "Deleter",
+    "Hold",
     "TempFile",
     "TempFiles",
     "Workspace",
@@ -47,6 +51,7 @@ __all__ = [
     "append_line",
     "check_git_locks",
     "check_index_lock",
+    "deleters",
     "door",
     "finish_deleting",
     "finish_pack",
@@ -56,26 +61,28 @@ __all__ = [
     "fsync_path",
     "gc_holder",
     "git_locks",
+    "hide_idx",
+    "hold_new",
+    "holds_of",
     "index_lock",
     "is_dead",
     "is_held",
     "is_ours",
-    "kept",
     "locks_there",
     "maintenance_lock",
+    "make_as_young",
     "make_dir",
-    "make_younger",
     "move_name",
     "private_objects",
     "protection",
     "publish_pack",
     "put_marker",
+    "read_hold",
     "remove_chain",
     "remove_empty_dir",
     "remove_index",
     "remove_index_files",
     "remove_leftover",
-    "remove_same",
     "rename",
     "replace_file",
     "replace_locked",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from ..errors import Locked, SystemFailed
 from ..git import ObjectDir
 from .door import fsync_dir, named, replace_name, take_name, unlink
-from .packs import unlink_pack
+from .packs import protection, unlink_pack
 from .temp import INDEX_LOCK, packs_without_idx
 
 
@@ -56,12 +56,13 @@ def _index_locked(lock: str) -> Locked:
 def finish_deleting(objdir: ObjectDir, doomed: Container[str]) -> None:
     """Remove what is left of packs whose .idx a killed expire had unlinked already: nobody can see them. What cannot be
     removed stays for the next run."""
+    there = set(os.listdir(objdir.pack_dir))
     for path in packs_without_idx(objdir):
         name = os.path.basename(path).removesuffix(".pack")
         # a push that brings this pack again makes the .keep first
-        if name in doomed and not os.path.lexists(objdir.pack_path(name, ".keep")):
+        if name in doomed and not protection(objdir, there, name):
             with contextlib.suppress(SystemFailed):
-                unlink_pack(objdir, name, {name + ".rev", name + ".bitmap"})
+                unlink_pack(objdir, name, there)
 
 
 def remove_index(objdir: ObjectDir) -> None:

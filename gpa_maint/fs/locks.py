@@ -99,15 +99,6 @@ NO_FLOCK = (
 )
 
 
-def remove_same(folder: str, path: str, suffix: str) -> None:
-    """Remove the names with this suffix in `folder` that are other names of the file `path`."""
-    inode = inode_of(path)
-    for name in os.listdir(folder) if inode else ():
-        other = os.path.join(folder, name)
-        if name.endswith(suffix) and other != path and inode_of(other) == inode:
-            unlink(other)
-
-
 def is_held(path: str) -> bool:
     """Does somebody hold the flock of this file? False when there is no such file."""
     try:

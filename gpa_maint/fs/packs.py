@@ -4,58 +4,68 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Container, Iterable, Iterator
 
-from ..errors import Corrupt, SystemFailed
+from ..errors import SystemFailed
 from ..git import ObjectDir
 from .door import UNSUPPORTED, fsync_dir, fsync_file, fsync_path, make_dir, move_name, named, rename, unlink
-from .locks import host_name
-from .temp import TempFile, TempFiles, remove_leftover
+from .holds import Hold, read_hold, write_hold
+from .temp import HIDDEN, TMP_PREFIX, TempFile, TempFiles, remove_leftover
 
 SECOND_NS = 10**9
 MOST_ASIDE = 1000
 """How many files of one name are set aside, each under a number of its own."""
 
 
-def publish_pack(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> None:
-    """Give a finished page its name; both files must be synced.
+def publish_pack(
+    objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str, hold: Hold, *, again: bool = False
+) -> str:
+    """Give a finished page its name, and return it; both files must be synced.
 
-    I4: the .pack is in place before the .idx, since the .idx makes the pack visible. The directory is not synced
-    here: the caller does it once for all pages, before anything relies on them. A pack of that name that is there
-    already must be the same; its idx stays as it is, whatever version it has.
+    I14: it is held before it is visible. I4: the .pack is in place before the .idx, since the .idx makes the pack
+    visible. The directory is not synced here: the caller does it once for all pages, before anything relies on them.
+
+    `name` is the pack's own, by its checksum. A pack that has it already has the same bytes, but may be old, or cruft,
+    or about to be deleted, and no hold can be put on it now. Then the page gets another name. With `again`, a page that
+    is held is taken as this one: a run that was killed has made it.
     """
-    path = objdir.pack_path(name)
-    try:
-        move_name(pack.path, path)
-    except FileExistsError:
-        if not same_content(pack.path, path):
-            raise Corrupt(path, "a pack of this name exists and differs") from None
-        # Its objects count as written just now (I9), as when git writes a pack that is there already.
-        make_younger(path, os.stat(pack.path).st_mtime_ns)
-    with contextlib.suppress(FileExistsError):
-        move_name(idx.path, objdir.pack_path(name, ".idx"))
+    keep_path = objdir.pack_path(name, ".keep")
+    if again and read_hold(keep_path) and _is_there(objdir, pack, idx, name):
+        make_as_young(objdir.pack_path(name), os.stat(pack.path).st_mtime_ns)
+        return name
+    name = _free_name(objdir, name)
+    write_hold(objdir.pack_path(name, ".keep"), f"{pack.path}.keep", hold, objdir.settings.shared)
+    move_name(pack.path, objdir.pack_path(name))
+    move_name(idx.path, objdir.pack_path(name, ".idx"))
+    return name
 
 
-@contextlib.contextmanager
-def kept(base: str) -> Iterator[None]:
-    """The pack `base`, which need not be there yet, has a .keep meanwhile, as git's receive-pack makes it.
+def _is_there(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> bool:
+    """Whether the pack `name` has these very files."""
+    try:
+        return same_content(pack.path, objdir.pack_path(name)) and same_content(
+            idx.path, objdir.pack_path(name, ".idx")
+        )
+    except FileNotFoundError:
+        return False
 
-    Otherwise `git repack`, which lists packs by .pack, would delete one that gets its .idx a moment later. A .keep that
-    is there already stays.
-    """
-    path = f"{base}.keep"
-    try:
-        with named("create", path):
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        yield
-        return
-    try:
-        with open(fd, "w") as file:
-            file.write(f"receive-pack {os.getpid()} on {host_name()}\n")
-        yield
-    finally:
-        unlink(path)
+
+def _free_name(objdir: ObjectDir, name: str) -> str:
+    while any(os.path.lexists(objdir.pack_path(name, suffix)) for suffix in (".pack", ".idx", ".keep")):
+        import hashlib  # start-up cost: hardly any page meets a pack of its name
+
+        digest = hashlib.new(objdir.object_format, bytes.fromhex(name.removeprefix("pack-")), usedforsecurity=False)
+        name = f"pack-{digest.hexdigest()}"
+    return name
+
+
+def hold_new(base: str) -> None:
+    """Hold the pack `base`, which must not be visible yet, as one of new objects; leave one that is visible alone."""
+    if not os.path.lexists(f"{base}.idx"):
+        folder = os.path.dirname(base)
+        temp = os.path.join(folder, f"{TMP_PREFIX}{os.getpid()}-{os.path.basename(base)}.keep")
+        write_hold(f"{base}.keep", temp, Hold(is_new=True), "")
 
 
 def finish_pack(objdir: ObjectDir, idx_path: str, name: str) -> None:
@@ -70,6 +80,20 @@ def finish_pack(objdir: ObjectDir, idx_path: str, name: str) -> None:
     fsync_dir(objdir.pack_dir)
 
 
+def unlink_pack(objdir: ObjectDir, name: str, there: Container[str], remove: Callable[[str], object] = unlink) -> None:
+    """I4: the .idx first, so that nobody sees a pack without its .pack; a crash in between leaves a harmless .pack.
+
+    `there`: names seen in the directory, which say whether files other than these two are to be removed too: a .keep
+    among them must be a hold of ours. `remove` is for whoever deletes many.
+    """
+    remove(objdir.pack_path(name, ".idx"))
+    remove(objdir.pack_path(name))
+    for suffix in (".rev", ".bitmap", ".keep"):
+        if name + suffix in there:
+            with contextlib.suppress(SystemFailed):  # nobody reads it without its pack, and a later run removes it
+                unlink(objdir.pack_path(name, suffix))
+
+
 def same_content(one: str, other: str) -> bool:
     with open(one, "rb") as a, open(other, "rb") as b:
         while True:
@@ -80,27 +104,23 @@ def same_content(one: str, other: str) -> bool:
                 return True
 
 
-def unlink_pack(objdir: ObjectDir, name: str, there: Container[str], remove: Callable[[str], object] = unlink) -> None:
-    """I4: the .idx first, so that nobody sees a pack without its .pack; a crash in between leaves a harmless .pack.
+def hide_idx(objdir: ObjectDir, space: TempFiles, name: str) -> str:
+    """Take the .idx of a pack away, so that nobody sees the pack any more. Return the path from where it can come back.
 
-    `there`: names seen in the directory, which say whether files other than these two are to be removed too. `remove`
-    is for whoever deletes many.
+    FileNotFoundError when it is gone. A run that is killed leaves it to the next one, which brings it back.
     """
-    remove(objdir.pack_path(name, ".idx"))
-    remove(objdir.pack_path(name))
-    for suffix in (".rev", ".bitmap"):
-        if name + suffix in there:
-            with contextlib.suppress(SystemFailed):  # nobody reads it without its pack, and a later run removes it
-                unlink(objdir.pack_path(name, suffix))
+    path = os.path.join(space.directory, f"{space.prefix}{HIDDEN}{name}.idx")
+    rename(objdir.pack_path(name, ".idx"), path)
+    return path
 
 
 PROTECTING = (".keep", ".promisor", ".mtimes")
 
 
-def protection(there: Container[str], name: str) -> str:
-    """Why this pack must stay, by the files that are beside it now; empty when nothing protects it."""
+def protection(objdir: ObjectDir, there: Container[str], name: str) -> str:
+    """Why this pack must stay, by the files that are beside it now; empty when nothing protects it from us."""
     for suffix in PROTECTING:
-        if name + suffix in there:
+        if name + suffix in there and not (suffix == ".keep" and read_hold(objdir.pack_path(name, suffix))):
             return f"protected by its {suffix} file"
     return ""
 
@@ -132,24 +152,23 @@ def set_aside(objdir: ObjectDir, names: Iterable[str]) -> str:
     return folder
 
 
-def make_younger(path: str, than_ns: int) -> int:
-    """I9: see to it that the file's mtime is of a later second than `than_ns`; gives that second.
+def make_as_young(path: str, as_ns: int) -> int:
+    """I9: see to it that the file's mtime is `as_ns` (nanoseconds) or later, but not later than now; return it.
 
-    git compares whole seconds. Of two packs of the same one its index may name either for an object, and its expire
-    would delete the page and not the source. Where no file's time can be set, a file of the same second is as it
-    should be; SystemFailed for an older one.
+    A page that is dated ahead of the clock would win over the packs that git makes until then. Where no file's time can
+    be set, a file of the same second is as it should be; SystemFailed for an older one.
     """
-    second, least = os.stat(path).st_mtime_ns // SECOND_NS, than_ns // SECOND_NS + 1
-    if second >= least:
-        return second
+    mtime, as_ns = os.stat(path).st_mtime_ns, min(as_ns, time.time_ns())
+    if mtime >= as_ns:
+        return mtime
     with named("utime", path):
         try:
-            os.utime(path, (least, least))
+            os.utime(path, ns=(as_ns, as_ns))
         except OSError as error:
-            if error.errno in UNSUPPORTED and second == least - 1:
-                return second
+            if error.errno in UNSUPPORTED and mtime // SECOND_NS == as_ns // SECOND_NS:
+                return mtime
             raise
-    return least
+    return as_ns
 
 
 @contextlib.contextmanager

@@ -11,9 +11,12 @@ import os
 from collections.abc import Iterable, Iterator
 
 from ..git import ObjectDir
-from .door import make_dir, named, set_mode, shared_mode, step, unlink, worded
+from .door import make_dir, named, rename, set_mode, shared_mode, step, unlink, worded
+from .processes import Deleter
 
 TMP_PREFIX = "tmp_gpa_"
+HIDDEN = "hidden-"
+"""What the name of an .idx begins with that expire took away and may bring back."""
 INDEX_LOCK = "multi-pack-index.lock"
 
 
@@ -70,13 +73,15 @@ class Workspace(TempFiles):
 
     They live in gpa/tmp/ when that is on the file system of objects/pack (a local clone copies objects/ file by file
     and fails over anything that vanishes there), else in objects/pack as tmp_gpa_*. `healed`: locks of killed runs
-    that were removed on the way in.
+    that were removed on the way in. `beside`: git processes that may delete packs and were at work when this run
+    published an index.
     """
 
     def __init__(self, objdir: ObjectDir, directory: str, prefix: str) -> None:
         super().__init__(directory, prefix, objdir.settings.shared)
         self.objdir = objdir
         self.healed: list[str] = []
+        self.beside: list[Deleter] = []
 
     def remove_all(self) -> None:
         # A lock that could not be removed is known by its temporary file: that one stays for the next run.
@@ -95,6 +100,7 @@ def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
     if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
         directory, prefix = objdir.pack_dir, TMP_PREFIX
     space = Workspace(objdir, directory, prefix)
+    bring_back_hidden(objdir)
     space.healed = remove_stale(objdir)
     try:
         yield space
@@ -123,6 +129,16 @@ def _names_in(directory: str) -> list[str]:
         return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def bring_back_hidden(objdir: ObjectDir) -> None:
+    """Give the .idx back to each pack that a killed expire took it from: the pack has to be proved anew."""
+    for path in temporary_files(objdir):
+        name = os.path.basename(path).removeprefix(TMP_PREFIX)
+        if name.startswith(HIDDEN) and name.endswith(".idx"):
+            target = os.path.join(objdir.pack_dir, name.removeprefix(HIDDEN))
+            if os.path.lexists(f"{target[:-4]}.pack") and not os.path.lexists(target):
+                rename(path, target)
 
 
 def remove_stale(objdir: ObjectDir) -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from ..model import ExpirePlan, Inventory, PackInfo, Step
 
 
-def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> ExpirePlan:
+def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int, keep_new: int = 14 * 86400) -> ExpirePlan:
     """The pages that no winner points to, split into those whose grace is over at `now` and those that wait.
 
     Grace counts from when a page was first seen superseded; one that is seen so for the first time begins now. I8:
     kept, promisor and cruft packs are never due, and packs that the index does not name only where we merged them, or
     where an earlier expire was killed after it had proved them superseded.
+
+    A hold (I14) ends when none of the packs is there that the page replaces, and, of a page of new objects, when the
+    page is older than `keep_new` seconds.
     """
     doomed: list[PackInfo] = []
     waiting: list[PackInfo] = []
@@ -39,6 +42,7 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int) -> Expire
         waiting=tuple(waiting),
         takers=tuple(pack.name for pack in inventory.packs if _may_hold(pack)),
         steps=tuple(steps),
+        released=tuple(pack.name for pack in inventory.packs if pack.hold_is_over(keep_new, now)),
         next_due=next_due,
         reason=_reason(inventory, doomed, waiting),
     )

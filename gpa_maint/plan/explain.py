@@ -20,7 +20,7 @@ class _Explainer:
     def __init__(self, inventory: Inventory, rules: RunRules, now: int) -> None:
         self._rules = rules
         self._run: RunPlan = plan_run(inventory, rules=rules, now=now)
-        expire: ExpirePlan = plan_expire(inventory, grace_seconds=rules.expire_grace, now=now)
+        expire: ExpirePlan = plan_expire(inventory, grace_seconds=rules.expire_grace, keep_new=rules.keep_new, now=now)
         self._expire = {step.pack: step for step in expire.steps}
         self._small, pool = mergeable(inventory, rules)
         self._pool = {pack.name: pack.live_count for pack in pool}

@@ -309,7 +309,9 @@ def _why_fold(count: int, live: _Live, need: _Need, rules: RunRules) -> str:
 
 
 def _plan_expire(inventory: Inventory, rules: RunRules, now: int) -> RunStep:
-    plan = plan_expire(inventory, grace_seconds=rules.expire_grace, now=now)
+    plan = plan_expire(inventory, grace_seconds=rules.expire_grace, keep_new=rules.keep_new, now=now)
+    if not plan.doomed and plan.released:
+        return RunStep("expire", True, f"the hold of {count_of(len(plan.released), 'page')} is over")
     if not plan.doomed:
         return RunStep("expire", False, plan.reason)
     if rules.precious_objects:

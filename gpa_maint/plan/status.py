@@ -29,7 +29,7 @@ def make_status(
     kinds = count_kinds(inventory, rules)
     dues = [
         step.due
-        for step in plan_expire(inventory, grace_seconds=rules.expire_grace, now=now).steps
+        for step in plan_expire(inventory, grace_seconds=rules.expire_grace, keep_new=rules.keep_new, now=now).steps
         if step.due is not None
     ]
     return Status(

@@ -3,6 +3,11 @@
 Git's rule, so that the file is byte-identical to git's: a pack that the old index does not name beats what it says;
 of two such packs the younger wins, of two equally old ones the first in the directory. Winners thus move only to
 packs that the old index did not name (I6), but for --preferred-pack.
+
+While `git repack` is at work that rule is not safe (I5): it may be about to delete a pack because a newer one has all
+of its objects, and the older one is younger for git when somebody has set its mtime, as writing an object again does.
+Then the pack wins that was made last, as the mtime of its idx tells, and one that was made before a pack of the old
+index wins only what that index does not have.
 """
 
 from __future__ import annotations
@@ -22,13 +27,15 @@ def plan_write(
     merged: Collection[str] = (),
     ignore_old: bool = False,
     force: bool = False,
+    by_making: bool = False,
 ) -> IndexPlan:
     """Plan the index over all packs, or `only` some, or all `without` some.
 
-    `pages` are new ones that beat every other copy; `merged` are their sources, which win only what nobody else has.
+    `pages` are new ones, which no index can name yet; `merged` are their sources, which win only what nobody else has.
     So does a pack that was merged outside the index or that a killed expire was about to delete, and one that was
     deleted and is back: an index in somebody's hands may name it. `ignore_old` rebuilds from the idx files, because
-    the old index cannot be trusted; `force` writes even when the same packs are named.
+    the old index cannot be trusted; `force` writes even when the same packs are named. `by_making`: a git process is
+    at work that may delete packs.
     """
     old = None if ignore_old else inventory.midx
     named = set(old.pack_names) if old else set()
@@ -55,7 +62,7 @@ def plan_write(
     lost_winners = old is not None and any(
         refs and name not in staying for name, refs in zip(old.pack_names, old.referenced, strict=True)
     )
-    sources, old_rank = _rank(packs, named, chosen, pages, merged, fill=lost_winners)
+    sources, old_rank = _rank(packs, named, chosen, pages, merged, fill=lost_winners, by_making=by_making)
     return IndexPlan(
         based_on=based_on,
         sources=tuple(sorted(sources, key=lambda source: (source.name + ".idx").encode("utf-8", "surrogateescape"))),
@@ -75,9 +82,13 @@ def _rank(
     merged: Collection[str],
     *,
     fill: bool,
+    by_making: bool,
 ) -> tuple[list[IndexSource], int]:
     """A rank for every idx that is read, best first; the old index stands between new packs and the rest."""
-    youngest_first = sorted(packs, key=lambda pack: -pack.mtime)  # stable: ties stay in directory order
+    # stable: ties stay in directory order
+    youngest_first = sorted(packs, key=lambda pack: -pack.made_ns if by_making else -pack.mtime)
+    named_made = max((pack.made_ns for pack in packs if pack.name in named), default=0)
+    pages_made = max((pack.made_ns for pack in packs if pack.name in pages), default=0)
     groups: list[list[str]] = [[], [], [], [], []]
     plain: list[str] = []
     for pack in youngest_first:
@@ -85,14 +96,19 @@ def _rank(
             groups[0].append(pack.name)
         elif pack.name in pages:
             groups[1].append(pack.name)
+        elif pack.name not in named and (pack.name in merged or pack.is_superseded or pack.returned):
+            groups[4].append(pack.name)
+        elif pack.name not in named and by_making and pack.made_ns < named_made:
+            groups[4].append(pack.name)
         elif pack.name not in named:
-            last = pack.name in merged or pack.is_superseded or pack.returned
-            groups[4 if last else 2].append(pack.name)
+            # A pack that was made after a page may be why git is about to delete the page.
+            groups[0 if 0 < pages_made < pack.made_ns else 2].append(pack.name)
         elif fill:
             groups[3].append(pack.name)
         else:
             plain.append(pack.name)
-    ranked = [*groups[0], *groups[1], *groups[2], "", *groups[3], *groups[4]]
+    first = [name for name in groups[0] if name == preferred] + [name for name in groups[0] if name != preferred]
+    ranked = [*first, *groups[1], *groups[2], "", *groups[3], *groups[4]]
     sources = [IndexSource(name=name, rank=rank, from_idx=True) for rank, name in enumerate(ranked) if name]
     sources += [IndexSource(name=name, rank=len(ranked), from_idx=False) for name in plain]
     return sources, ranked.index("")

@@ -290,7 +290,7 @@ def assert_recovers(repo: Path, oids: tuple[str, ...], scratch: Path) -> None:
         store.read_many(oids)
         add_commit(writer, b"goes on")
     assert {} == left_behind(repo)
-    assert {".pack", ".idx"} >= {path.suffix for path in pack_dir(repo).iterdir()}
+    assert {".pack", ".idx", ".keep"} >= {path.suffix for path in pack_dir(repo).iterdir()}
     fsck(repo)
     for oid in oids:
         git(repo, "cat-file", "-e", oid)

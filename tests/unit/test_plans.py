@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from inventories import inventory, pack, unindexed
 
@@ -92,6 +94,27 @@ def test_pages_beat_even_younger_packs_and_their_sources_win_only_what_is_left()
     packs = (pack("pack-old"), unindexed("pack-page"), unindexed("pack-young", mtime=900), unindexed("pack-source"))
     plan = plan_write(inventory(*packs), pages=["pack-page"], merged=["pack-source"])
     assert ["pack-page", "pack-young", "(old)", "pack-source"] == order(plan)
+
+
+def test_a_page_does_not_win_over_a_pack_that_was_made_after_it() -> None:
+    """I5. `git repack` may have made that one of everything, and be about to delete the page."""
+    page, stock = unindexed("pack-page", made_ns=5), unindexed("pack-stock", made_ns=6)
+    plan = plan_write(inventory(pack("pack-old"), page, stock), pages=["pack-page"])
+    assert ["pack-stock", "pack-page", "(old)"] == order(plan)
+
+
+def test_beside_a_git_that_deletes_packs_the_pack_that_was_made_last_wins() -> None:
+    """I5. Somebody has written an object of the older one again, which sets its mtime."""
+    packs = (unindexed("pack-touched", mtime=900, made_ns=5), unindexed("pack-stock", mtime=100, made_ns=6))
+    assert ["pack-touched", "pack-stock", "(old)"] == order(plan_write(inventory(*packs)))
+    assert ["pack-stock", "pack-touched", "(old)"] == order(plan_write(inventory(*packs), by_making=True))
+
+
+def test_beside_a_git_that_deletes_packs_an_older_pack_takes_nothing_from_the_index() -> None:
+    """I5. `git repack --write-midx` has named what it made, and is about to delete all that it did not name."""
+    packs = (pack("pack-stock", made_ns=6), unindexed("pack-doomed", made_ns=5), unindexed("pack-pushed", made_ns=7))
+    plan = plan_write(inventory(*packs), by_making=True)
+    assert ["pack-pushed", "(old)", "pack-doomed"] == order(plan)
 
 
 def test_a_pack_that_a_killed_expire_was_about_to_delete_wins_only_what_is_left() -> None:
@@ -308,6 +331,33 @@ def test_a_doomed_page_that_the_index_names_again_is_an_ordinary_one() -> None:
     )
     plan = plan_expire(found, grace_seconds=3600, now=1000)
     assert ((), ["pack-y"]) == (plan.doomed, [one.name for one in plan.waiting])
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_over"),
+    [
+        ({"held": "new", "mtime": 900}, False),
+        ({"held": "new", "mtime": 899}, True),
+        ({"held": "new", "mtime": 1, "held_for": 1}, False),
+        ({"held": "merged", "mtime": 999}, True),
+        ({"held": "merged", "mtime": 1, "held_for": 2}, False),
+        ({"held": "", "mtime": 1}, False),
+        ({"kept": True, "mtime": 1}, False),
+    ],
+)
+def test_a_hold_ends_when_its_page_is_old_and_its_sources_are_gone(fields: dict[str, Any], is_over: bool) -> None:
+    """I14"""
+    plan = plan_expire(inventory(pack("pack-a", **fields)), grace_seconds=0, keep_new=101, now=1000)
+    assert (("pack-a",) if is_over else ()) == plan.released
+
+
+@pytest.mark.parametrize("held", ["new", "merged"])
+def test_a_held_page_is_merged_and_expired_like_any_other(held: str) -> None:
+    """I14"""
+    merge = plan_repack(inventory(unindexed("pack-a", held=held), unindexed("pack-b", held=held)), batch_bytes=0)
+    assert 2 == len(merge.batch)
+    found = inventory(pack("pack-a"), pack("pack-x", referenced=0, superseded_since=1, held=held))
+    assert ["pack-x"] == [one.name for one in plan_expire(found, grace_seconds=0, now=1000).doomed]
 
 
 def test_expire_without_an_index_has_nothing_to_do() -> None:

@@ -1,0 +1,100 @@
+"""Holds: the .keep files that pages of ours have for a while (I14).
+
+`git repack` deletes the packs that it listed when it began, but not those that had a .keep then. So a page gets its
+.keep before it becomes visible. There are two kinds:
+
+- `git-gpa new`: the page has objects that perhaps no ref names yet. The hold ends when the pack's mtime is older than
+  gpa.keepNew: git prunes loose objects by age, too.
+- `git-gpa merged`: the page replaces the packs whose names follow, one a line. The hold ends when none of them is
+  there. Until then git's own commands may see both, and delete the page because they take the other pack to stay.
+
+A page that was merged from such pages is of both kinds: `git-gpa new`, and then the names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+
+from .. import untrusted
+from ..tuples import NamedTuple
+from .door import fsync_path, move_name, named, rename, shared_bits, shared_mode, unlink
+
+NEW = "git-gpa new"
+MERGED = "git-gpa merged"
+MOST_BYTES = 64 << 20
+"""A longer .keep is none of ours: it would name a million packs."""
+
+
+class Hold(NamedTuple):
+    """What a .keep of ours says: whether the page holds new objects, and the names of the packs that it replaces."""
+
+    is_new: bool
+    sources: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """ "new" or "merged"."""
+        return "new" if self.is_new else "merged"
+
+
+def read_hold(path: str) -> Hold | None:
+    """The hold that the .keep at `path` is; None when it is somebody else's, is gone, or cannot be read."""
+    try:
+        # Most .keep files of others are short, and the first bytes tell ours.
+        text = untrusted.read_bytes(path, MOST_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    first, *names = text.splitlines() or [""]
+    if first not in (NEW, MERGED):
+        return None
+    return Hold(first == NEW, tuple(name for name in names if name))
+
+
+def write_hold(keep_path: str, temp_path: str, hold: Hold, shared: str) -> bool:
+    """Make the .keep at `keep_path`, complete from the first moment on; False when somebody else's is there.
+
+    Of a hold that is there already the sources are taken over. `temp_path` is a free name on the same file system.
+    """
+    there = read_hold(keep_path)
+    if there is None and os.path.lexists(keep_path):
+        return False
+    if there is not None:
+        hold = Hold(hold.is_new or there.is_new, tuple(sorted({*hold.sources, *there.sources})))
+    _write(temp_path, hold, shared)
+    try:
+        if there is not None:
+            rename(temp_path, keep_path)
+            return True
+        move_name(temp_path, keep_path)
+    except FileExistsError:
+        return read_hold(keep_path) is not None
+    finally:
+        unlink(temp_path)
+    return True
+
+
+def _write(path: str, hold: Hold, shared: str) -> None:
+    with named("create", path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        with open(fd, "wb", closefd=False) as file, named("write", path):
+            lines = (NEW if hold.is_new else MERGED, *hold.sources)
+            file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+        if shared_bits(shared):
+            os.fchmod(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, shared))
+    finally:
+        os.close(fd)
+    fsync_path(path)  # a .keep that a power cut left empty would be somebody else's, and stay for ever
+
+
+def holds_of(pack_dir: str, names: Iterable[str]) -> dict[str, Hold]:
+    """Of the packs `names`, which have a .keep, those that we hold."""
+    found: dict[str, Hold] = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            hold = read_hold(os.path.join(pack_dir, f"{name}.keep"))
+            if hold is not None:
+                found[name] = hold
+    return found

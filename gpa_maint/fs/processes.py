@@ -1,0 +1,151 @@
+"""Git processes at work that delete packs: `git repack` takes no lock, so they are looked for among all processes.
+
+Such a process lists the packs when it begins and deletes some of them at its end, for the sake of others that it takes
+to stay. So whoever deletes one of these others, or publishes an index that names the first, has to know of it. What
+runs on another host, in another container, or is no git, is not seen: holds (holds.py) do not depend on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from .. import untrusted
+from ..git import ObjectDir
+from ..tuples import NamedTuple
+
+DELETING = frozenset({"repack", "gc", "maintenance", "multi-pack-index"})
+"""The git commands that delete packs."""
+
+NAMES = frozenset({"git", *(f"git-{command}" for command in DELETING)})
+WITH_VALUE = frozenset({"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env", "--super-prefix"})
+"""Options before the command that take the next word."""
+
+DEEPEST = 64
+"""No repository is looked for farther up than so many folders."""
+
+
+class Deleter(NamedTuple):
+    """A process that may delete packs: its number, when it began (in clock ticks since the boot), and its command."""
+
+    pid: int
+    began: int
+    command: str
+
+    def __str__(self) -> str:
+        return f"'git {self.command}' (process {self.pid})"
+
+    @property
+    def is_alive(self) -> bool:
+        return _began(self.pid) == self.began
+
+
+def deleters(objdir: ObjectDir) -> list[Deleter]:
+    """Git processes that may be about to delete packs of this object directory, by /proc; [] where there is none."""
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    except OSError:
+        return []
+    found = []
+    for pid in pids:
+        command = _command(pid)
+        began = _began(pid) if command and _may_work_on(pid, objdir) else None
+        if command and began is not None:
+            found.append(Deleter(pid, began, command))
+    return found
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, 1 << 16)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _command(pid: int) -> str:
+    """The git command of this process if it is one that deletes packs, else ""."""
+    if os.fsdecode(_read(pid, "comm")).strip() not in NAMES:
+        return ""
+    words = os.fsdecode(_read(pid, "cmdline")).split("\0")
+    program = os.path.basename(words[0])
+    is_dashed = program.startswith("git-")
+    command = program.removeprefix("git-") if is_dashed else next(_after_options(words[1:]), "")
+    return command if command in DELETING else ""
+
+
+def _after_options(words: list[str]) -> Iterator[str]:
+    rest = iter(words)
+    for word in rest:
+        if word in WITH_VALUE:
+            next(rest, "")
+        elif not word.startswith("-"):
+            yield word
+
+
+def _began(pid: int) -> int | None:
+    """When the process began; None when it has ended."""
+    words = _read(pid, "stat").rpartition(b")")[2].split()  # the name before it may contain anything
+    return int(words[19]) if len(words) > 19 and words[0] not in (b"Z", b"X") else None
+
+
+def _may_work_on(pid: int, objdir: ObjectDir) -> bool:
+    """Whether it may work on this object directory. False only when it is seen to work on another one."""
+    if b"--git-dir" in _read(pid, "cmdline"):
+        return True
+    try:
+        folder = os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return True
+    for word in _read(pid, "environ").split(b"\0"):
+        if word.startswith(b"GIT_OBJECT_DIRECTORY="):
+            return True
+        if word.startswith(b"GIT_DIR="):
+            folder = os.path.join(folder, os.fsdecode(word[8:]))
+    for _ in range(DEEPEST):
+        for objects in _objects_of(folder):
+            if os.path.isdir(objects):
+                return os.path.realpath(objects) == os.path.realpath(objdir.objects) or not objdir.is_own
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            break
+        folder = parent
+    return True
+
+
+def _objects_of(folder: str) -> Iterator[str]:
+    """Where the objects of a repository in this folder would be."""
+    dot_git = os.path.join(folder, ".git")
+    if os.path.isfile(dot_git):
+        yield from _objects_by_file(folder, dot_git)
+    yield os.path.join(dot_git, "objects")
+    if os.path.isfile(os.path.join(folder, "HEAD")):
+        yield os.path.join(folder, "objects")
+        yield from _objects_by_common(folder)
+
+
+def _objects_by_file(folder: str, dot_git: str) -> Iterator[str]:
+    """A linked worktree or a submodule: `gitdir: <path>`."""
+    text = _first_line(dot_git)
+    if text.startswith("gitdir: "):
+        git_dir = os.path.join(folder, text.removeprefix("gitdir: "))
+        yield from _objects_by_common(git_dir)
+        yield os.path.join(git_dir, "objects")
+
+
+def _objects_by_common(git_dir: str) -> Iterator[str]:
+    common = _first_line(os.path.join(git_dir, "commondir"))
+    if common:
+        yield os.path.join(git_dir, common, "objects")
+
+
+def _first_line(path: str) -> str:
+    try:
+        return untrusted.read_bytes(path, 4096).decode(errors="surrogateescape").partition("\n")[0]
+    except OSError:
+        return ""
