@@ -286,7 +286,12 @@ class _Run:
 
     def _tidy(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         paths = [os.path.join(self._objdir.objects, name) for name in inventory.git_leftovers]
-        count = sum(map(fs.remove_leftover, paths))
+        count = 0
+        for path in paths:
+            try:
+                count += fs.remove_leftover(path)
+            except OSError as error:
+                self._complaints.append(str(error))
         if not count:
             return None
         return StepResult("tidy", f"removed {count_of(count, 'temporary file')} of killed git processes", 0.0)

@@ -15,7 +15,7 @@ from gpa_maint.model import RunResult, to_json
 
 
 def main(args: Namespace) -> int:
-    """Exit status 1 when any repository failed."""
+    """Exit status 1 when any repository failed, or something in one was left as it is."""
     paths = list(fleet.find_repositories(args.all)) if args.all else _from_stdin()
     if args.dry_run:
         return _show_plans(paths, keep_going=args.keep_going)
@@ -42,7 +42,8 @@ def main(args: Namespace) -> int:
         summary = f"{count_of(len(outcomes), 'repository')}: {busy} maintained, {len(failed)} failed"
         left = len(paths) - len(outcomes)
         say(args, summary.replace("repositorys", "repositories") + (f", {left} not begun" if left else ""))
-    return 1 if failed else 0
+    is_any_left = any(outcome.result is not None and bool(outcome.result.complaints) for outcome in outcomes)
+    return 1 if failed or is_any_left else 0
 
 
 def _from_stdin() -> list[str]:
@@ -53,7 +54,10 @@ def _tell(args: Namespace, outcome: fleet.Outcome) -> None:
     """One line for each repository where something was done, or that failed."""
     if outcome.error is not None:
         _tell_of_error("error" if outcome.has_failed else "skipped", outcome.path, outcome.error)
-    elif args.json:
+        return
+    for line in outcome.result.complaints if outcome.result is not None else ():
+        tell(f"error: {one_line(outcome.path)}: left as it is: {line}")
+    if args.json:
         put(to_json(outcome.result), exact=True)
     elif outcome.result is not None and outcome.result.steps:
         say(args, f"{one_line(outcome.path)}: {_steps(outcome.result)}")

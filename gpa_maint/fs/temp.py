@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 
+from ..errors import SystemFailed
 from ..git import ObjectDir
 from .door import make_dir, named, rename, set_mode, shared_mode, step, unlink, worded
 from .processes import Deleter
@@ -144,7 +145,8 @@ def bring_back_hidden(objdir: ObjectDir) -> None:
 def remove_stale(objdir: ObjectDir) -> list[str]:
     """Remove what killed runs left; gives the paths of the locks among it.
 
-    Their locks, and packs that never got their idx, are known by being the same file as a temporary one.
+    Their locks, and packs that never got their idx, are known by being the same file as a temporary one. What cannot be
+    removed keeps no run from its work.
     """
     stale = temporary_files(objdir)
     if not stale:
@@ -154,7 +156,8 @@ def remove_stale(objdir: ObjectDir) -> list[str]:
     for path in (*locks, *(path for path in packs_without_idx(objdir) if inode_of(path) in inodes)):
         unlink(path)
     for path in stale:
-        remove_leftover(path)
+        with contextlib.suppress(SystemFailed):  # of another user, perhaps, who can remove it
+            remove_leftover(path)
     return locks
 
 

@@ -4,18 +4,22 @@ repository goes on being maintained beside it. A table over kinds of files, faul
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oracle import all_objects, git, objects_dir, pack_dir, packs
+from oracle import all_objects, git, objects_dir, pack_dir, packed_objects, packs
 from packwriter import Whole, idx_bytes, pack_bytes
 from running import index_path
 
+from gpa_maint import PageStore
 from gpa_maint.cli.main import main
+from gpa_maint.fs import door
 
 PACKS = 8
 
@@ -178,6 +182,26 @@ def test_a_bad_file_stays_where_it_is_and_the_rest_is_done(
     assert before == readable(repo, before)
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", [*IN_PACK_DIR, "loose"])
+def test_cat_file_and_a_store_read_all_that_lies_beside_a_bad_file(repo: Path, kind: str, fault: str) -> None:
+    path = path_of(repo, kind)
+    apart = {path.parent.name + path.name}
+    if kind in ("pack", "idx"):
+        apart = {one.oid for one in packed_objects(repo, path.stem)}
+    oids = sorted(all_objects(repo).keys() - apart)
+    FAULTS[fault](path)
+    rights = "-dac_override,-dac_read_search"
+    command = [sys.executable, "-m", "gpa_maint.cli.main", "cat-file", "--batch-check"]
+    if fault == "unreadable" and os.geteuid() == 0:
+        command = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command]
+    done = subprocess.run(command, cwd=repo, input="\n".join(oids), capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert oids == [line.split()[0] for line in done.stdout.splitlines() if not line.endswith(" missing")]
+    with PageStore.for_repository(repo) as store:
+        assert all(store.read(oid) for oid in oids)
+
+
 def readable(repo: Path, objects: dict[str, tuple[str, int, str]]) -> dict[str, tuple[str, int, str]]:
     """Those of the objects that git can read now."""
     listing = git(repo, "cat-file", "--batch-check", input="\n".join(objects), check=False).stdout
@@ -192,3 +216,34 @@ def allowed(words: list[str], kind: str) -> tuple[int, ...]:
     if kind == "state.json" and words[0] == "expire":
         return (0, 1, 128)
     return (0, 1)
+
+
+def test_a_fleet_is_told_of_what_was_left_in_one_repository(
+    repo: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = path_of(repo, "idx")
+    emptied(path)
+    assert 1 == main(["run", f"--all={tmp_path}"])
+    out, err = capsys.readouterr()
+    assert "merged" in out
+    assert f"{repo}: left as it is: corrupt '{path}'" in err
+
+
+def test_temporary_files_that_cannot_be_removed_keep_no_run_from_its_work(
+    repo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, gits = repo / "gpa" / "tmp" / "1-1.pack", pack_dir(repo) / "tmp_pack_123456"
+    for path in (ours, gits):
+        path.write_bytes(b"left over")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+
+    def fail(operation: str, path: str) -> None:
+        if operation == "unlink" and path in (str(ours), str(gits)):
+            raise door.failed(operation, path, OSError(errno.EPERM, ""))
+
+    monkeypatch.setattr(door, "before_step", fail)
+    monkeypatch.chdir(repo)
+    assert 1 == main(["run"])
+    out, err = capsys.readouterr()
+    assert "merged" in out
+    assert str(gits) in err
