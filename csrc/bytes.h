@@ -188,4 +188,13 @@ static inline int system_failed(gpa_error *err, const char *what)
 	return GPA_ESYS;
 }
 
+/*
+ * Is a failure about this one file, so that another copy of an object may serve? Not where descriptors or memory are short:
+ * then nothing can be said of any file.
+ */
+static inline int is_of_one_file(int status, const gpa_error *err)
+{
+	return status == GPA_ESYS && err->sys_errno != EMFILE && err->sys_errno != ENFILE && err->sys_errno != ENOMEM;
+}
+
 #endif

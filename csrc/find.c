@@ -19,7 +19,7 @@ typedef struct search {
 /* GPA_OK, or GPA_ENOTFOUND: go on with the next copy. Anything else ends the call. */
 static int pass_over(search *s, int status, const gpa_error *err)
 {
-	if (status != GPA_ENOTFOUND && status != GPA_ECORRUPT && status != GPA_EUNSUPPORTED)
+	if (status != GPA_ENOTFOUND && status != GPA_ECORRUPT && status != GPA_EUNSUPPORTED && !is_of_one_file(status, err))
 		return status;
 	if (!s->damaged && status != GPA_ENOTFOUND) {
 		s->damaged = status;
@@ -120,7 +120,7 @@ static int try_pack(search *s, pack_file *p, gpa_error *err)
 	uint32_t pos;
 	int status = pack_file_pin_idx(p, err);
 	if (status)
-		return status == GPA_ECORRUPT || status == GPA_ENOTFOUND ? GPA_ENOTFOUND : status;
+		return status == GPA_ECORRUPT || is_of_one_file(status, err) ? GPA_ENOTFOUND : status;
 	status = gpa_idx_find(&pos, &p->idx, s->t->oid);
 	if (!status && (status = gpa_idx_offset(&at.offset, &p->idx, pos, err))) {
 		blame_file(err, p->dir, p->path, ".idx");
@@ -149,9 +149,12 @@ static int no_copy(search *s, gpa_error *err)
 	gpa_error why;
 	for (uint32_t dir = 0; !s->damaged && dir < s->v->s->dir_count; dir++) {
 		pack_file *p = s->v->s->dirs[dir].view->unreadable;
-		if (p && pack_file_pin_idx(p, &why) == GPA_ECORRUPT) {
-			s->damaged = GPA_ECORRUPT;
+		int status = p ? pack_file_pin_idx(p, &why) : GPA_OK;
+		if (status == GPA_ECORRUPT || status == GPA_ESYS) {
+			s->damaged = status;
 			s->why = why;
+		} else if (p && !status) {
+			pack_file_unpin_idx(p);
 		}
 	}
 	if (!s->damaged)

@@ -105,11 +105,11 @@ static int add_plain(view *v, pack_file *p, gpa_error *err)
 	int status = pack_file_pin_idx(p, &why);
 	if (!status)
 		v->plain[v->plain_count++] = p;
-	else if (status == GPA_ECORRUPT)
+	else if (status == GPA_ECORRUPT || is_of_one_file(status, &why))
 		v->unreadable = p;
 	else if (status != GPA_ENOTFOUND)
 		*err = why;
-	return status == GPA_ECORRUPT || status == GPA_ENOTFOUND ? GPA_OK : status;
+	return status == GPA_ENOTFOUND || v->unreadable == p ? GPA_OK : status;
 }
 
 /* Goes through the packs that the index names or the listing has, in order of name; both are sorted. */

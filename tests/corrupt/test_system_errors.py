@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import shims
 from histories import HistorySpec, pushed_history
-from oracle import content_digest, git, objects_dir, pack_dir, packs
+from oracle import all_objects, content_digest, git, objects_dir, pack_dir, packed_objects, packs
 from running import all_files, gpa, gpa_any, index_path
 
 KINDS = ("pack", "idx", "loose", "index", "rev", "bitmap", "mtimes", "keep")
@@ -125,3 +126,30 @@ def test_what_is_no_file_stays_where_it_is(repo: Path, kind: str, fault: str) ->
         assert 1 == told.returncode
         assert path.stem in told.stderr or fault == "closed folder"
     assert not (repo / "gpa" / "damaged" / "lost").exists()
+
+
+@pytest.mark.parametrize("kind", ["pack", "idx", "loose", "index"])
+def test_a_store_takes_another_copy_of_what_the_system_does_not_let_it_read(repo: Path, shim: Path, kind: str) -> None:
+    path = file_of(repo, kind)
+    oids = sorted(all_objects(repo))
+    copies = repo.parent / "copies.git"
+    shutil.copytree(repo, copies)
+    git(copies, "repack", "-q", "-a", "-d", "--no-write-bitmap-index")
+    for copied in pack_dir(copies).glob("pack-*"):
+        shutil.copy(copied, pack_dir(repo))
+    copied_oids = {one.oid for name in packs(copies) for one in packed_objects(copies, name)}
+    name = f"{path.parent.name}/{path.name}" if kind == "loose" else path.name
+    command = ["cat-file", "--batch-check"]
+    for number in (errno.EACCES, errno.EIO, errno.ESTALE, errno.ELOOP):
+        env = {**os.environ, **shims.failing_open(shim, name, number)}
+        done = subprocess.run(
+            ["git-gpa", *command],
+            cwd=repo,
+            input="\n".join(oid for oid in oids if oid in copied_oids),
+            capture_output=True,
+            text=True,
+            env=env,
+            check=False,
+        )
+        assert (0, "") == (done.returncode, done.stderr), os.strerror(number)
+        assert "missing" not in done.stdout
