@@ -96,13 +96,11 @@ def _rank(
             groups[0].append(pack.name)
         elif pack.name in pages:
             groups[1].append(pack.name)
-        elif pack.name not in named and (pack.name in merged or pack.is_superseded or pack.returned):
-            groups[4].append(pack.name)
-        elif pack.name not in named and by_making and pack.made_ns < named_made:
-            groups[4].append(pack.name)
         elif pack.name not in named:
+            is_older = by_making and pack.made_ns < named_made
+            last = is_older or pack.name in merged or pack.is_superseded or pack.returned
             # A pack that was made after a page may be why git is about to delete the page.
-            groups[0 if 0 < pages_made < pack.made_ns else 2].append(pack.name)
+            groups[4 if last else 0 if 0 < pages_made < pack.made_ns else 2].append(pack.name)
         elif fill:
             groups[3].append(pack.name)
         else:
