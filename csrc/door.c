@@ -1,5 +1,6 @@
 /* The operations of door.h. Any number of threads may call; each is one or a few system calls. */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,13 +55,33 @@ static int widen(int fd, int shared)
 	return old != wanted && fchmod(fd, wanted) && !is_unsupported(errno);
 }
 
+/*
+ * Give a new file to the owner of its folder, when this is root: else the owner of a repository in which root has once
+ * written could not set the times of its packs any more.
+ */
+static int give_to_owner(int fd, const char *path)
+{
+	struct stat folder, made;
+	const char *slash = strrchr(path, '/');
+	if (geteuid() || !slash)
+		return 0;
+	char *name = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	int failed = !name || stat(name, &folder) || fstat(fd, &made);
+	free(name);
+	if (failed)
+		return -1;
+	if (!folder.st_uid || (folder.st_uid == made.st_uid && folder.st_gid == made.st_gid))
+		return 0;
+	return fchown(fd, folder.st_uid, folder.st_gid) && !is_unsupported(errno);
+}
+
 int door_create(int *fd, const door *d, const char *path, unsigned mode, gpa_error *err)
 {
 	int number = step(d, "create", path);
 	if (number)
 		return door_failed(err, "create", path, number);
 	*fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
-	if (*fd >= 0 && !widen(*fd, d->shared))
+	if (*fd >= 0 && !give_to_owner(*fd, path) && !widen(*fd, d->shared))
 		return GPA_OK;
 	number = errno;
 	if (*fd >= 0) {

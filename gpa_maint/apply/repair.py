@@ -70,7 +70,7 @@ def rebuild_idx(objdir: ObjectDir, space: fs.Workspace, name: str) -> bool:
         fs.unlink(idx.path)
         refuse_system_failure(objdir.pack_path(name), failure)
         return False
-    fs.fsync_path(idx.path)
+    fs.adopt(idx.path, objdir.settings.shared)
     fs.rename(idx.path, objdir.pack_path(name, ".idx"))
     fs.fsync_dir(objdir.pack_dir)
     return True

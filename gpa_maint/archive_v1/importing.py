@@ -166,7 +166,7 @@ class Importer:
                 stdin="".join(f"{entry.key.hex()}\n" for entry in batch),
                 objects=objects,
             ).strip()
-            pack, idx = fs.adopt_pack(f"{stem}-{trailer}")
+            pack, idx = fs.adopt_pack(f"{stem}-{trailer}", self._objdir.settings.shared)
             size = os.path.getsize(pack.path)
             return self._publish(page._replace(name=f"pack-{trailer}", pack=pack, idx=idx, size=size))
 

@@ -10,7 +10,7 @@ commands need these.
 from __future__ import annotations
 
 from . import door
-from .door import fsync_dir, fsync_file, fsync_path, make_dir, move_name, rename, shared_bits, unlink
+from .door import adopt, fsync_dir, fsync_file, make_dir, move_name, rename, shared_bits, unlink
 from .holds import Hold, holds_of, read_hold
 from .index import check_index_lock, finish_deleting, index_lock, remove_chain, remove_index, remove_index_files
 from .locks import (
@@ -47,6 +47,7 @@ __all__ = [
     "TempFile",
     "TempFiles",
     "Workspace",
+    "adopt",
     "adopt_pack",
     "append_line",
     "check_git_locks",
@@ -58,7 +59,6 @@ __all__ = [
     "flock",
     "fsync_dir",
     "fsync_file",
-    "fsync_path",
     "gc_holder",
     "git_locks",
     "hide_idx",

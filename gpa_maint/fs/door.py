@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 
+from .. import untrusted
 from ..errors import SystemFailed
 
 before_step: Callable[[str, str], None] | None = None
@@ -56,11 +57,12 @@ def fsync_file(fd: int, path: str) -> None:
         os.fsync(fd)
 
 
-def fsync_path(path: str) -> None:
-    """fsync of a file that somebody else has written."""
+def adopt(path: str, shared: str) -> None:
+    """Sync a file that git has written for us, and give it the owner and the mode of a file of ours."""
     with named("fsync", path):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
+            fit(fd, path, shared)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -118,7 +120,12 @@ def take_name(source: str, target: str) -> None:
     """Make `target` a lock: a second name of `source`, or an empty file. FileExistsError when the name is taken."""
     if not has_linked(source, target):
         with named("create", target):
-            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                set_mode(fd, os.stat(source).st_mode & 0o7777)
+                give_to_owner(fd, target)
+            finally:
+                os.close(fd)
 
 
 def move_name(source: str, target: str) -> None:
@@ -148,9 +155,14 @@ def make_dir(path: str, shared: str = "") -> None:
             if os.path.isdir(path):  # some file systems say first that they are full, or not to be written to
                 return
             raise
-        mode = shared_mode(0o777 & os.stat(path).st_mode, shared)
-        if shared_bits(shared):
-            set_mode(path, mode | (mode & 0o444) >> 2 | 0o2000)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            give_to_owner(fd, path)
+            mode = shared_mode(0o777 & os.fstat(fd).st_mode, shared)
+            if shared_bits(shared):
+                set_mode(fd, mode | (mode & 0o444) >> 2 | 0o2000)
+        finally:
+            os.close(fd)
 
 
 def set_mode(file: int | str, mode: int) -> None:
@@ -165,6 +177,45 @@ def set_mode(file: int | str, mode: int) -> None:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
+
+
+def give_to_owner(fd: int, path: str) -> None:
+    """Give a new file to the owner of its folder, when this is root.
+
+    Otherwise the owner of a repository in which root has run maintenance once could not write to gpa/ any more, nor set
+    the times of packs.
+    """
+    if os.geteuid() != 0:
+        return
+    folder, made = os.stat(os.path.dirname(path) or "."), os.fstat(fd)
+    if folder.st_uid == 0 or (made.st_uid, made.st_gid) == (folder.st_uid, folder.st_gid):
+        return
+    try:
+        os.chown(fd, folder.st_uid, folder.st_gid)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+
+
+def open_shared(path: str, flags: int, shared: str) -> int:
+    """Open a regular file of ours, and make it when it is not there: core.sharedRepository and the owner hold for it.
+
+    OSError as from untrusted.open_regular().
+    """
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return untrusted.open_regular(path, flags)
+        with contextlib.suppress(FileExistsError):
+            fd = untrusted.open_regular(path, flags | os.O_CREAT | os.O_EXCL)
+            fit(fd, path, shared)
+            return fd
+
+
+def fit(fd: int, path: str, shared: str) -> None:
+    """Give a new file its owner, and the mode that core.sharedRepository asks for."""
+    with worded("change the mode of", path):
+        give_to_owner(fd, path)
+        set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, shared))
 
 
 def shared_bits(shared: str) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 from .. import untrusted
 from ..tuples import NamedTuple
-from .door import fsync_path, move_name, named, rename, shared_bits, shared_mode, unlink
+from .door import fit, fsync_file, move_name, named, rename, unlink
 
 NEW = "git-gpa new"
 MERGED = "git-gpa merged"
@@ -82,11 +82,10 @@ def _write(path: str, hold: Hold, shared: str) -> None:
         with open(fd, "wb", closefd=False) as file, named("write", path):
             lines = (NEW if hold.is_new else MERGED, *hold.sources)
             file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-        if shared_bits(shared):
-            os.fchmod(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, shared))
+        fit(fd, path, shared)
+        fsync_file(fd, path)  # a .keep that a power cut left empty would be somebody else's, and stay for ever
     finally:
         os.close(fd)
-    fsync_path(path)  # a .keep that a power cut left empty would be somebody else's, and stay for ever
 
 
 def holds_of(pack_dir: str, names: Iterable[str]) -> dict[str, Hold]:

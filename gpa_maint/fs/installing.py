@@ -10,6 +10,7 @@ from .. import untrusted
 from ..errors import Locked, StalePlan
 from ..git import ObjectDir
 from .door import (
+    fit,
     fsync_dir,
     fsync_file,
     has_linked,
@@ -17,7 +18,6 @@ from .door import (
     rename,
     replace_name,
     set_mode,
-    shared_mode,
     take_name,
     unlink,
     worded,
@@ -62,9 +62,10 @@ def _beside(path: str, content: bytes, *, mode: int = 0o777, shared: str = "", l
         fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if like else mode)
     try:
         try:
-            old = os.fstat(fd).st_mode & 0o777
-            with worded("change the mode of", temp):
-                set_mode(fd, _mode_of(like) if like else shared_mode(old, shared))
+            fit(fd, temp, shared)
+            if like:
+                with worded("change the mode of", temp):
+                    set_mode(fd, _mode_of(like))
             with named("write", temp), open(fd, "wb", closefd=False) as file:
                 file.write(content)
             fsync_file(fd, temp)
@@ -97,7 +98,7 @@ def put_script(path: str, content: bytes, *, shared: str, config: str, aside: st
     """
     with _beside(path, content, shared=shared) as temp:
         mode = os.stat(temp).st_mode & 0o7777
-        os.chmod(temp, mode & (~0o022 | _mode_of(config)))
+        set_mode(temp, mode & (~0o022 | _mode_of(config)))
         if aside and not os.path.lexists(aside) and not has_linked(path, aside):
             rename(path, aside)
         rename(temp, path)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from .. import untrusted
 from ..errors import Locked, SystemFailed
 from ..git import ObjectDir
-from .door import make_dir, named, replace_name, set_mode, shared_mode, take_name, unlink, worded
+from .door import make_dir, named, open_shared, replace_name, set_mode, shared_mode, take_name, unlink, worded
 from .temp import Workspace, inode_of, lock_paths, temporary_files
 
 
@@ -56,7 +56,7 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
     make_dir(objdir.gpa_dir, objdir.settings.shared)
     path = os.path.join(objdir.gpa_dir, name)
     with named("open", path):
-        fd = untrusted.open_regular(path, os.O_RDWR | os.O_CREAT)
+        fd = open_shared(path, os.O_RDWR, objdir.settings.shared)
     try:
         with worded("change the mode of", path):  # where another member of the group made it, it has these modes
             set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, objdir.settings.shared))

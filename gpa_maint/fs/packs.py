@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 
 from ..errors import SystemFailed
 from ..git import ObjectDir
-from .door import UNSUPPORTED, fsync_dir, fsync_file, fsync_path, make_dir, move_name, named, rename, unlink
+from .door import UNSUPPORTED, adopt, fsync_dir, fsync_file, make_dir, move_name, named, rename, unlink
 from .holds import Hold, read_hold, write_hold
 from .temp import HIDDEN, TMP_PREFIX, TempFile, TempFiles, remove_leftover
 
@@ -190,9 +190,9 @@ def private_objects(space: TempFiles, pack: TempFile, idx: TempFile, name: str) 
         unlink(idx.path)
 
 
-def adopt_pack(stem: str) -> tuple[TempFile, TempFile]:
+def adopt_pack(stem: str, shared: str) -> tuple[TempFile, TempFile]:
     """The .pack and .idx that git wrote, synced, as if they were temporary files of ours."""
     pack, idx = f"{stem}.pack", f"{stem}.idx"
-    fsync_path(pack)
-    fsync_path(idx)
+    adopt(pack, shared)
+    adopt(idx, shared)
     return TempFile(pack, -1), TempFile(idx, -1)

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 
-from .. import untrusted
 from ..git import ObjectDir
 from .door import (
     UNSUPPORTED,
@@ -14,10 +13,8 @@ from .door import (
     fsync_file,
     make_dir,
     named,
+    open_shared,
     rename,
-    set_mode,
-    shared_bits,
-    shared_mode,
     worded,
 )
 from .temp import TempFile, Workspace, remove_leftover
@@ -46,8 +43,11 @@ def replace_file(
         if error.errno != errno.EXDEV:
             raise
         # temporary files are on another file system than gpa/: what is here may be lost without losing an object
-        with open(untrusted.open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-            file.write(content)
+        with named("write", path):
+            with open(open_shared(path, os.O_WRONLY | os.O_TRUNC, objdir.settings.shared), "wb") as file:
+                file.write(content)
+            if mtime is not None:
+                os.utime(path, (mtime, mtime), follow_symlinks=False)
 
 
 def replace_locked(objdir: ObjectDir, path: str, content: bytes) -> None:
@@ -57,11 +57,8 @@ def replace_locked(objdir: ObjectDir, path: str, content: bytes) -> None:
     """
     temp = f"{path}.new"
     with named("create", temp):
-        fd = untrusted.open_regular(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        fd = open_shared(temp, os.O_WRONLY | os.O_TRUNC, objdir.settings.shared)
     try:
-        if shared_bits(objdir.settings.shared):
-            with contextlib.suppress(PermissionError):  # another member of the group left it, with these modes
-                set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, objdir.settings.shared))
         with named("write", temp), open(fd, "wb", closefd=False) as file:
             file.write(content)
         fsync_file(fd, temp)
@@ -88,7 +85,7 @@ def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
     if wanted not in there:
         path = os.path.join(objdir.gpa_dir, wanted)
         with contextlib.suppress(FileExistsError), named("create", path):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            os.close(open_shared(path, os.O_WRONLY, objdir.settings.shared))
     for name in there:
         if name != wanted:
             remove_leftover(os.path.join(objdir.gpa_dir, name))
@@ -101,7 +98,7 @@ def append_line(objdir: ObjectDir, name: str, line: str) -> None:
     """
     path = os.path.join(objdir.gpa_dir, name)
     with named("write", path):
-        fd = untrusted.open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        fd = open_shared(path, os.O_WRONLY | os.O_APPEND, objdir.settings.shared)
         try:
             os.write(fd, f"{line}\n".encode("utf-8", "surrogateescape"))
             full = os.fstat(fd).st_size > LOG_BYTES

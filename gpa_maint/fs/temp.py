@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from ..errors import SystemFailed
 from ..git import ObjectDir
-from .door import make_dir, named, rename, set_mode, shared_mode, step, unlink, worded
+from .door import fit, make_dir, named, rename, step, unlink
 from .processes import Deleter
 
 TMP_PREFIX = "tmp_gpa_"
@@ -57,8 +57,7 @@ class TempFiles:
         self._paths.append(path)
         temp = TempFile(path, fd)
         try:
-            with worded("change the mode of", path):
-                set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, self._shared))
+            fit(fd, path, self._shared)
         except BaseException:
             temp.close()
             raise

@@ -41,6 +41,7 @@ DISPENSABLE = {
     "fsync of a directory": (*UNKNOWN, errno.EBADF, errno.EISDIR, errno.ENOTTY),
     "sync_file_range": UNKNOWN,
     "chmod": UNKNOWN,
+    "chown": UNKNOWN,
     "utimensat": UNKNOWN,
     "posix_fadvise": UNKNOWN,
 }
