@@ -36,6 +36,13 @@ def test_an_index_whose_pack_is_away_for_a_moment_is_found(tmp_path: Path) -> No
     assert "the last steps, and the last changes of packs and indexes:" in done.stdout
 
 
+def test_nothing_is_lost_where_git_gpa_and_git_work_side_by_side(tmp_path: Path) -> None:
+    """I1, I2, I7: for a minute; `make hunt` goes on for as long as one likes."""
+    done = hunt(tmp_path / "h", "--seconds=45", "--seed=7")
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert ", 0 lost, 0 bad" in done.stdout
+
+
 def test_stock_git_by_itself_is_not_blamed(tmp_path: Path) -> None:
     done = hunt(tmp_path / "h", "--seconds=20", "--seed=5", "--stock")
     assert 0 == done.returncode, done.stdout + done.stderr
