@@ -310,7 +310,7 @@ int gpa_merge_add(gpa_merge *merge, const gpa_idx *idx, int dir_fd, const char *
  * one of its sources, byte for byte, becomes another.
  */
 int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *merge, const gpa_midx *midx, const uint32_t *sources,
-		   int reverse, gpa_error *err);
+		   int reverse, gpa_progress *progress, gpa_error *err);
 int gpa_merge_page(gpa_page_info *out, const gpa_merge *merge, uint32_t page);
 /*
  * Write one planned page and its idx. Each copied entry is checked against its CRC32 (or the object made and hashed,

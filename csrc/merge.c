@@ -306,11 +306,12 @@ static int take_objects(gpa_merge *m, const gpa_midx *midx, const uint32_t *sour
 }
 
 int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *m, const gpa_midx *midx, const uint32_t *sources, int reverse,
-		   gpa_error *err)
+		   gpa_progress *progress, gpa_error *err)
 {
 	int status;
 	memset(stats, 0, sizeof(*stats));
 	forget_plan(m);
+	m->progress = progress;
 	if ((status = number_objects(m, err)))
 		return status;
 	if (m->conflict_count && !m->is_checked) {
@@ -322,6 +323,8 @@ int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *m, const gpa_midx *midx, c
 		return status;
 	if (!m->no_made)
 		make_deltas(m);
+	if (is_stopped(progress))
+		return stopped(err);
 	if ((status = assign_pages(m, reverse, err)))
 		return status;
 	stats->entry_count = m->copy_count;

@@ -263,7 +263,7 @@ static void try_root(search *s, uint32_t object)
 static void try_roots(search *s)
 {
 	unsigned type = 0;
-	for (uint32_t i = 0; i < s->root_count && s->inflated < ALL_MOST; i++) {
+	for (uint32_t i = 0; i < s->root_count && s->inflated < ALL_MOST && !is_stopped(s->m->progress); i++) {
 		unsigned here = s->m->copies[s->m->objects[s->roots[i]].chosen].type;
 		if (here != type) {
 			drop_all(s);

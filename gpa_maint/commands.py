@@ -1,7 +1,8 @@
 """One function per verb: look, decide, do, and again when the plan is stale. The API for app servers.
 
 Each takes the path of a repository (default: the current directory) or, as `object_dir`, an object directory it uses,
-and returns a frozen value of model.py. Several threads may call at once; of two runs in one repository the second
+and returns a frozen value of model.py. A long call ends soon, with Stopped and nothing lost, once another thread has
+called `stop.request()`. Several threads may call at once; of two runs in one repository the second
 gets Locked. `report(title, done, total)` is called now and then while a long step goes on.
 """
 
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 
 from . import fs, rounds
 from .apply.repack import Report
-from .apply.stop import Stop
+from .apply.stop import Progress, Stop
 from .apply.write import record_superseded
 from .arguments import checked
 from .git import ObjectDir, find_object_dir, run_git
@@ -54,6 +55,10 @@ def _text(path: StrPath | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
+def _progress_of(stop: Stop | None) -> Progress | None:
+    return stop.progress if stop else None
+
+
 # ---- write ----
 
 
@@ -66,6 +71,7 @@ def write(
     packs: Collection[str] | None = None,
     bitmap: bool = False,
     refs_snapshot: StrPath | None = None,
+    stop: Stop | None = None,
     report: Report | None = None,
 ) -> WriteResult:
     """Write the combined index over all packs, or `packs` only (names as in --stdin-packs: `pack-<checksum>.idx`).
@@ -79,10 +85,10 @@ def write(
         beside = fs.deleters(objdir) if preferred_pack or bitmap else ()
         if beside and preferred_pack:
             warning = f"not preferring '{preferred_pack}': {beside[0]} is at work, and may delete it"
-            result = rounds.write_index(objdir, space, only=only)
+            result = rounds.write_index(objdir, space, only=only, stop=_progress_of(stop))
             result = result._replace(warnings=(*result.warnings, warning))
         else:
-            result = rounds.write_index(objdir, space, preferred=preferred_pack, only=only)
+            result = rounds.write_index(objdir, space, preferred=preferred_pack, only=only, stop=_progress_of(stop))
         if report and result.written:
             report("Indexing packs", result.pack_count, result.pack_count)
         if bitmap and beside:
@@ -179,6 +185,7 @@ def repack(
     object_dir: StrPath | None = None,
     batch_bytes: int = 0,
     page_objects: int | None = None,
+    stop: Stop | None = None,
     report: Report | None = None,
 ) -> RepackResult:
     """Merge small packs into pages of `page_objects` objects (default gpa.pageObjects) and index them.
@@ -194,6 +201,7 @@ def repack(
             lambda inventory: _plan_repack(objdir, inventory, batch_bytes, page_objects),
             indexed=lambda inventory, plan: True,
             report=report,
+            stop=_progress_of(stop),
         )
 
 
@@ -207,7 +215,11 @@ def plan_add_loose_of(objdir: ObjectDir) -> LoosePlan:
 
 @checked
 def add_loose(
-    path: StrPath | None = None, *, object_dir: StrPath | None = None, report: Report | None = None
+    path: StrPath | None = None,
+    *,
+    object_dir: StrPath | None = None,
+    stop: Stop | None = None,
+    report: Report | None = None,
 ) -> LooseResult:
     """Put all loose objects into pages and remove their files, as a run does when there are many.
 
@@ -217,7 +229,8 @@ def add_loose(
 
     objdir = find_object_dir(path, object_dir=object_dir)
     with rounds.at_work(objdir) as space:
-        result = pack_loose(objdir, space, rounds.plan_loose_now(objdir), report, now=rounds.now())
+        progress = _progress_of(stop)
+        result = pack_loose(objdir, space, rounds.plan_loose_now(objdir, progress), report, progress, now=rounds.now())
         if result.pages:
             rounds.tell_dumb_http(objdir, _text(path))
         return result
@@ -256,6 +269,7 @@ def expire(
     *,
     object_dir: StrPath | None = None,
     grace_seconds: int | None = None,
+    stop: Stop | None = None,
     report: Report | None = None,
 ) -> ExpireResult:
     """Delete pages that nothing has pointed to for `grace_seconds` (default gpa.expireGrace; 0: now).
@@ -265,7 +279,7 @@ def expire(
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     with rounds.at_work(objdir) as space:
-        return rounds.expire(objdir, space, grace_seconds, report)
+        return rounds.expire(objdir, space, grace_seconds, report, stop=_progress_of(stop))
 
 
 # ---- run ----

@@ -207,7 +207,7 @@ class _Run:
     def _pack_loose(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         from .apply.loose import pack_loose  # start-up cost: few runs find so many
 
-        plan = rounds.plan_loose_now(self._objdir)
+        plan = rounds.plan_loose_now(self._objdir, self._stop.progress)
         done = pack_loose(self._objdir, self._space, plan, self._report, self._stop.progress, now=rounds.now())
         self._left_out += done.left_out
         self._complaints += done.complaints
@@ -270,7 +270,15 @@ class _Run:
 
     def _expire(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         unnamed = self._unnamed(inventory)
-        done = rounds.expire(self._objdir, self._space, None, self._report, unnamed=unnamed, seen=inventory)
+        done = rounds.expire(
+            self._objdir,
+            self._space,
+            None,
+            self._report,
+            unnamed=unnamed,
+            seen=inventory,
+            stop=self._stop.progress,
+        )
         self._warnings += [f"not deleting '{kept.pack}': {kept.reason}" for kept in done.kept_back]
         self._complaints += done.complaints
         if not done.deleted and not done.released:

@@ -14,7 +14,7 @@ from . import fs
 from ._core.files import idx_fault
 from .apply.expire import Proved, delete_packs, end_holds, names_any, prove_doomed
 from .apply.repack import Report, write_pages
-from .apply.stop import Progress, Stop
+from .apply.stop import Progress, Stop, until_stopped
 from .apply.write import UnsoundIndex, publish_index, record_superseded, trailer_on_disk
 from .errors import Corrupt, GpaError, Locked, StalePlan, SystemFailed, Unsupported
 from .git import ObjectDir, refuse_quarantine, run_git
@@ -220,11 +220,11 @@ def _untouched(inventory: Inventory, plan: IndexPlan) -> WriteResult:
 # ---- loose objects ----
 
 
-def plan_loose_now(objdir: ObjectDir) -> LoosePlan:
-    """All loose objects there are."""
+def plan_loose_now(objdir: ObjectDir, stop: Progress | None = None) -> LoosePlan:
+    """All loose objects there are. Stopped soon after another thread has called `stop.stop()`."""
     closed: list[str] = []
     return LoosePlan(
-        objects=tuple(found.oid for found in loose_objects(objdir, closed)),
+        objects=tuple(found.oid for found in until_stopped(loose_objects(objdir, closed), stop)),
         page_objects=objdir.settings.page_objects,
         page_bytes=objdir.settings.page_bytes,
         complaints=tuple(closed),
@@ -344,11 +344,12 @@ def expire(
     *,
     unnamed: Collection[str] = (),
     seen: Inventory | None = None,
+    stop: Progress | None = None,
 ) -> ExpireResult:
     """Delete superseded pages whose grace is over, once they are proved to be superseded.
 
-    An index that has to be written for it names all others but those `unnamed`. `seen` is what this run knows already:
-    the first attempt goes by it.
+    Stopped while it deletes, it leaves the rest to the next run. An index that has to be written for it names all
+    others but those `unnamed`. `seen` is what this run knows already: the first attempt goes by it.
     """
     for may_repeat in _again(ATTEMPTS):
         inventory, seen = seen or take_inventory(objdir, counts=False), None
@@ -362,7 +363,7 @@ def expire(
             record_superseded(objdir, space, now=now())
             return _expired(plan, (), 0, complaints=complaints, released=end_holds(objdir, inventory.packs, now()))
         try:
-            done = _expire_doomed(objdir, space, plan, inventory, report, unnamed)
+            done = _expire_doomed(objdir, space, plan, inventory, report, unnamed, stop)
             complaints = (*complaints, *done.complaints, *(done.midx.complaints if done.midx else ()))
             return done._replace(
                 complaints=tuple(dict.fromkeys(complaints)), released=end_holds(objdir, inventory.packs, now())
@@ -380,9 +381,10 @@ def _expire_doomed(
     inventory: Inventory,
     report: Report | None,
     unnamed: Collection[str],
+    stop: Progress | None,
 ) -> ExpireResult:
     with fs.git_locks(objdir, space, now()):
-        proved = prove_doomed(objdir, plan, report)
+        proved = prove_doomed(objdir, plan, report, stop)
         if not proved.doomed:
             record_superseded(objdir, space, now=now(), needed=_still_needed(proved))
             return _expired(plan, (), 0, kept_back=proved.kept_back)
@@ -398,10 +400,11 @@ def _expire_doomed(
                 force=True,
                 checked=plan.based_on,
                 seen=inventory,
+                stop=stop,
             )
             if not index.written:  # only empty packs were there
                 fs.remove_index(objdir)
-        deleted, freed, failed = delete_packs(objdir, space, proved, report)
+        deleted, freed, failed = delete_packs(objdir, space, proved, report, stop)
         if names_any(objdir, deleted):
             # A git process that had listed them before they went has indexed them meanwhile (I5).
             index = write_index(objdir, space, unnamed=unnamed, force=True)

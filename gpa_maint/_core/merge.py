@@ -60,6 +60,7 @@ class Merge:
         self._idx_files = idx_files
         self._object_format = object_format
         self._sources: list[str] = []
+        self._progress: Progress | None = None  # threads look at it until prove()
         options = ffi.new("gpa_merge_options *")
         options.algo = ALGORITHMS[object_format]
         options.page_objects = page_objects
@@ -89,7 +90,9 @@ class Merge:
             check(status, err, self._path(name, ".idx" if text.startswith((b"idx", b"oid")) else ".pack"))
         self._sources.append(name)
 
-    def plan(self, midx: Midx | None, merged: set[str], *, reverse: bool = False) -> MergeStats:
+    def plan(
+        self, midx: Midx | None, merged: set[str], *, reverse: bool = False, progress: Progress | None = None
+    ) -> MergeStats:
         """Decide what goes where. `merged`: the packs of `midx` whose objects are taken.
 
         A `conflict_count` says that nothing is planned: sources lie about objects, and check_all() finds out which.
@@ -102,7 +105,8 @@ class Merge:
             numbers = {name: number for number, name in enumerate(self._sources) if name in merged}
             sources = ffi.new("uint32_t[]", [numbers.get(name, 0xFFFFFFFF) for name in midx.pack_names()] or 1)
             pointer = midx.pointer
-        status = lib.gpa_merge_plan(stats, self._pointer, pointer, sources, int(reverse), err)
+        self._progress = progress
+        status = lib.gpa_merge_plan(stats, self._pointer, pointer, sources, int(reverse), pointer_of(progress), err)
         check(status, err, midx.path if midx is not None else self._pack_dir)
         return MergeStats(
             entry_count=stats.entry_count,
@@ -129,6 +133,7 @@ class Merge:
         """
         trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
         err = new_error()
+        self._progress = progress
         status = lib.gpa_merge_write(self._pointer, page, pack_fd, idx_fd, trailer, pointer_of(progress), err)
         path = self._path(self._sources[err.source]) if status and err.source >= 0 else target
         try:
@@ -150,6 +155,7 @@ class Merge:
         """Check every copy of every source; how many are damaged. In doubt about ids, every id is computed."""
         damaged = ffi.new("uint32_t *")
         err = new_error()
+        self._progress = progress
         status = lib.gpa_merge_check(damaged, self._pointer, pointer_of(progress), err)
         check(status, err, self._path(self._sources[err.source]) if status and err.source >= 0 else self._pack_dir)
         return int(damaged[0])

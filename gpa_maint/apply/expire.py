@@ -20,6 +20,7 @@ from ..model import ExpirePlan, PackInfo, Step
 from ..state import read_state
 from ..tuples import NamedTuple
 from .freeing import Freeing
+from .stop import Progress, until_stopped
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class Proved(NamedTuple):
     kept_back: tuple[Step, ...]
 
 
-def prove_doomed(objdir: ObjectDir, plan: ExpirePlan, report: Report | None = None) -> Proved:
+def prove_doomed(
+    objdir: ObjectDir, plan: ExpirePlan, report: Report | None = None, stop: Progress | None = None
+) -> Proved:
     """Which planned pages may really go; one that is not proved is held back.
 
     Raises StalePlan or Corrupt about the index, Refused in a precious-objects repository.
@@ -55,7 +58,7 @@ def prove_doomed(objdir: ObjectDir, plan: ExpirePlan, report: Report | None = No
             midx.check_trailer()
         idx_files = _open_doomed(objdir, stack, plan, kept_back)
         prover = _Prover(objdir, stack, midx, plan)
-        for number, (name, files) in enumerate(idx_files.items(), start=1):
+        for number, (name, files) in enumerate(until_stopped(idx_files.items(), stop), start=1):
             try:
                 takers[name] = prover.prove(name, files[name])
             except (ObjectMissing, Corrupt, SystemFailed, Unsupported) as error:
@@ -153,7 +156,11 @@ class _Prover:
 
 
 def delete_packs(
-    objdir: ObjectDir, space: fs.Workspace, proved: Proved, report: Report | None = None
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    proved: Proved,
+    report: Report | None = None,
+    stop: Progress | None = None,
 ) -> tuple[tuple[str, ...], int, tuple[Step, ...]]:
     """Unlink the proved pages; the index without them must be published. Return their names, the bytes freed, and those
     that the system did not let be removed: the next expire tries again.
@@ -171,7 +178,7 @@ def delete_packs(
     deleting = _Deleting(objdir, space, proved, report)
     hidden: dict[str, str] = {}
     try:
-        for name in proved.doomed:
+        for name in until_stopped(proved.doomed, stop):
             if path := deleting.hide(name):
                 hidden[name] = path
         if names_any(objdir, hidden):

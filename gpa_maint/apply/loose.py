@@ -21,6 +21,7 @@ from ..model import LeftOut, LoosePlan, LooseResult
 from ..tuples import NamedTuple
 from .freeing import Freeing
 from .pages import Page, Progress, Report, drop_pages, publish_pages, write_page
+from .stop import until_stopped
 
 PACKING = "Packing loose objects"
 REMOVING = "Removing loose objects"
@@ -117,7 +118,7 @@ class _Packer:
         heads = loose_heads(self._objdir.objects, self._fd, names, self._stop)
         writable = {folder: self._is_writable(folder) for folder in {oid[:2] for oid in names}}
         found: _Batch = []
-        for oid, (kind, size) in zip(names, heads, strict=True):
+        for oid, (kind, size) in until_stopped(zip(names, heads, strict=True), self._stop):
             try:
                 stat = os.lstat(self._path(oid))
             except FileNotFoundError:

@@ -211,7 +211,7 @@ def write_all(
     """
     causes: dict[str, Corrupt] = {}
     while True:
-        stats = merge.plan(midx, merged, reverse=reverse)
+        stats = merge.plan(midx, merged, reverse=reverse, progress=stop)
         pages: list[Page] = []
         done = 0
         if stats.conflict_count:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from .._core.progress import Progress
+from ..errors import Stopped
 
-__all__ = ["Progress", "Stop"]
+__all__ = ["Progress", "Stop", "until_stopped"]
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Item = TypeVar("Item")
 
 
 class Stop:
@@ -39,3 +46,11 @@ class Stop:
             yield stop
         finally:
             self._parts.remove(stop)
+
+
+def until_stopped(items: Iterable[Item], stop: Progress | None) -> Iterator[Item]:
+    """The items, for a loop in Python that may be long. Stopped, before the next one, when that was asked for."""
+    for item in items:
+        if stop is not None and stop.is_stopped:
+            raise Stopped
+        yield item

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpa_maint import commands
+from gpa_maint.cli.background import until_signal
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, complain_of, count_of, human_size, progress, put, say
 from gpa_maint.git import find_object_dir
@@ -16,7 +17,11 @@ def main(options: list[str]) -> int:
         put(to_json(plan) if args.json else f"pack {count_of(len(plan.objects), 'loose object')}", exact=args.json)
         return 0
     with progress(args) as report:
-        result = commands.add_loose(object_dir=args.object_dir, report=report)
+        result, ended_by = until_signal(
+            lambda stop: commands.add_loose(object_dir=args.object_dir, stop=stop, report=report)
+        )
+    if result is None:
+        return ended_by
     for left in result.left_out:
         complain(f"left out object {left.oid}: {left.reason}")
     status = complain_of(result.complaints)
@@ -24,7 +29,7 @@ def main(options: list[str]) -> int:
         put(to_json(result), exact=True)
     else:
         say(args, describe(result))
-    return 1 if result.left_out else status
+    return ended_by or (1 if result.left_out else status)
 
 
 def describe(result: LooseResult) -> str:

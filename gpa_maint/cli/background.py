@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gpa_maint.cli.ui import count_of
 from gpa_maint.commands import Stop
+from gpa_maint.errors import Stopped
 from gpa_maint.model import RunPlan, RunStep
 from gpa_maint.threads import in_thread
 
@@ -42,3 +43,18 @@ def stoppable(stop: Stop, work: Callable[[], Answer]) -> Answer:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def until_signal(work: Callable[[Stop], Answer]) -> tuple[Answer | None, int]:
+    """What the work, which a signal asks to end, answers, and the exit status of that signal.
+
+    No answer and 128 and the signal's number, as git has it, where the work has ended early; 0 where no signal came.
+    """
+    stop = Stop()
+    answer = None
+    try:
+        answer = stoppable(stop, lambda: work(stop))
+    except Stopped:
+        if not stop.why:
+            raise
+    return answer, 128 + signal.Signals[stop.why] if stop.why else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpa_maint import commands
+from gpa_maint.cli.background import until_signal
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain_of, count_of, human_size, progress, put, say, time_option, warn, when
 from gpa_maint.git import find_object_dir
@@ -17,7 +18,11 @@ def main(options: list[str]) -> int:
         put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     with progress(args) as report:
-        result = commands.expire(object_dir=args.object_dir, grace_seconds=args.grace, report=report)
+        result, ended_by = until_signal(
+            lambda stop: commands.expire(object_dir=args.object_dir, grace_seconds=args.grace, stop=stop, report=report)
+        )
+    if result is None:
+        return ended_by
     for line in result.midx.warnings if result.midx else ():
         warn(line)
     for step in result.kept_back:
@@ -27,7 +32,7 @@ def main(options: list[str]) -> int:
         put(to_json(result), exact=True)
     else:
         say(args, describe_result(result))
-    return status
+    return ended_by or status
 
 
 def describe_plan(plan: ExpirePlan) -> str:

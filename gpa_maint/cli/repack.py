@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpa_maint import commands
+from gpa_maint.cli.background import until_signal
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import (
     complain,
@@ -28,12 +29,17 @@ def main(options: list[str]) -> int:
         put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     with progress(args) as report:
-        result = commands.repack(
-            object_dir=args.object_dir,
-            batch_bytes=args.batch_size,
-            page_objects=args.page_objects,
-            report=report,
+        result, ended_by = until_signal(
+            lambda stop: commands.repack(
+                object_dir=args.object_dir,
+                batch_bytes=args.batch_size,
+                page_objects=args.page_objects,
+                stop=stop,
+                report=report,
+            )
         )
+    if result is None:
+        return ended_by
     for line in result.midx.warnings if result.midx else ():
         warn(line)
     for left in result.left_out:
@@ -43,7 +49,7 @@ def main(options: list[str]) -> int:
         put(to_json(result), exact=True)
     else:
         say(args, describe_result(result))
-    return 1 if result.left_out else status
+    return ended_by or (1 if result.left_out else status)
 
 
 def describe_plan(plan: RepackPlan) -> str:

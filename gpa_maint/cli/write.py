@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from gpa_maint import commands
+from gpa_maint.cli.background import until_signal
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, complain_of, count_of, human_size, progress, put, say, warn
 from gpa_maint.model import to_json
@@ -15,17 +16,22 @@ def main(options: list[str]) -> int:
     packs = sys.stdin.read().splitlines() if args.stdin_packs else None
     try:
         with progress(args) as report:
-            result = commands.write(
-                object_dir=args.object_dir,
-                preferred_pack=args.preferred_pack,
-                packs=packs,
-                bitmap=args.bitmap,
-                refs_snapshot=args.refs_snapshot,
-                report=report,
+            result, ended_by = until_signal(
+                lambda stop: commands.write(
+                    object_dir=args.object_dir,
+                    preferred_pack=args.preferred_pack,
+                    packs=packs,
+                    bitmap=args.bitmap,
+                    refs_snapshot=args.refs_snapshot,
+                    stop=stop,
+                    report=report,
+                )
             )
     except commands.EmptyPreferredPack as error:
         complain(str(error))
         return 1
+    if result is None:
+        return ended_by
     for line in result.warnings:
         warn(line)
     status = complain_of(result.complaints)
@@ -38,7 +44,7 @@ def main(options: list[str]) -> int:
         say(args, "removed the index: none of the packs that it named is there")
     else:
         say(args, f"nothing to do: {result.reason}")
-    return status
+    return ended_by or status
 
 
 def parser() -> Parser:
