@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # the typing module itself would cost more than all the rest of `git gpa --version`
 
 if TYPE_CHECKING:
+    from .commands import backup as backup
     from .commands import expire as expire
     from .commands import maintain as maintain
     from .commands import repack as repack
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .store import PageStore as PageStore
 
 _HOMES = {
+    "backup": "commands",
     "expire": "commands",
     "install": "hooks",
     "maintain": "commands",
@@ -44,6 +46,7 @@ __all__ = [
     "GpaError",
     "PageStore",
     "__version__",
+    "backup",
     "expire",
     "install",
     "maintain",

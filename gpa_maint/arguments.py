@@ -67,11 +67,11 @@ COUNT = _number("a number from 0", 0)
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("path", "object_dir", "folder", "git_dir", "program", "refs_snapshot"), PATH),
-    **dict.fromkeys(("bitmap", "deep", "dry_run", "verify", "deltas"), FLAG),
+    **dict.fromkeys(("bitmap", "deep", "dry_run", "refs", "verify", "deltas"), FLAG),
     **dict.fromkeys(("batch_bytes", "threads", "cache_bytes", "map_count"), COUNT),
     **dict.fromkeys(("pages_file", "refs_file"), PATH),
     **dict.fromkeys(("raw", "delta", "rescue", "all_refs"), FLAG),
-    **dict.fromkeys(("objects_dir", "directory"), PATH._replace(may_be_none=False)),
+    **dict.fromkeys(("objects_dir", "directory", "target"), PATH._replace(may_be_none=False)),
     "alternates": PATHS,
     "object_format": _one_of("sha1", "sha256"),
     "preferred_pack": NAME,

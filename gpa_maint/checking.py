@@ -15,6 +15,7 @@ from .errors import Corrupt, GpaError, SystemFailed, Unsupported
 from .git import ObjectDir
 from .inventory import take_inventory
 from .model import Inventory
+from .refs import find_broken, heads_of_worktrees, read_refs, walk
 from .reports import VerifyResult
 from .threads import in_thread
 
@@ -102,6 +103,18 @@ def _layer_faults(objdir: ObjectDir, folder: str, layer: str, name: str, report:
         gone = [pack for pack in midx.pack_names() if not os.path.exists(objdir.pack_path(pack))]
         own += [f"it names '{pack}', which is not there" for pack in gone]
         return own + _verify_index(objdir, midx, report)
+
+
+def verify_refs(path: str | None, *, partial: bool) -> tuple[list[str], int]:
+    """What refs name that is not there, and how many refs were looked at: HEADs of worktrees too, reflogs, indexes."""
+    refs = read_refs(path)
+    tips = refs.tips | {f"HEAD of '{where}'": oid for where, oid in heads_of_worktrees(path).items()}
+    findings = [f"ref '{name}' cannot be read" for name in refs.unreadable]
+    broken = find_broken(path, tips, partial=partial)
+    if not findings and not broken:
+        words = walk(path, (), partial=partial, more=["--all", "--reflog", "--indexed-objects"])
+        broken = [f"what a reflog or an index names is not whole: {words}"] if words else []
+    return findings + broken, len(tips)
 
 
 def _verify_index(objdir: ObjectDir, midx: Midx, report: Report | None) -> list[str]:

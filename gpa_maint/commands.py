@@ -17,7 +17,8 @@ from .apply.repack import Report
 from .apply.stop import Progress, Stop
 from .apply.write import record_superseded
 from .arguments import checked
-from .git import ObjectDir, find_object_dir, run_git
+from .errors import GpaError
+from .git import ObjectDir, find_object_dir, is_partial, run_git
 from .inventory import read_index, take_inventory
 from .model import (
     ExpirePlan,
@@ -42,7 +43,17 @@ if TYPE_CHECKING:
     from typing import IO
 
     from .arguments import StrPath
-    from .reports import Explanation, ImportedObjects, RepairPlan, RepairResult, Schedule, Status, VerifyResult
+    from .reports import (
+        BackupPlan,
+        BackupResult,
+        Explanation,
+        ImportedObjects,
+        RepairPlan,
+        RepairResult,
+        Schedule,
+        Status,
+        VerifyResult,
+    )
 
 
 @checked
@@ -407,19 +418,57 @@ def verify(
     *,
     object_dir: StrPath | None = None,
     deep: bool = False,
+    refs: bool = False,
     threads: int = 0,
     report: Callable[[str, int, int], None] | None = None,
 ) -> VerifyResult:
-    """What `git multi-pack-index verify` checks; with `deep` also every byte of every pack.
+    """What `git multi-pack-index verify` checks; with `deep` also every byte of every pack; with `refs` also whether
+    all that refs name is there.
 
     `object_dir` may be any folder that has packs.
 
     `threads` (0: one a core) share the deep check.
     """
-    from .checking import verify_objects
+    from .checking import verify_objects, verify_refs
 
     objdir = find_object_dir(path, object_dir=object_dir, any_folder=True)
-    return verify_objects(objdir, deep=deep, threads=threads, report=report)
+    if refs and object_dir is not None:
+        raise GpaError("refs are checked in a repository, not in an object directory")
+    result = verify_objects(objdir, deep=deep, threads=threads, report=report)
+    if not refs:
+        return result
+    findings, count = verify_refs(_text(path), partial=is_partial(_text(path)))
+    return result._replace(findings=(*result.findings, *findings), ref_count=count)
+
+
+# ---- backup ----
+
+
+@checked
+def backup(
+    target: StrPath,
+    path: StrPath | None = None,
+    *,
+    grace_seconds: int = 0,
+    report: Report | None = None,
+) -> BackupResult:
+    """Copy the repository to `target`, a bare repository that is made, or an earlier backup of it, which is brought up
+    to date.
+
+    Its refs are moved only when all that they name is there, durable and checked. Nothing is changed in the repository
+    at `path`, in which pushes and any maintenance may go on. Packs of the copy that others supersede are deleted after
+    `grace_seconds`. Killed at any moment, it leaves a copy as whole as it was, and the next one goes on.
+    """
+    from . import backups
+
+    return backups.backup(_text(path), os.fspath(target), grace_seconds=grace_seconds, report=report)
+
+
+def plan_backup_of(target: StrPath, path: StrPath | None = None) -> BackupPlan:
+    """What backup() would do now."""
+    from . import backups
+
+    return backups.plan_backup(_text(path), os.fspath(target))
 
 
 # ---- repair ----
@@ -450,12 +499,14 @@ __all__ = [
     "EmptyPreferredPack",
     "Stop",
     "add_loose",
+    "backup",
     "expire",
     "explain",
     "import_objects",
     "maintain",
     "maintain_in",
     "plan_add_loose_of",
+    "plan_backup_of",
     "plan_expire_of",
     "plan_maintenance_of",
     "plan_repack_of",

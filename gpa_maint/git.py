@@ -80,6 +80,12 @@ def run_git(
         return git.answer()
 
 
+def run_git_aloud(args: list[str], *, cwd: str | None = None) -> tuple[str, str]:
+    """As run_git(), with what git said on standard error beside its answer."""
+    with _Git(args, cwd=cwd) as git:
+        return git.answer(), git.complaint()
+
+
 QUESTIONS = {"config", "rev-parse", "version", "--exec-path"}
 """What only answers from the settings, and starts nothing: settings of ours would be part of the answer."""
 
@@ -158,6 +164,11 @@ class _Git:
         if status:
             raise GitFailed(self._argv, status, complaint)
         return answer
+
+    def complaint(self) -> str:
+        """Its standard error, when it has ended."""
+        self._wait()
+        return os.fsdecode(os.pread(self._fds[2], os.fstat(self._fds[2]).st_size, 0))
 
     def _wait(self) -> int:
         if self._status is None:
@@ -296,6 +307,14 @@ def parse_config(text: str) -> dict[str, tuple[str, ...]]:
         if key:
             values[key] = (*values.get(key, ()), value if newline else "true")
     return values
+
+
+def is_partial(path: str | None) -> bool:
+    """Is it a partial clone, of which some objects are only promised?"""
+    values = read_all_values(cwd=path)
+    return "extensions.partialclone" in values or any(
+        key.startswith("remote.") and key.endswith(".promisor") for key in values
+    )
 
 
 def git_version() -> tuple[int, int]:

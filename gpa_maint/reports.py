@@ -108,6 +108,7 @@ class VerifyResult(NamedTuple):
     findings: tuple[str, ...]
     pack_count: int
     object_count: int
+    ref_count: int = 0
 
 
 class InstallChange(NamedTuple):
@@ -295,3 +296,38 @@ class SaveReport(NamedTuple):
 
     pages: tuple[SavedPage, ...]
     superseded: tuple[str, ...]
+
+
+# ---- backup ----
+
+
+class BackupPlan(NamedTuple):
+    """What a backup would copy now; nothing was changed. `refs` and `removed_refs` are those that would change."""
+
+    target: str
+    packs: tuple[str, ...]
+    bytes: int
+    loose_objects: int
+    refs: int
+    removed_refs: int
+
+
+class BackupResult(NamedTuple):
+    """What a backup did. All `refs` of the copy, HEAD among them, were checked: what they name is there.
+
+    `packs` and `loose_objects` were copied, `bytes` in all. `deleted` packs of the copy were superseded by others.
+    `left_out` names damaged loose objects, which no ref needs. `attempts` is more than 1 where the repository changed
+    so much meanwhile that the backup began again.
+    """
+
+    target: str
+    packs: tuple[str, ...]
+    loose_objects: int
+    bytes: int
+    deleted: tuple[str, ...]
+    refs: int
+    changed_refs: int
+    removed_refs: int
+    left_out: tuple[str, ...]
+    attempts: int
+    reason: str = ""

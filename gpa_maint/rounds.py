@@ -343,18 +343,20 @@ def expire(
     report: Report | None = None,
     *,
     unnamed: Collection[str] = (),
+    spared: Collection[str] = (),
     seen: Inventory | None = None,
     stop: Progress | None = None,
 ) -> ExpireResult:
     """Delete superseded pages whose grace is over, once they are proved to be superseded.
 
     Stopped while it deletes, it leaves the rest to the next run. An index that has to be written for it names all
-    others but those `unnamed`. `seen` is what this run knows already: the first attempt goes by it.
+    others but those `unnamed`. `spared` pages stay. `seen` is what this run knows already: the first attempt goes by it.
     """
     for may_repeat in _again(ATTEMPTS):
         inventory, seen = seen or take_inventory(objdir, counts=False), None
         complaints = complaints_of(inventory)
         plan = plan_expire_now(objdir, inventory, grace_seconds)
+        plan = plan._replace(doomed=tuple(pack for pack in plan.doomed if pack.name not in spared))
         at_work = fs.deleters(objdir) if plan.doomed else ()
         if at_work:
             reason = f"{at_work[0]} is at work in this repository, and takes the packs that it has seen to stay"

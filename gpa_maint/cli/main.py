@@ -35,8 +35,9 @@ VERBS = {
     "config": "show the settings that hold, and all that there are",
     "add-loose": "put loose objects into pages",
     "import-objects": "put what 'git cat-file --batch' prints into pages",
-    "verify": "check the combined index, and with --deep every object",
+    "verify": "check the combined index, with --deep every object, with --refs all refs",
     "repair": "mend what is damaged, and save what can be read",
+    "backup": "copy the repository, or bring such a copy up to date",
     "cat-file": "answer as 'git cat-file --batch' does, faster",
     "install": "let pushes and commits start maintenance in the background",
     "uninstall": "remove what install added, and bring back what was there",
@@ -120,7 +121,7 @@ def usage() -> str:
     lines = ["usage: git gpa [--object-dir=<dir>] [--[no-]progress] <verb> [<options>]", "   or: git gpa --version", ""]
     lines += [f"    {verb:<14} {meaning}" for verb, meaning in VERBS.items() if not verb.endswith("-v1")]
     lines += [f"    for archives of v1 pages: {' '.join(verb for verb in VERBS if verb.endswith('-v1'))}"]
-    return "\n".join([*lines, "", "'git gpa <verb> -h' lists a verb's options, 'git-gpa --help' opens the manual."])
+    return "\n".join([*lines, "'git gpa <verb> -h' lists a verb's options, 'git-gpa --help' opens the manual."])
 
 
 def _unknown_verb(verb: str) -> str:

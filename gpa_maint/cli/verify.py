@@ -11,7 +11,9 @@ from gpa_maint.model import to_json
 def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     with progress(args) as report:
-        result = commands.verify(object_dir=args.object_dir, deep=args.deep, threads=args.threads, report=report)
+        result = commands.verify(
+            object_dir=args.object_dir, deep=args.deep, refs=args.refs, threads=args.threads, report=report
+        )
     for line in result.findings:
         tell(line)
     if args.json:
@@ -21,6 +23,8 @@ def main(options: list[str]) -> int:
             args,
             f"verified {count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}: all is well",
         )
+    elif not result.findings and args.refs:
+        say(args, f"verified {count_of(result.ref_count, 'ref')}: all is well")
     return 1 if result.findings else 0
 
 
@@ -33,6 +37,11 @@ def parser() -> Parser:
     )
     made.add_argument(
         "--threads", metavar="<n>", type=count_option, default=0, help="threads for --deep (default: one a core)"
+    )
+    made.add_argument(
+        "--refs",
+        action="store_true",
+        help="also whether all is there that refs, HEADs and reflogs name, as git checks it",
     )
     made.add_argument("--json", action="store_true", help="answer in JSON")
     return made

@@ -46,7 +46,8 @@ def test_dir_shows_the_public_names_and_no_others() -> None:
 def test_help_shows_every_public_function_with_its_signature() -> None:
     text = pydoc.plain(pydoc.render_doc(gpa_maint))
     for name in set(gpa_maint.__all__) - {"__version__", "GpaError", "PageStore"}:
-        assert f"\n    {name}(path: 'StrPath | None' = None, " in text
+        first = "target: 'StrPath', " if name == "backup" else ""
+        assert f"\n    {name}({first}path: 'StrPath | None' = None, " in text
     for internal in ("_HOMES", "TYPE_CHECKING", "lend_to_libgit2", "cat_file", "import_module"):
         assert internal not in text
 

@@ -24,8 +24,9 @@ ARROWS: dict[str, str] = {
     "fleet": "reports commands untrusted errors model tuples",
     "hooks": "arguments reports commands untrusted git config errors fs model tuples",
     "__init__": "commands hooks store errors",
-    "commands": "arguments importing reports overview mending maintenance timers checking rounds inventory plan apply "
-    "model state fs git",
+    "commands": "arguments backups importing reports overview mending maintenance timers checking rounds inventory "
+    "plan apply model state fs git errors",
+    "backups": "saved refs store reports rounds inventory apply state fs untrusted _core git errors",
     "overview": "reports maintenance checking rounds surroundings inventory plan model state git errors",
     "timers": "reports model git errors tuples",
     "importing": "store journal reports git errors tuples",
@@ -35,8 +36,9 @@ ARROWS: dict[str, str] = {
     "apply": "model state fs _core git errors tuples",
     "mending": "reports diagnosis rounds plan apply store model state fs untrusted _core git errors words",
     "diagnosis": "reports checking inventory model state fs _core git errors",
-    "checking": "threads reports inventory model untrusted _core git errors",
+    "checking": "refs threads reports inventory model untrusted _core git errors",
     "inventory": "model state fs untrusted _core git errors",
+    "refs": "git errors tuples",
     "surroundings": "reports untrusted model fs git config",
     "saved": "rounds reports inventory apply state fs untrusted _core git errors",
     "journal": "arguments saved reports recovery state fs _core git errors tuples",
