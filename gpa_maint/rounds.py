@@ -350,7 +350,8 @@ def expire(
     """Delete superseded pages whose grace is over, once they are proved to be superseded.
 
     Stopped while it deletes, it leaves the rest to the next run. An index that has to be written for it names all
-    others but those `unnamed`. `spared` pages stay. `seen` is what this run knows already: the first attempt goes by it.
+    others but those `unnamed`. `spared` pages stay. `seen` is what this run knows already: the first attempt goes by
+    it.
     """
     for may_repeat in _again(ATTEMPTS):
         inventory, seen = seen or take_inventory(objdir, counts=False), None
