@@ -191,11 +191,13 @@ def old_document_again(world: World, random: Random, **options: Any) -> None:
     """It may be in a pack of git's, from which `git repack -a -d` may drop it: so it counts as packed."""
     if not world.old_documents:
         return
-    since = world.ledger.mark()
     content = random.choice(world.old_documents)
-    done = world.git(random, "hash-object", "-w", "--stdin", input=content, **options)
-    if not done.status:
-        world.ledger.promise([done.stdout.decode().strip()], "packed", since)
+    # Git's prune looks at the time of a file, and unlinks it a moment later, although it was written again meanwhile.
+    with world.pruning:
+        since = world.ledger.mark()
+        done = world.git(random, "hash-object", "-w", "--stdin", input=content, **options)
+        if not done.status:
+            world.ledger.promise([done.stdout.decode().strip()], "packed", since)
 
 
 # -- Refs
@@ -238,7 +240,8 @@ def _maintain(
         if drops:
             world.ledger.packed_are_dropped()
         if args:
-            world.git(random, *args, **options)
+            with world.pruning:
+                world.git(random, *args, **options)
             args = ()
 
 

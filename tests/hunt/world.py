@@ -214,6 +214,8 @@ class World:
     killed: bool = False
     """Something was killed, and may have left an index that the next run has to put right."""
     lock: threading.RLock = field(default_factory=threading.RLock)
+    pruning: threading.Lock = field(default_factory=threading.Lock)
+    """Held by git's maintenance, and by whoever writes an object again that is old enough to be pruned."""
 
     @property
     def repo(self) -> Path:
