@@ -134,10 +134,19 @@ class _Run:
             step = plan.due[0]
             if not self._try(step):
                 idle.add(step.verb)
+            self._settle_ended()
             plan = _decide(self._objdir, self._look(), idle)
         if self._failed is not None and not self._steps:
             raise self._failed
         self._reasons += [plan.step(verb).reason for verb in TELLING if verb not in idle]
+
+    def _settle_ended(self) -> None:
+        """As settle(), as soon as the processes that were at work have ended: a run may take long."""
+        beside = self._space.beside
+        if beside and not any(one.is_alive for one in beside):
+            rounds.settle(self._objdir, self._space, list(beside), seconds=0)
+            beside.clear()
+            self._seen = None
 
     def settle(self, seconds: float) -> None:
         """See to it that the index names no pack which a git process beside this run has deleted."""

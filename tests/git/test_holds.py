@@ -16,7 +16,7 @@ from histories import History, HistorySpec, init_server
 from oracle import all_objects, content_digest, fsck, git, pack_dir
 from running import assert_sound, gpa, gpa_any, gpa_json
 
-from gpa_maint import PageStore
+from gpa_maint import PageStore, fs, maintain, maintenance, rounds
 
 HistoryFactory = Callable[[HistorySpec], History]
 
@@ -373,6 +373,30 @@ def test_a_run_waits_for_a_git_process_and_drops_what_it_has_deleted_from_the_in
     assert not index.exists(), "it named nothing but what is gone"
     assert objects == all_objects(made.server)
     fsck(made.server)
+
+
+def test_a_run_looks_again_as_soon_as_the_git_process_has_ended(
+    history: HistoryFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5. Not at its end, which may be far: git's own `multi-pack-index write` fails until then."""
+    made = history(SMALL)
+    git(made.server, "config", "gpa.autoUnindexed", "1")
+    git(made.server, "config", "gpa.autoRefs", "1")
+    ended = fs.Deleter(pid=2, began=1, command="repack")
+    seen: list[str] = []
+
+    def beside(_: object) -> list[fs.Deleter]:
+        return [ended] if not seen else []
+
+    def settle(*_: object, **__: object) -> str:
+        seen.append("settled")
+        return ""
+
+    monkeypatch.setattr(fs, "deleters", beside)
+    monkeypatch.setattr(rounds, "settle", settle)
+    monkeypatch.setattr(maintenance, "run_git", lambda *_, **__: seen.append("refs") or "")
+    maintain(str(made.server))
+    assert ["settled", "refs"] == seen[:2]
 
 
 def test_uninstall_tells_of_pages_that_are_held(tmp_path: Path) -> None:
