@@ -8,15 +8,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 import shims
-from conftest import HistoryFactory
-from histories import HistorySpec
+from histories import History, HistorySpec
 from oracle import all_objects, fsck, git, verify_midx
 from running import leftovers
+
+HistoryFactory = Callable[[HistorySpec], History]
 
 SPEC = HistorySpec(pushes=4)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HistoryFactory
-from histories import HistorySpec
+from histories import History, HistorySpec
 from oracle import git
 
 from gpa_maint import PageStore
+
+HistoryFactory = Callable[[HistorySpec], History]
 
 SPEC = HistorySpec(pushes=4)
 

@@ -10,13 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import HistoryFactory
-from histories import HistorySpec
+from histories import History, HistorySpec
 from oracle import git, git_line
 
 import gpa_maint
 from gpa_maint import commands
 from gpa_maint.errors import GitFailed, Quarantined
+
+HistoryFactory = Callable[[HistorySpec], History]
 
 SPEC = HistorySpec(pushes=3)
 

@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from conftest import HistoryFactory
-from histories import HistorySpec
+from histories import History, HistorySpec
 from oracle import git
 
 from gpa_maint.cli import main
+
+HistoryFactory = Callable[[HistorySpec], History]
 
 SPEC = HistorySpec(pushes=3)
 PROGRAM = Path(sys.executable).parent / "git-gpa"
