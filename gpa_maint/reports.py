@@ -154,7 +154,10 @@ class Surroundings(NamedTuple):
     `settings`: git's keys that matter, in lower case, with the values that hold. `installed_at` and `counting_since`
     are seconds. `dead_keeps`: packs whose .keep a push left that was killed. `stray_idx`: idx files whose pack has been
     missing for an hour. `old_reflog`: a ref with an entry that is due to be expired. Of an object directory that is
-    not the repository's own (`is_own`), settings and refs say nothing.
+    not the repository's own (`is_own`), settings and refs say nothing. `standstill`: why hooks start nothing.
+    `wrong_owner`: a path of ours that belongs to another user than the repository, which is `right_owner`'s.
+    `next_at`: the second from which on hooks start a run in any case. `waiting_since`: when something came after which
+    a run should have been started.
     """
 
     is_own: bool = True
@@ -172,6 +175,11 @@ class Surroundings(NamedTuple):
     old_reflog: str = ""
     has_commit_graph: bool = False
     chain_fault: str = ""
+    standstill: tuple[StatusWarning, ...] = ()
+    wrong_owner: str = ""
+    right_owner: str = ""
+    next_at: int = 0
+    waiting_since: int | None = None
 
 
 class StatusWarning(NamedTuple):
@@ -180,6 +188,11 @@ class StatusWarning(NamedTuple):
     code: str
     text: str
     hint: str = ""
+
+    @property
+    def is_advice(self) -> bool:
+        """Nothing is amiss, but something could be better: a check does not alarm about it."""
+        return self.code == "no-commit-graph"
 
 
 class KindCount(NamedTuple):

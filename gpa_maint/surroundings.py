@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 
 from . import fs, untrusted
 from .config import NEVER, parse_time
+from .due import is_worth_while
 from .git import ObjectDir, git_version, read_all_values
+from .hooks.starting import find_faults
 from .model import Inventory
 from .reports import LockFile, Surroundings
 
@@ -63,7 +65,39 @@ def look_at_surroundings(
         foreign_packs=_foreign_packs(objdir, inventory),
         old_reflog=_old_reflog(objdir, values, now) if objdir.is_own else "",
         has_commit_graph=_has_commit_graph(objdir),
+        standstill=find_faults(path) if objdir.is_own else (),
+        **_owners(objdir),
+        next_at=_mtime(os.path.join(objdir.gpa_dir, "next")) or 0,
+        waiting_since=_waiting_since(objdir, inventory),
     )
+
+
+def _owners(objdir: ObjectDir) -> dict[str, str]:
+    """`wrong_owner` and `right_owner`, where files of ours are not of the repository's owner, and are not shared."""
+    import pwd
+
+    owner = _owner(objdir.objects)
+    for path in (objdir.gpa_dir, *(os.path.join(objdir.gpa_dir, name) for name in sorted(_names_in(objdir.gpa_dir)))):
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            if owner is not None and status.st_uid != owner and not status.st_mode & 0o022:
+                try:
+                    name = pwd.getpwuid(owner).pw_name
+                except KeyError:
+                    name = str(owner)
+                return {"wrong_owner": path, "right_owner": name}
+    return {}
+
+
+def _waiting_since(objdir: ObjectDir, inventory: Inventory) -> int | None:
+    """When the last push came, if a hook should have started a run then, and none has ended since."""
+    if not is_worth_while(objdir.common_dir, objdir.objects):
+        return None
+    last = max((pack.mtime for pack in inventory.packs if not pack.is_superseded), default=0)
+    ended = _mtime(os.path.join(objdir.gpa_dir, "last-run.json")) or _mtime(
+        os.path.join(objdir.gpa_dir, "install.json")
+    )
+    return last if ended is not None and last > ended + 1 else None
 
 
 def _mtime(path: str) -> int | None:

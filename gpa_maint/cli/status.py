@@ -23,7 +23,7 @@ def main(options: list[str]) -> int:
         put(describe_metrics(found).removesuffix("\n"), exact=True)
     elif not args.quiet:
         put(describe(found))
-    return 1 if args.exit_code and found.warnings else 0
+    return 1 if args.exit_code and not all(one.is_advice for one in found.warnings) else 0
 
 
 def describe(status: Status) -> str:

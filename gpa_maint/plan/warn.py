@@ -6,7 +6,7 @@ lock that is held for an instant, comes only after a while.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..model import Inventory, RunResult, RunRules, RunStep
 from ..reports import StatusWarning, Surroundings
@@ -46,13 +46,14 @@ def find_warnings(
     around: Surroundings,
     *,
     rules: RunRules,
-    steps: Iterable[RunStep],
+    steps: Sequence[RunStep],
     last_run: RunResult | None,
     now: int,
 ) -> tuple[StatusWarning, ...]:
     """All there is to say, what matters most first."""
     return (
         *_about_last_run(last_run),
+        *_about_standstill(around, any(step.due for step in steps), now),
         *_about_packs(inventory, around),
         *_about_locks(around, now),
         *_about_rights(around),
@@ -101,6 +102,31 @@ def _about_packs(inventory: Inventory, around: Surroundings) -> Iterator[StatusW
     if around.dead_keeps:
         text = f"a .keep that a killed push or fetch left: {_names(around.dead_keeps, 'pack')}"
         yield StatusWarning("dead-keep", text, "kept packs are never merged; remove the file if no push is under way")
+
+
+# ---- what starts no run ----
+
+FUTURE_SECONDS = 86400 + 3600
+"""A run has the next one started after a day at the latest."""
+
+WAITING_SECONDS = 2 * 3600
+
+
+def _about_standstill(around: Surroundings, is_due: bool, now: int) -> Iterator[StatusWarning]:
+    """Causes for which no run is started, and nobody is told."""
+    yield from around.standstill
+    if around.wrong_owner:
+        text = f"'{around.wrong_owner}' does not belong to {around.right_owner}, as the repository does"
+        folder = (
+            around.wrong_owner.partition("/gpa/")[0] + "/gpa" if "/gpa/" in around.wrong_owner else around.wrong_owner
+        )
+        yield StatusWarning("wrong-owner", text, f"chown -R {around.right_owner} '{folder}'")
+    if around.next_at > now + FUTURE_SECONDS:
+        text = f"gpa/next is dated {_age(around.next_at - now)} ahead: until then no hook starts a run by time"
+        yield StatusWarning("next-in-future", text, "git gpa run")
+    elif is_due and around.waiting_since is not None and now - around.waiting_since > WAITING_SECONDS:
+        text = f"work has been due for {_age(now - around.waiting_since)}, and no run was started"
+        yield StatusWarning("no-run", text, "git gpa run, then git gpa install")
 
 
 # ---- locks and rights ----

@@ -22,7 +22,7 @@ ARROWS: dict[str, str] = {
     "about": "_core __init__",
     "archive_v1": "arguments rounds apply store model fs untrusted _core git errors tuples",
     "fleet": "reports commands untrusted errors model tuples",
-    "hooks": "arguments reports commands untrusted git config errors fs model tuples",
+    "hooks": "arguments reports untrusted git config errors fs model tuples",
     "__init__": "commands hooks store errors",
     "commands": "arguments backups importing reports overview mending maintenance timers checking rounds inventory "
     "plan apply model state fs git errors",
@@ -39,7 +39,7 @@ ARROWS: dict[str, str] = {
     "checking": "refs threads reports inventory model untrusted _core git errors",
     "inventory": "model state fs untrusted _core git errors",
     "refs": "git errors tuples",
-    "surroundings": "reports untrusted model fs git config",
+    "surroundings": "hooks due reports untrusted model fs git config",
     "saved": "rounds reports inventory apply state fs untrusted _core git errors",
     "journal": "arguments saved reports recovery state fs _core git errors tuples",
     "recovery": "state fs _core git errors tuples",
