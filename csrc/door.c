@@ -1,5 +1,6 @@
 /* The operations of door.h. Any number of threads may call; each is one or a few system calls. */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,6 +26,67 @@ static int step(const door *d, const char *operation, const char *path)
 {
 	uint64_t bytes = 0;
 	return d->step ? d->step(d->context, operation, path, &bytes) : 0;
+}
+
+#define FOLDER (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+/*
+ * The folder that `path` is in, and the name there. Below d->guarded it is walked folder by folder, by descriptors: whoever
+ * may write there can put a link in the place of a folder at any moment. -1 with errno.
+ */
+static int folder_of(const char **name, const door *d, const char *path)
+{
+	char part[NAME_MAX + 1];
+	const char *slash;
+	size_t len = d->guarded ? strlen(d->guarded) : 0;
+	*name = path;
+	if (!len || strncmp(path, d->guarded, len) || path[len] != '/')
+		return AT_FDCWD;
+	int fd = open(d->guarded, FOLDER);
+	*name = path + len + 1;
+	while (fd >= 0 && (slash = strchr(*name, '/'))) {
+		size_t size = (size_t)(slash - *name);
+		int inner = -1;
+		if (size < sizeof(part)) {
+			memcpy(part, *name, size);
+			part[size] = 0;
+			inner = openat(fd, part, FOLDER);
+		} else {
+			errno = ENAMETOOLONG;
+		}
+		int number = errno;
+		close(fd);
+		errno = number;
+		fd = inner;
+		*name = slash + 1;
+	}
+	return fd;
+}
+
+static void close_folder(int fd)
+{
+	int number = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = number;
+}
+
+int door_open(const door *d, const char *path, int flags)
+{
+	const char *name;
+	int folder = folder_of(&name, d, path);
+	int fd = folder == -1 ? -1 : openat(folder, name, flags | O_CLOEXEC);
+	close_folder(folder);
+	return fd;
+}
+
+static int remove_name(const door *d, const char *path)
+{
+	const char *name;
+	int folder = folder_of(&name, d, path);
+	int failed = folder == -1 || unlinkat(folder, name, 0);
+	close_folder(folder);
+	return failed;
 }
 
 /* As git's calc_shared_perm(), of a file: write bits only where the owner has them. */
@@ -80,13 +142,16 @@ int door_create(int *fd, const door *d, const char *path, unsigned mode, gpa_err
 	int number = step(d, "create", path);
 	if (number)
 		return door_failed(err, "create", path, number);
-	*fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+	const char *name;
+	int folder = folder_of(&name, d, path);
+	*fd = folder == -1 ? -1 : openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+	close_folder(folder);
 	if (*fd >= 0 && !give_to_owner(*fd, path) && !widen(*fd, d->shared))
 		return GPA_OK;
 	number = errno;
 	if (*fd >= 0) {
 		close(*fd);
-		unlink(path);
+		(void)!remove_name(d, path);
 		*fd = -1;
 	}
 	return door_failed(err, "create", path, number);
@@ -173,7 +238,7 @@ int door_sync_dir(const door *d, const char *path, gpa_error *err)
 {
 	if (d->method == GPA_FSYNC_WRITEOUT_ONLY)	/* a directory has no bytes of its own to hand over */
 		return GPA_OK;
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = door_open(d, path, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return door_failed(err, "open", path, errno);
 	int status = door_sync(d, fd, path, err);
@@ -186,24 +251,30 @@ int door_sync_dir(const door *d, const char *path, gpa_error *err)
 
 int door_link(const door *d, const char *from, const char *to, gpa_error *err)
 {
-	int number = step(d, "link", to);
-	if (!number && link(from, to))
+	const char *name, *new_name;
+	int number = step(d, "link", to), old = folder_of(&name, d, from), new = old == -1 ? -1 : folder_of(&new_name, d, to);
+	if (!number && (new == -1 || linkat(old, name, new, new_name, 0)))
 		number = errno;
+	close_folder(old);
+	close_folder(new);
 	return number ? door_failed(err, "link", to, number) : GPA_OK;
 }
 
 int door_rename(const door *d, const char *from, const char *to, gpa_error *err)
 {
-	int number = step(d, "rename", to);
-	if (!number && rename(from, to))
+	const char *name, *new_name;
+	int number = step(d, "rename", to), old = folder_of(&name, d, from), new = old == -1 ? -1 : folder_of(&new_name, d, to);
+	if (!number && (new == -1 || renameat(old, name, new, new_name)))
 		number = errno;
+	close_folder(old);
+	close_folder(new);
 	return number ? door_failed(err, "rename", to, number) : GPA_OK;
 }
 
 int door_unlink(const door *d, const char *path, gpa_error *err)
 {
 	int number = step(d, "unlink", path);
-	if (!number && unlink(path) && errno != ENOENT)
+	if (!number && remove_name(d, path) && errno != ENOENT)
 		number = errno;
 	return number ? door_failed(err, "unlink", path, number) : GPA_OK;
 }

@@ -12,10 +12,13 @@ typedef struct door {
 	void *context;
 	int method;			/* GPA_FSYNC_* */
 	int shared;			/* as shared_bits() in fs/door.py */
+	const char *guarded;		/* a folder that is no link, nor is any below it; NULL: none. Borrowed */
 } door;
 
 /* GPA_ESYS, of an operation that failed with the errno `number`. */
 int door_failed(gpa_error *err, const char *operation, const char *path, int number);
+/* A file that is there; -1 with errno. */
+int door_open(const door *d, const char *path, int flags);
 /* A new file, open for reading and writing. GPA_ESYS with EEXIST when the name is taken. err->file is set by each. */
 int door_create(int *fd, const door *d, const char *path, unsigned mode, gpa_error *err);
 /* `wrote` (may be NULL) says how many bytes came to be there before a failure. */

@@ -11,18 +11,31 @@
 
 #define INFLATES_MOST 1040	/* to one byte; in truth 1032 */
 
-/* A journal that is ours alone to recover. */
+#define WINDOW (1024 * 1024)
+/* No writer's record is longer: a larger object goes into a page of its own at once. */
+#define RECORD_MOST (RECORD_HEADER + ENTRY_HEADER_MAX + deflate_room(LARGE_OBJECT))
+
+/*
+ * A journal that is ours alone to recover. It is read, not mapped: whoever may write there can cut it short meanwhile,
+ * which then costs its objects and not the process.
+ */
 typedef struct orphan {
 	char *path;
 	int fd;			/* -1: none */
-	gpa_bytes file;
+	uint64_t size;
+	/* a window of it: `len` bytes that lie at `offset`, of which `used` have been looked at */
+	unsigned char *room;
+	size_t room_size;
+	size_t len;
+	size_t used;
+	uint64_t offset;
 } orphan;
 
 /* GPA_ENOTFOUND: its writer lives, or somebody else has just recovered it. */
-static int take_lock(orphan *o, gpa_error *err)
+static int take_lock(orphan *o, const door *d, gpa_error *err)
 {
 	struct stat st;
-	o->fd = open(o->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	o->fd = door_open(d, o->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
 	if (o->fd < 0)
 		return errno == ENOENT ? GPA_ENOTFOUND : door_failed(err, "open", o->path, errno);
 	if (fstat(o->fd, &st))
@@ -33,7 +46,65 @@ static int take_lock(orphan *o, gpa_error *err)
 		return errno == EWOULDBLOCK ? GPA_ENOTFOUND : door_failed(err, "lock", o->path, errno);
 	if (fstat(o->fd, &st) || !st.st_nlink)
 		return GPA_ENOTFOUND;
-	return file_map(&o->file, o->fd, (uint64_t)st.st_size, err);
+	o->size = (uint64_t)st.st_size;
+	return GPA_OK;
+}
+
+static int make_room(orphan *o, size_t need, gpa_error *err)
+{
+	size_t size = need > WINDOW ? need : WINDOW;
+	if (size <= o->room_size)
+		return GPA_OK;
+	unsigned char *room = realloc(o->room, size);
+	if (!room)
+		return out_of_memory(err);
+	o->room = room;
+	o->room_size = size;
+	return GPA_OK;
+}
+
+/* The next `need` bytes. GPA_ENOTFOUND when the file ends before, also if it did not a moment ago. */
+static int look_ahead(gpa_bytes *out, orphan *o, size_t need, gpa_error *err)
+{
+	if (o->len - o->used < need) {
+		int status = make_room(o, need, err);
+		if (status)
+			return status;
+		memmove(o->room, o->room + o->used, o->len - o->used);
+		o->len -= o->used;
+		o->offset += o->used;
+		o->used = 0;
+	}
+	while (o->len - o->used < need) {
+		ssize_t got = pread(o->fd, o->room + o->len, o->room_size - o->len, (off_t)(o->offset + o->len));
+		if (got < 0 && errno != EINTR)
+			return door_failed(err, "read", o->path, errno);
+		if (!got)
+			return GPA_ENOTFOUND;
+		if (got > 0)
+			o->len += (size_t)got;
+	}
+	*out = (gpa_bytes){o->room + o->used, need};
+	return GPA_OK;
+}
+
+/* As journal_next(), of the file; the entry holds until the next call. */
+static int next_record(journal_entry *out, orphan *o, gpa_error *err)
+{
+	gpa_bytes record;
+	size_t at = 0;
+	int status = look_ahead(&record, o, RECORD_HEADER, err);
+	if (status)
+		return status;
+	size_t length = be32(record.ptr);
+	if (!length || length > RECORD_MOST - RECORD_HEADER)
+		return GPA_ENOTFOUND;
+	if ((status = look_ahead(&record, o, RECORD_HEADER + length, err)))
+		return status;
+	if ((status = journal_next(out, &at, record)))
+		return status;
+	o->used += at;
+	return out->size > LARGE_OBJECT ? GPA_ENOTFOUND : GPA_OK;
 }
 
 /* The object's id. GPA_ENOTFOUND when the entry is damaged behind its CRC32. */
@@ -69,20 +140,20 @@ static int take_record(gpa_recovery *out, group *g, inflater *z, const journal_e
 	return status;
 }
 
-static int take_records(gpa_recovery *out, group *g, gpa_bytes file, gpa_error *err)
+static int take_records(gpa_recovery *out, group *g, orphan *o, gpa_error *err)
 {
 	journal_entry entry;
-	size_t at = JOURNAL_HEADER, good = at;
+	uint64_t good = o->offset + o->used;
 	inflater *z;
 	int status = inflater_new(&z, err);
 	if (status)
 		return status;
-	while (!status && !journal_next(&entry, &at, file)) {
+	while (!status && !(status = next_record(&entry, o, err))) {
 		if (!(status = take_record(out, g, z, &entry, err)))
-			good = at;
+			good = o->offset + o->used;
 	}
 	inflater_free(z);
-	out->cut_bytes = file.len - good;
+	out->cut_bytes = o->size > good ? o->size - good : 0;
 	return status == GPA_ENOTFOUND ? GPA_OK : status;
 }
 
@@ -96,17 +167,21 @@ static int seal_durably(gpa_writer *w, gpa_error *err)
 	return status;
 }
 
-static int recover(gpa_recovery *out, gpa_writer *w, gpa_bytes file, gpa_error *err)
+static int recover(gpa_recovery *out, gpa_writer *w, orphan *o, gpa_error *err)
 {
 	group g;
-	int status = journal_check(file, w->algo, err);
+	gpa_bytes header;
+	int status = look_ahead(&header, o, JOURNAL_HEADER, err);
+	if (!status)
+		status = journal_check(header, w->algo, err);
 	if (status == GPA_ENOTFOUND) {
-		out->cut_bytes = file.len;
+		out->cut_bytes = o->size;
 		return GPA_OK;
 	}
+	o->used = JOURNAL_HEADER;
 	if (status || (status = group_begin(&g, w, err)))
 		return status;
-	status = group_leave(&g, take_records(out, &g, file, err));
+	status = group_leave(&g, take_records(out, &g, o, err));
 	return status ? status : seal_durably(w, err);
 }
 
@@ -116,10 +191,10 @@ int gpa_writer_recover(gpa_recovery *out, gpa_writer *writer, const char *name, 
 	*out = (gpa_recovery){0};
 	if (asprintf(&o.path, "%s/%s", writer->journal_dir, name) < 0)
 		return out_of_memory(err);
-	int status = take_lock(&o, err);
+	int status = take_lock(&o, &writer->door, err);
 	if (!status)
-		status = recover(out, writer, o.file, err);
-	gpa_map_close(&o.file);
+		status = recover(out, writer, &o, err);
+	free(o.room);
 	if (!status)
 		status = door_unlink(&writer->door, o.path, err);
 	if (o.fd >= 0)

@@ -51,12 +51,15 @@ static int copy_options(gpa_writer *w, const gpa_reader *reader, const gpa_write
 	w->options = *options;
 	w->algo = reader->options.algo;
 	w->hash_size = reader->hash_size;
-	w->door = (door){options->step, options->step_context, options->fsync_method, options->shared};
+	w->door = (door){options->step, options->step_context, options->fsync_method, options->shared, NULL};
 	w->journal_dir = strdup(options->journal_dir);
+	const char *slash = strrchr(options->journal_dir, '/');
+	w->state_dir = slash ? strndup(options->journal_dir, (size_t)(slash - options->journal_dir)) : strdup("");
+	w->door.guarded = w->state_dir;
 	w->gc_pid = strdup(options->gc_pid ? options->gc_pid : "");
 	w->options.gc_pid = options->gc_pid ? w->gc_pid : NULL;
 	w->objects = strdup(reader->dirs[0]);
-	if (!w->journal_dir || !w->gc_pid || !w->objects || asprintf(&w->pack_dir, "%s/pack", w->objects) < 0) {
+	if (!w->journal_dir || !w->state_dir || !w->gc_pid || !w->objects || asprintf(&w->pack_dir, "%s/pack", w->objects) < 0) {
 		w->pack_dir = NULL;
 		return out_of_memory(err);
 	}
@@ -154,6 +157,7 @@ void gpa_writer_free(gpa_writer *writer)
 	pthread_cond_destroy(&writer->changed);
 	free(writer->batches);
 	free(writer->journal_dir);
+	free(writer->state_dir);
 	free(writer->gc_pid);
 	free(writer->objects);
 	free(writer->pack_dir);

@@ -112,6 +112,7 @@ struct gpa_writer {
 	size_t hash_size;
 	gpa_writer_options options;
 	char *journal_dir;
+	char *state_dir;		/* the folder that it is in */
 	char *gc_pid;
 	char *objects;			/* the own object directory */
 	char *pack_dir;

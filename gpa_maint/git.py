@@ -42,13 +42,17 @@ class ObjectDir:
         self, *, objects: str, common_dir: str, object_format: str, settings: Settings, is_own: bool = True
     ) -> None:
         self.objects = objects
-        self.pack_dir = os.path.join(objects, "pack")
-        self.index_path = os.path.join(objects, "pack", "multi-pack-index")
+        # As git does, work on the folder that a link in its place leads to; on that one until the end.
+        pack_dir = os.path.join(objects, "pack")
+        self.pack_dir = os.path.realpath(pack_dir) if os.path.islink(pack_dir) else pack_dir
+        self.index_path = os.path.join(self.pack_dir, "multi-pack-index")
         self.common_dir = common_dir
         self.gpa_dir = os.path.join(common_dir, "gpa")
         self.object_format = object_format
         self.settings = settings
         self.is_own = is_own
+        for folder in (self.gpa_dir, objects, self.pack_dir):
+            untrusted.guard(folder)
 
     @property
     def title(self) -> str:

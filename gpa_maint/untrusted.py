@@ -9,9 +9,89 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 MOST_BYTES = 64 << 20
 """More than any file that is read whole: state.json with a name for each of 100,000 packs has 6 MB."""
+
+
+class IsLink(OSError):
+    """A symbolic link stands where a folder of the repository is expected; `filename` is its path."""
+
+
+_guarded: set[str] = set()
+
+
+def guard(folder: str) -> None:
+    """From now on neither `folder` nor any folder below it is reached by way of a symbolic link.
+
+    Whoever may write there could put a link in a folder's place at any moment, even between two system calls. So each
+    path below is walked folder by folder, by descriptors. Links above `folder` are followed.
+    """
+    _guarded.add(folder)
+
+
+def open_folder(path: str, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a folder. IsLink as guard() says."""
+    root, parts = _guarded_part(path)
+    if not root:
+        return os.open(path, flags | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = _open_no_link(root, flags if not parts else os.O_PATH, None, root)
+    while parts:
+        outer, name = fd, parts.pop()
+        root = f"{root}/{name}"
+        try:
+            fd = _open_no_link(name, flags if not parts else os.O_PATH, outer, root)
+        finally:
+            os.close(outer)
+    return fd
+
+
+def is_guarded(folder: str) -> bool:
+    """Is no link followed on the way to what is in `folder`?"""
+    return bool(_guarded_part(folder)[0])
+
+
+def _guarded_part(path: str) -> tuple[str, list[str]]:
+    """The guarded folder that a path leads to or through, and the names below it, the last one first; "" for none."""
+    parts: list[str] = []
+    root = path
+    while root and root not in _guarded:
+        root, _, name = root.rpartition("/")
+        parts.append(name)
+    return root, parts
+
+
+def _open_no_link(name: str, flags: int, outer: int | None, path: str) -> int:
+    if name == "..":
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    try:
+        return os.open(name, flags | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outer)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(name, outer):
+            raise IsLink(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
+        raise type(error)(error.errno, os.strerror(error.errno or 0), path) from None
+
+
+def _is_link(name: str, outer: int | None) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(name, dir_fd=outer).st_mode)
+    except OSError:
+        return False
+
+
+@contextmanager
+def place_of(path: str) -> Iterator[tuple[int | None, str]]:
+    """A descriptor of the folder that `path` is in, and the name there; None and `path` where nothing is guarded."""
+    folder, _, name = path.rpartition("/")
+    if not is_guarded(folder):
+        yield None, path
+        return
+    fd = open_folder(folder, os.O_PATH)
+    try:
+        yield fd, name
+    finally:
+        os.close(fd)
 
 
 def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o666, *, follow: bool = False) -> int:
@@ -19,11 +99,31 @@ def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o666, *, foll
 
     With `follow`, of the file that a link leads to.
     """
-    fd = os.open(path, flags | (0 if follow else os.O_NOFOLLOW) | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    with place_of(path) as (folder, name):
+        wanted = flags | (0 if follow else os.O_NOFOLLOW) | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, wanted, mode, dir_fd=folder)
+        except OSError as error:
+            raise type(error)(error.errno, os.strerror(error.errno or 0), path) from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "not a regular file", path)
     return fd
+
+
+def lstat(path: str) -> os.stat_result:
+    """As os.lstat(), and the path's folders are no links."""
+    with place_of(path) as (folder, name):
+        return os.lstat(name, dir_fd=folder)
+
+
+def names_in(folder: str) -> list[str]:
+    """As os.listdir(), and the path's folders are no links."""
+    fd = open_folder(folder)
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
 
 
 def read_bytes(path: str, limit: int = MOST_BYTES) -> bytes:

@@ -25,6 +25,7 @@ class Freeing:
 
     def __init__(self) -> None:
         self._held: list[int] = []
+        self._folders: dict[str, int | None] = {}
         self._threads: list[Thread] = []
 
     def __enter__(self) -> Freeing:
@@ -34,9 +35,24 @@ class Freeing:
         """As fs.unlink(). A file that cannot be held is freed at once."""
         if len(self._held) >= TOGETHER:
             self._free()
+        folder, _, name = path.rpartition("/")
+        try:
+            fd = self._folder(folder)
+        except FileNotFoundError:
+            return False
+        name = path if fd is None else name
         with suppress(OSError):
-            self._held.append(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
-        return fs.unlink(path)
+            self._held.append(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd))
+        return fs.unlink_in(fd, name, path)
+
+    def _folder(self, path: str) -> int | None:
+        """Open while others are deleted there, whatever takes its name meanwhile; few at a time."""
+        if path not in self._folders:
+            if len(self._folders) == THREADS:
+                oldest = self._folders.pop(next(iter(self._folders)))
+                close_all([oldest] if oldest is not None else [])
+            self._folders[path] = fs.open_to_remove(path)
+        return self._folders[path]
 
     def _free(self) -> None:
         from threading import Thread  # start-up cost: few delete so many
@@ -53,6 +69,6 @@ class Freeing:
             self._threads.append(thread)
 
     def __exit__(self, *_: object) -> None:
-        close_all(self._held)
+        close_all([*self._held, *(fd for fd in self._folders.values() if fd is not None)])
         for thread in self._threads:
             thread.join()

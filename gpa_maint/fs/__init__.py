@@ -10,7 +10,18 @@ commands need these.
 from __future__ import annotations
 
 from . import door
-from .door import adopt, fsync_dir, fsync_file, make_dir, move_name, rename, shared_bits, unlink
+from .door import (
+    adopt,
+    fsync_dir,
+    fsync_file,
+    make_dir,
+    move_name,
+    open_to_remove,
+    rename,
+    shared_bits,
+    unlink,
+    unlink_in,
+)
 from .holds import Hold, holds_of, read_hold
 from .index import check_index_lock, finish_deleting, index_lock, remove_chain, remove_index, remove_index_files
 from .locks import (
@@ -73,6 +84,7 @@ __all__ = [
     "make_as_young",
     "make_dir",
     "move_name",
+    "open_to_remove",
     "private_objects",
     "protection",
     "publish_pack",
@@ -91,6 +103,7 @@ __all__ = [
     "shared_bits",
     "temporary_files",
     "unlink",
+    "unlink_in",
     "unlink_pack",
     "workspace",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from .. import untrusted
 from ..errors import SystemFailed
+from ..untrusted import IsLink, is_guarded, lstat, open_folder, place_of
 
 before_step: Callable[[str, str], None] | None = None
 """For tests: called with the operation's name and the path before each one."""
@@ -47,8 +48,16 @@ def worded(operation: str, path: str) -> Iterator[None]:
         raise failed(operation, path, error) from None
 
 
+def create(path: str, mode: int, *, flags: int = os.O_WRONLY) -> int:
+    """A descriptor of a new file. FileExistsError when the name is taken."""
+    with named("create", path), place_of(path) as (folder, name):
+        return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+
+
 def failed(operation: str, path: str, error: OSError) -> SystemFailed:
     number = error.errno or 0
+    if isinstance(error, IsLink):
+        operation, path = "write through the symbolic link", error.filename
     return SystemFailed(f"cannot {operation} '{path}': {os.strerror(number)}", path=path, errno=number)
 
 
@@ -60,7 +69,7 @@ def fsync_file(fd: int, path: str) -> None:
 def adopt(path: str, shared: str) -> None:
     """Sync a file that git has written for us, and give it the owner and the mode of a file of ours."""
     with named("fsync", path):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = untrusted.open_regular(path)
         try:
             fit(fd, path, shared)
             os.fsync(fd)
@@ -78,7 +87,7 @@ NO_DIR_SYNC = UNSUPPORTED | {errno.EBADF, errno.EISDIR}
 def fsync_dir(path: str) -> None:
     """Make the names in a directory durable: without it a crash may forget a rename although the file was synced."""
     with named("fsync", path):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_folder(path)
         try:
             os.fsync(fd)
         except OSError as error:
@@ -92,7 +101,26 @@ def unlink(path: str) -> bool:
     """Remove a name; False when it was gone already."""
     step("unlink", path)
     try:
-        os.unlink(path)
+        with place_of(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise failed("unlink", path, error) from None
+    return True
+
+
+def open_to_remove(path: str) -> int | None:
+    """A descriptor of a folder in which unlink_in() is to remove names; None where nothing is guarded."""
+    with worded("open", path):
+        return open_folder(path, os.O_PATH) if is_guarded(path) else None
+
+
+def unlink_in(folder: int | None, name: str, path: str) -> bool:
+    """unlink() of a name in an open folder, or of the path `name`; `path` is what it is called in messages."""
+    step("unlink", path)
+    try:
+        os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -108,9 +136,12 @@ def has_linked(source: str, target: str) -> bool:
     """
     step("link", target)
     try:
-        os.link(source, target, follow_symlinks=False)
+        with place_of(source) as (old, name), place_of(target) as (new, new_name):
+            os.link(name, new_name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
     except FileExistsError:
-        raise
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+    except IsLink as error:
+        raise failed("link", target, error) from None
     except OSError:
         return False
     return True
@@ -119,13 +150,13 @@ def has_linked(source: str, target: str) -> bool:
 def take_name(source: str, target: str) -> None:
     """Make `target` a lock: a second name of `source`, or an empty file. FileExistsError when the name is taken."""
     if not has_linked(source, target):
-        with named("create", target):
-            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            try:
-                set_mode(fd, os.stat(source).st_mode & 0o7777)
+        fd = create(target, 0o666)
+        try:
+            with worded("change the mode of", target):
+                set_mode(fd, lstat(source).st_mode & 0o7777)
                 give_to_owner(fd, target)
-            finally:
-                os.close(fd)
+        finally:
+            os.close(fd)
 
 
 def move_name(source: str, target: str) -> None:
@@ -137,8 +168,8 @@ def move_name(source: str, target: str) -> None:
 
 
 def rename(source: str, target: str) -> None:
-    with named("rename", target):
-        os.rename(source, target)
+    with named("rename", target), place_of(source) as (old, name), place_of(target) as (new, new_name):
+        os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
 
 def make_dir(path: str, shared: str = "") -> None:
@@ -146,34 +177,48 @@ def make_dir(path: str, shared: str = "") -> None:
 
     SystemFailed (ELOOP) when it is a symbolic link: what we write shall not land outside the repository.
     """
-    if os.path.islink(path):
-        raise failed("write through the symbolic link", path, OSError(errno.ELOOP, ""))
-    with contextlib.suppress(FileExistsError), named("create", path):
+    with contextlib.suppress(FileExistsError), named("create", path), place_of(path) as (folder, name):
         try:
-            os.mkdir(path)
-        except OSError:
-            if os.path.isdir(path):  # some file systems say first that they are full, or not to be written to
-                return
+            os.mkdir(name, dir_fd=folder)
+        except OSError as error:
+            # some file systems say first that they are full, or not to be written to
+            if not isinstance(error, FileExistsError) and os.path.isdir(path):
+                raise FileExistsError from None
             raise
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
+        with _opened(folder, name, path) as fd:
             give_to_owner(fd, path)
             mode = shared_mode(0o777 & os.fstat(fd).st_mode, shared)
             if shared_bits(shared):
                 set_mode(fd, mode | (mode & 0o444) >> 2 | 0o2000)
-        finally:
-            os.close(fd)
+        return
+    with worded("create", path), place_of(path) as (folder, name), _opened(folder, name, path):
+        pass  # it is a folder
 
 
-def set_mode(file: int | str, mode: int) -> None:
-    """Set the permission bits of a file, given as a descriptor or a path, that this process has made.
+@contextlib.contextmanager
+def _opened(folder: int | None, name: str, path: str) -> Iterator[int]:
+    """The folder `name` in an open one, for a moment; it may have been replaced since it was made."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and os.path.islink(path):
+            raise IsLink(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
+        raise
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def set_mode(fd: int, mode: int) -> None:
+    """Set the permission bits of an open file or folder that this process has made.
 
     Where the file system has one mode for all files, as vfat and many FUSE ones have, that one stays.
     """
-    if os.stat(file).st_mode & 0o7777 == mode:
+    if os.fstat(fd).st_mode & 0o7777 == mode:
         return
     try:
-        os.chmod(file, mode)
+        os.fchmod(fd, mode)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
@@ -247,7 +292,7 @@ def shared_mode(mode: int, shared: str) -> int:
 
 def replace_name(content: str, lock: str, target: str) -> bool:
     """Put the file `content`, which `lock` is a second name of, in the place of `target`; True when `lock` remains."""
-    if os.path.samefile(content, lock):
+    if os.path.samestat(lstat(content), lstat(lock)):
         rename(lock, target)
         return False
     rename(content, target)

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 from .. import untrusted
 from ..tuples import NamedTuple
-from .door import fit, fsync_file, move_name, named, rename, unlink
+from .door import create, fit, fsync_file, move_name, named, rename, unlink
 
 NEW = "git-gpa new"
 MERGED = "git-gpa merged"
@@ -76,8 +76,7 @@ def write_hold(keep_path: str, temp_path: str, hold: Hold, shared: str) -> bool:
 
 
 def _write(path: str, hold: Hold, shared: str) -> None:
-    with named("create", path):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    fd = create(path, 0o444)
     try:
         with open(fd, "wb", closefd=False) as file, named("write", path):
             lines = (NEW if hold.is_new else MERGED, *hold.sources)

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Container, Iterable, Iterator
 
+from .. import untrusted
 from ..errors import Locked, SystemFailed
 from ..git import ObjectDir
 from .door import fsync_dir, named, replace_name, take_name, unlink
@@ -56,7 +57,7 @@ def _index_locked(lock: str) -> Locked:
 def finish_deleting(objdir: ObjectDir, doomed: Container[str]) -> None:
     """Remove what is left of packs whose .idx a killed expire had unlinked already: nobody can see them. What cannot be
     removed stays for the next run."""
-    there = set(os.listdir(objdir.pack_dir))
+    there = set(untrusted.names_in(objdir.pack_dir))
     for path in packs_without_idx(objdir):
         name = os.path.basename(path).removesuffix(".pack")
         # a push that brings this pack again makes the .keep first
@@ -77,7 +78,7 @@ def remove_index_files(objdir: ObjectDir, *, keep: str, there: Iterable[str] | N
 
     `there`: the names in the pack directory, where somebody has listed it already.
     """
-    for name in os.listdir(objdir.pack_dir) if there is None else there:
+    for name in untrusted.names_in(objdir.pack_dir) if there is None else there:
         stem, dot, suffix = name.partition(".")
         if stem.startswith("multi-pack-index-") and dot and suffix in ("bitmap", "rev") and stem[17:] != keep:
             unlink(os.path.join(objdir.pack_dir, name))
@@ -88,7 +89,7 @@ def remove_chain(objdir: ObjectDir) -> None:
     chain = os.path.join(objdir.pack_dir, "multi-pack-index.d")
     unlink(os.path.join(chain, "multi-pack-index-chain"))
     with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(chain):
+        for name in untrusted.names_in(chain):
             unlink(os.path.join(chain, name))
-        with named("remove", chain):
-            os.rmdir(chain)
+        with named("remove", chain), untrusted.place_of(chain) as (folder, name):
+            os.rmdir(name, dir_fd=folder)

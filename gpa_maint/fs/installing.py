@@ -10,6 +10,7 @@ from .. import untrusted
 from ..errors import Locked, StalePlan
 from ..git import ObjectDir
 from .door import (
+    create,
     fit,
     fsync_dir,
     fsync_file,
@@ -52,20 +53,25 @@ def left_beside(paths: Iterable[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _beside(path: str, content: bytes, *, mode: int = 0o777, shared: str = "", like: str = "") -> Iterator[str]:
+def _beside(
+    path: str, content: bytes, *, mode: int = 0o777, shared: str = "", like: str = "", most: int = 0o777
+) -> Iterator[str]:
     """A synced file that may be renamed to `path`, and is removed at the end if it was not.
 
-    Its mode is cut by the umask and widened by core.sharedRepository, or it is that of the file `like`.
+    Its mode is cut by the umask and widened by core.sharedRepository, though not beyond `most`, or it is that of the
+    file `like`.
     """
     temp = path + NEW_SUFFIX
-    with named("create", temp):
-        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if like else mode)
+    fd = create(temp, 0o600 if like else mode)
     try:
         try:
             fit(fd, temp, shared)
             if like:
                 with worded("change the mode of", temp):
                     set_mode(fd, _mode_of(like))
+            elif os.fstat(fd).st_mode & ~most & 0o777:
+                with worded("change the mode of", temp):
+                    set_mode(fd, os.fstat(fd).st_mode & most)
             with named("write", temp), open(fd, "wb", closefd=False) as file:
                 file.write(content)
             fsync_file(fd, temp)
@@ -96,9 +102,7 @@ def put_script(path: str, content: bytes, *, shared: str, config: str, aside: st
     Where there are hard links, `path` names the old or the new one at every moment. Only who may write the file
     `config` may write the program: others run it with their own rights.
     """
-    with _beside(path, content, shared=shared) as temp:
-        mode = os.stat(temp).st_mode & 0o7777
-        set_mode(temp, mode & (~0o022 | _mode_of(config)))
+    with _beside(path, content, shared=shared, most=0o755 | _mode_of(config)) as temp:
         if aside and not os.path.lexists(aside) and not has_linked(path, aside):
             rename(path, aside)
         rename(temp, path)

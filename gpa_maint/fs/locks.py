@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from .. import untrusted
 from ..errors import Locked, SystemFailed
 from ..git import ObjectDir
-from .door import make_dir, named, open_shared, replace_name, set_mode, shared_mode, take_name, unlink, worded
+from .door import make_dir, named, open_shared, replace_name, take_name, unlink, worded
 from .temp import Workspace, inode_of, lock_paths, temporary_files
 
 
@@ -58,8 +58,8 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
     with named("open", path):
         fd = open_shared(path, os.O_RDWR, objdir.settings.shared)
     try:
-        with worded("change the mode of", path):  # where another member of the group made it, it has these modes
-            set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, objdir.settings.shared))
+        # With a second name it may be somebody's file elsewhere: it can be locked, and is not changed.
+        is_ours_alone = os.fstat(fd).st_nlink == 1
         try:
             lock_file(fd, path)
         except BlockingIOError:
@@ -70,9 +70,10 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
                 holder=holder,
                 hint=f"{who}; nothing was changed, and running again later is safe",
             ) from None
-        with contextlib.suppress(OSError):  # only for people to read, and a full disk shall not keep expire away
-            # Not emptied first: ext4 would write an emptied file to the disk at once when it is closed.
-            os.ftruncate(fd, os.pwrite(fd, f"process {os.getpid()} on {host_name()}\n".encode(), 0))
+        if is_ours_alone:
+            with contextlib.suppress(OSError):  # only for people to read, and a full disk shall not keep expire away
+                # Not emptied first: ext4 would write an emptied file to the disk at once when it is closed.
+                os.ftruncate(fd, os.pwrite(fd, f"process {os.getpid()} on {host_name()}\n".encode(), 0))
         yield
     finally:
         os.close(fd)
@@ -102,7 +103,7 @@ NO_FLOCK = (
 def is_held(path: str) -> bool:
     """Does somebody hold the flock of this file? False when there is no such file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = untrusted.open_regular(path)
     except FileNotFoundError:
         return False
     except OSError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 
 from ..errors import SystemFailed
 from ..git import ObjectDir
+from ..untrusted import lstat, open_regular, place_of
 from .door import UNSUPPORTED, adopt, fsync_dir, fsync_file, make_dir, move_name, named, rename, unlink
 from .holds import Hold, read_hold, write_hold
 from .temp import HIDDEN, TMP_PREFIX, TempFile, TempFiles, remove_leftover
@@ -71,7 +72,7 @@ def hold_new(base: str) -> None:
 def finish_pack(objdir: ObjectDir, idx_path: str, name: str) -> None:
     """Give an idx its name, whose pack got its own before the writer of both died; as publish_pack() does."""
     for path in (objdir.pack_path(name), idx_path):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(path, follow=True)
         try:
             fsync_file(fd, path)
         finally:
@@ -95,7 +96,14 @@ def unlink_pack(objdir: ObjectDir, name: str, there: Container[str], remove: Cal
 
 
 def same_content(one: str, other: str) -> bool:
-    with open(one, "rb") as a, open(other, "rb") as b:
+    """False too when either is no regular file."""
+    try:
+        fds = [open_regular(path, follow=True) for path in (one, other)]
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
+    with open(fds[0], "rb") as a, open(fds[1], "rb") as b:
         while True:
             left, right = a.read(1 << 20), b.read(1 << 20)
             if left != right:
@@ -133,7 +141,7 @@ def set_aside(objdir: ObjectDir, names: Iterable[str]) -> str:
     """
     folder = os.path.join(objdir.gpa_dir, "damaged")
     make_dir(objdir.gpa_dir, objdir.settings.shared)
-    if os.stat(objdir.gpa_dir).st_dev != os.stat(objdir.pack_dir).st_dev:
+    if lstat(objdir.gpa_dir).st_dev != os.stat(objdir.pack_dir).st_dev:
         folder = os.path.join(objdir.objects, "damaged")
     make_dir(folder, objdir.settings.shared)
     for name in sorted(names, key=lambda name: (not name.endswith(".idx"), name)):
@@ -161,9 +169,9 @@ def make_as_young(path: str, as_ns: int) -> int:
     mtime, as_ns = os.stat(path).st_mtime_ns, min(as_ns, time.time_ns())
     if mtime >= as_ns:
         return mtime
-    with named("utime", path):
+    with named("utime", path), place_of(path) as (folder, name):
         try:
-            os.utime(path, ns=(as_ns, as_ns))
+            os.utime(name, ns=(as_ns, as_ns), dir_fd=folder)
         except OSError as error:
             if error.errno in UNSUPPORTED and mtime // SECOND_NS == as_ns // SECOND_NS:
                 return mtime

@@ -6,15 +6,19 @@ import contextlib
 import errno
 import os
 
+from .. import untrusted
 from ..git import ObjectDir
 from .door import (
     UNSUPPORTED,
+    create,
+    fit,
     fsync_dir,
     fsync_file,
     make_dir,
     named,
     open_shared,
     rename,
+    unlink,
     worded,
 )
 from .temp import TempFile, Workspace, remove_leftover
@@ -43,11 +47,7 @@ def replace_file(
         if error.errno != errno.EXDEV:
             raise
         # temporary files are on another file system than gpa/: what is here may be lost without losing an object
-        with named("write", path):
-            with open(open_shared(path, os.O_WRONLY | os.O_TRUNC, objdir.settings.shared), "wb") as file:
-                file.write(content)
-            if mtime is not None:
-                os.utime(path, (mtime, mtime), follow_symlinks=False)
+        _put_beside(objdir, path, content, durable=False, mtime=mtime)
 
 
 def replace_locked(objdir: ObjectDir, path: str, content: bytes) -> None:
@@ -55,17 +55,26 @@ def replace_locked(objdir: ObjectDir, path: str, content: bytes) -> None:
 
     So its temporary file stands beside it: what lies in gpa/tmp may be cleared away by a run.
     """
-    temp = f"{path}.new"
-    with named("create", temp):
-        fd = open_shared(temp, os.O_WRONLY | os.O_TRUNC, objdir.settings.shared)
-    try:
-        with named("write", temp), open(fd, "wb", closefd=False) as file:
-            file.write(content)
-        fsync_file(fd, temp)
-    finally:
-        os.close(fd)
-    rename(temp, path)
+    _put_beside(objdir, path, content, durable=True)
     fsync_dir(os.path.dirname(path))
+
+
+def _put_beside(objdir: ObjectDir, path: str, content: bytes, *, durable: bool, mtime: int | None = None) -> None:
+    """Give `path` this content by way of a new file beside it: what is left there may be a link to anywhere."""
+    temp = f"{path}.new"
+    unlink(temp)
+    file = TempFile(temp, create(temp, 0o666))
+    try:
+        fit(file.fd, temp, objdir.settings.shared)
+        with named("write", temp):
+            os.write(file.fd, content)
+        if mtime is not None:
+            set_mtime(file, mtime)
+        if durable:
+            fsync_file(file.fd, temp)
+    finally:
+        file.close()
+    rename(temp, path)
 
 
 def set_mtime(temp: TempFile, mtime: int) -> None:
@@ -81,7 +90,7 @@ def set_mtime(temp: TempFile, mtime: int) -> None:
 def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
     """An empty file gpa/<prefix><text>, for who reads names only; other files gpa/<prefix>* go."""
     wanted = prefix + text
-    there = [name for name in os.listdir(objdir.gpa_dir) if name.startswith(prefix)]
+    there = [name for name in untrusted.names_in(objdir.gpa_dir) if name.startswith(prefix)]
     if wanted not in there:
         path = os.path.join(objdir.gpa_dir, wanted)
         with contextlib.suppress(FileExistsError), named("create", path):
@@ -99,6 +108,10 @@ def append_line(objdir: ObjectDir, name: str, line: str) -> None:
     path = os.path.join(objdir.gpa_dir, name)
     with named("write", path):
         fd = open_shared(path, os.O_WRONLY | os.O_APPEND, objdir.settings.shared)
+        if os.fstat(fd).st_nlink > 1:  # its other name may be somebody's file elsewhere: that stays as it is
+            os.close(fd)
+            unlink(path)
+            fd = open_shared(path, os.O_WRONLY | os.O_APPEND, objdir.settings.shared)
         try:
             os.write(fd, f"{line}\n".encode("utf-8", "surrogateescape"))
             full = os.fstat(fd).st_size > LOG_BYTES

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from stat import S_ISDIR
 
+from .. import untrusted
 from ..errors import SystemFailed
 from ..git import ObjectDir
-from .door import fit, make_dir, named, rename, step, unlink
+from .door import create, fit, make_dir, rename, step, unlink, unlink_in
 from .processes import Deleter
 
 TMP_PREFIX = "tmp_gpa_"
@@ -52,8 +54,7 @@ class TempFiles:
     def create(self, suffix: str, mode: int) -> TempFile:
         """A new empty file, open for writing; `mode` is cut by the umask and widened by core.sharedRepository."""
         path = self.new_path(suffix)
-        with named("create", path):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        fd = create(path, mode, flags=os.O_RDWR)
         self._paths.append(path)
         temp = TempFile(path, fd)
         try:
@@ -97,7 +98,7 @@ def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
     make_dir(objdir.gpa_dir, objdir.settings.shared)
     make_dir(directory, objdir.settings.shared)
     prefix = ""
-    if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
+    if untrusted.lstat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
         directory, prefix = objdir.pack_dir, TMP_PREFIX
     space = Workspace(objdir, directory, prefix)
     bring_back_hidden(objdir)
@@ -126,7 +127,7 @@ def temporary_files(objdir: ObjectDir, packs: Iterable[str] | None = None) -> li
 
 def _names_in(directory: str) -> list[str]:
     try:
-        return os.listdir(directory)
+        return untrusted.names_in(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -162,14 +163,14 @@ def remove_stale(objdir: ObjectDir) -> list[str]:
 
 def inode_of(path: str) -> tuple[int, int] | None:
     try:
-        stat = os.lstat(path)
+        stat = untrusted.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino
 
 
 def packs_without_idx(objdir: ObjectDir) -> list[str]:
-    there = set(os.listdir(objdir.pack_dir))
+    there = set(untrusted.names_in(objdir.pack_dir))
     names = [name.removesuffix(".pack") for name in there if name.endswith(".pack")]
     return [objdir.pack_path(name) for name in names if name + ".idx" not in there]
 
@@ -185,26 +186,76 @@ def lock_paths(objdir: ObjectDir) -> tuple[str, ...]:
 
 def remove_leftover(path: str) -> bool:
     """Remove a temporary file, or a folder of them; False when it was gone already, or is in use again."""
-    if not os.path.isdir(path) or os.path.islink(path):
-        return unlink(path)
-    for folder, folders, files in os.walk(path, topdown=False):
-        for name in files:
-            unlink(os.path.join(folder, name))
-        for name in folders:
-            remove_dir(os.path.join(folder, name))
-    return remove_dir(path)
+    try:
+        with untrusted.place_of(path) as (folder, name):
+            if not S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
+                return unlink_in(folder, name, path)
+            _clear(folder, name, path)
+            return _remove_empty(folder, name, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
-def remove_dir(path: str) -> bool:
-    """Remove a directory if it is empty, or a link; False when it is not, or was gone."""
-    return unlink(path) if os.path.islink(path) else remove_empty_dir(path)
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _clear(outer: int | None, name: str, path: str) -> None:
+    """Remove all that is in a folder, however deep it is nested and whatever takes its place meanwhile.
+
+    What a folder in it holds is moved up, so that few folders are open at a time. That may be stopped anywhere: it is
+    all in the one folder that is to go.
+    """
+    top = os.open(name, FOLDER, dir_fd=outer)
+    try:
+        waiting = _clear_files(top, path)
+        number = 0
+        while waiting:
+            inner_name = waiting.pop()
+            try:
+                inner = os.open(inner_name, FOLDER, dir_fd=top)
+            except OSError:  # gone, or closed to us
+                continue
+            try:
+                for deeper in _clear_files(inner, f"{path}/{inner_name}"):
+                    number += 1
+                    with contextlib.suppress(OSError):  # a name that is taken, or another file system
+                        os.rename(deeper, moved := f"{MOVED}{os.getpid()}_{number}", src_dir_fd=inner, dst_dir_fd=top)
+                        waiting.append(moved)
+            finally:
+                os.close(inner)
+            _remove_empty(top, inner_name, f"{path}/{inner_name}")
+    finally:
+        os.close(top)
+
+
+MOVED = "tmp_gpa_moved_"
+
+
+def _clear_files(folder: int, path: str) -> list[str]:
+    """Remove what is no folder; the names of those that are."""
+    folders = []
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            if S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
+                folders.append(name)
+            else:
+                unlink_in(folder, name, f"{path}/{name}")
+    return folders
 
 
 def remove_empty_dir(path: str) -> bool:
     """Remove a directory; False when it is not empty, no directory, or was gone."""
+    try:
+        with untrusted.place_of(path) as (folder, name):
+            return _remove_empty(folder, name, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _remove_empty(folder: int | None, name: str, path: str) -> bool:
     step("rmdir", path)
     try:
-        os.rmdir(path)
+        os.rmdir(name, dir_fd=folder)
     except OSError:  # gone, or filled again: not ours to force
         return False
     return True

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 
-from gpa_maint import untrusted
+from gpa_maint import fs, untrusted
 from gpa_maint.errors import Corrupt, Refused
 from gpa_maint.fs.installing import put_file
 from gpa_maint.git import ObjectDir
@@ -45,6 +45,8 @@ def read_record(objdir: ObjectDir, config: str) -> Record | None:
         content, status = untrusted.read_whole(path, MOST_BYTES)
     except FileNotFoundError:
         return None
+    except untrusted.IsLink as error:
+        raise fs.door.failed("read", path, error) from None
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EINVAL, errno.EFBIG):
             raise
