@@ -18,6 +18,7 @@ KEYS: tuple[tuple[str, str, str, str, str], ...] = (
     ("gpa.depth", "depth", "count", "50", "longest chain of deltas in a page"),
     ("gpa.expireGrace", "expire_grace", "time", "1.hour", "how long a superseded page stays before expire deletes it"),
     ("gpa.keepNew", "keep_new", "time", "2.weeks", "how long a page of new objects keeps its .keep"),
+    ("gpa.keepExpire", "keep_expire", "time", "1.day", "how long the .keep of a push or fetch that died stays"),
     ("gpa.autoLoose", "auto_loose", "limit", "500", "run puts loose objects into pages from this many on; 0: never"),
     ("gpa.autoPages", "auto_pages", "limit", "64", "run merges small packs when there are more than this many"),
     ("gpa.autoUnindexed", "auto_unindexed", "limit", "100", "run indexes when more packs than this are not indexed"),
@@ -59,6 +60,7 @@ class Settings(NamedTuple):
     depth: int = 50
     expire_grace: int = 3600
     keep_new: int = 14 * 86400
+    keep_expire: int = 86400
     auto_loose: int = 500
     auto_pages: int = 64
     auto_unindexed: int = 100

@@ -53,12 +53,16 @@ def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Invento
     loose, leftovers, closed = _scan_loose(objdir)
     orphans = _orphans(objdir, now)
     found = [*leftovers, *_temporaries(objdir.objects, "pack"), *_temporaries(objdir.objects, ""), *orphans]
+    old = [name for name in found if _is_old(os.path.join(objdir.objects, name), now)]
+    held = {f"{pack.name}.keep" for pack in inventory.packs if pack.held}
+    keeps_of_dead = fs.dead_keeps(objdir.pack_dir, now - objdir.settings.keep_expire, passed_over=held)
+    keeps = [os.path.join("pack", name) for name in keeps_of_dead]
     return inventory._replace(
         loose_count=loose,
         unreadable=(*inventory.unreadable, *closed),
         orphans=tuple(orphans),
         loose_refs=_count_loose_refs(objdir),
-        git_leftovers=tuple(sorted(name for name in found if _is_old(os.path.join(objdir.objects, name), now))),
+        git_leftovers=tuple(sorted((*old, *keeps))),
     )
 
 

@@ -38,8 +38,6 @@ REFLOGS = 1000
 REFLOG_BYTES = 4096
 """No first line of a reflog is longer, but for its message."""
 
-PUSHING = ("receive-pack", "fetch-pack")
-
 
 def look_at_surroundings(
     objdir: ObjectDir, inventory: Inventory, *, path: str | None, counting_since: int | None, now: int
@@ -59,7 +57,7 @@ def look_at_surroundings(
             LockFile(lock, since, ours=ours, dead=lock.endswith("/gc.pid") and not gc)
             for lock, since, ours in fs.locks_there(objdir)
         ),
-        dead_keeps=tuple(_dead_keeps(objdir.pack_dir)),
+        dead_keeps=tuple(name.removesuffix(".keep") for name in fs.dead_keeps(objdir.pack_dir)),
         stray_idx=tuple(_stray_idx(objdir, inventory, now)),
         closed_paths=tuple(_closed_paths(objdir)),
         foreign_packs=_foreign_packs(objdir, inventory),
@@ -119,18 +117,6 @@ def _is_scheduled(objdir: ObjectDir, values: Mapping[str, tuple[str, ...]]) -> b
     parent, name = os.path.split(objdir.common_dir)
     homes = {objdir.common_dir, parent} if name == ".git" else {objdir.common_dir}
     return any(os.path.realpath(os.path.expanduser(home)) in homes for home in values.get("maintenance.repo", ()))
-
-
-def _dead_keeps(pack_dir: str) -> Iterator[str]:
-    """Packs, some perhaps never finished, with a .keep in which git names a process that is dead."""
-    for name in sorted(_names_in(pack_dir)):
-        stem, dot, suffix = name.rpartition(".")
-        if not dot or suffix != "keep":
-            continue
-        with contextlib.suppress(OSError):
-            words = untrusted.read_bytes(os.path.join(pack_dir, name), 300).decode(errors="replace").split()
-            if len(words) == 4 and words[0] in PUSHING and words[2] == "on" and fs.is_dead(words[1], words[3]):
-                yield stem
 
 
 def _stray_idx(objdir: ObjectDir, inventory: Inventory, now: int) -> Iterator[str]:

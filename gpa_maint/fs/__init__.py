@@ -26,10 +26,12 @@ from .holds import Hold, holds_of, read_hold
 from .index import check_index_lock, finish_deleting, index_lock, remove_chain, remove_index, remove_index_files
 from .locks import (
     check_git_locks,
+    dead_keeps,
     flock,
     gc_holder,
     git_locks,
     is_dead,
+    is_dead_keep,
     is_held,
     locks_there,
     maintenance_lock,
@@ -63,6 +65,7 @@ __all__ = [
     "append_line",
     "check_git_locks",
     "check_index_lock",
+    "dead_keeps",
     "deleters",
     "door",
     "finish_deleting",
@@ -77,6 +80,7 @@ __all__ = [
     "holds_of",
     "index_lock",
     "is_dead",
+    "is_dead_keep",
     "is_held",
     "is_ours",
     "locks_there",

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from .. import untrusted
 from ..errors import Locked, SystemFailed
@@ -144,6 +144,34 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         pass  # somebody else's process is alive too
     return True
+
+
+PUSHING = ("receive-pack", "fetch-pack")
+KEEP_BYTES = 300
+
+
+def dead_keeps(pack_dir: str, before: int | None = None, *, passed_over: Container[str] = ()) -> list[str]:
+    """The names of .keep files in which git names a process of this host that is dead, ascending.
+
+    `before`: only those that are older than this second. `passed_over`: names that are known to be no such files.
+    """
+    try:
+        there = os.listdir(pack_dir)
+    except OSError:
+        return []
+    names = sorted(name for name in there if name.endswith(".keep") and name not in passed_over)
+    return [name for name in names if is_dead_keep(os.path.join(pack_dir, name), before)]
+
+
+def is_dead_keep(path: str, before: int | None = None) -> bool:
+    """Is this the .keep of a push or fetch whose process is dead? What cannot be read is not."""
+    try:
+        if before is not None and os.lstat(path).st_mtime >= before:
+            return False
+        words = untrusted.read_bytes(path, KEEP_BYTES).decode(errors="replace").split()
+    except OSError:
+        return False
+    return len(words) == 4 and words[0] in PUSHING and words[2] == "on" and is_dead(words[1], words[3])
 
 
 def is_dead(pid: str, host: str) -> bool:

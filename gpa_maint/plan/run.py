@@ -321,7 +321,7 @@ def _plan_expire(inventory: Inventory, rules: RunRules, now: int) -> RunStep:
 
 def _plan_tidy(inventory: Inventory) -> RunStep:
     count = len(inventory.git_leftovers)
-    return RunStep("tidy", bool(count), f"{count_of(count, 'temporary file')} of killed git processes")
+    return RunStep("tidy", bool(count), f"{count_of(count, 'file')} of killed git processes")
 
 
 def _plan_refs(inventory: Inventory, rules: RunRules) -> RunStep:

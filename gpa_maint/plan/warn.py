@@ -101,7 +101,8 @@ def _about_packs(inventory: Inventory, around: Surroundings) -> Iterator[StatusW
         yield StatusWarning("stray-idx", text, "git gc removes it; what was in the pack is lost if nothing else has it")
     if around.dead_keeps:
         text = f"a .keep that a killed push or fetch left: {_names(around.dead_keeps, 'pack')}"
-        yield StatusWarning("dead-keep", text, "kept packs are never merged; remove the file if no push is under way")
+        hint = "a kept pack is not merged; git gpa run removes the file after gpa.keepExpire"
+        yield StatusWarning("dead-keep", text, hint)
 
 
 # ---- what starts no run ----

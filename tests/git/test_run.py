@@ -152,7 +152,7 @@ def test_only_old_temporary_files_of_git_go(server: Path) -> None:
     long_ago = time.time() - 15 * 86400
     for path in [*old, objects / "tmp_objdir-incoming-abc"]:
         os.utime(path, (long_ago, long_ago))
-    assert "removed 4 temporary files" in gpa(server, "run").stdout
+    assert "removed 4 files of killed git processes" in gpa(server, "run").stdout
     assert [] == [path for path in [*old, objects / "tmp_objdir-incoming-abc"] if path.exists()]
     assert young == [path for path in young if path.exists()]
 

@@ -141,3 +141,45 @@ def test_files_of_another_user_are_told_of(server: Path, monkeypatch: pytest.Mon
     found = {warning["code"]: warning for warning in gpa_json(server, "status")["warnings"]}
     subprocess.run(["sh", "-c", found["wrong-owner"]["hint"]], check=True)
     assert "wrong-owner" not in {warning["code"] for warning in gpa_json(server, "status")["warnings"]}
+
+
+# ---- a .keep that nobody takes away ----
+
+
+def keep(repo: Path, content: str, *, days: float) -> Path:
+    """A .keep of this content beside a pack of its own, so many days old."""
+    path = next(path for path in sorted(repo.glob("objects/pack/*.pack")) if not path.with_suffix(".keep").exists())
+    made = path.with_suffix(".keep")
+    made.write_text(content)
+    then = time.time() - days * 86400
+    os.utime(made, (then, then))
+    return made
+
+
+def dead() -> int:
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+@pytest.mark.parametrize("who", ["receive-pack", "fetch-pack"])
+def test_a_keep_of_a_dead_push_goes_when_it_is_old(history: HistoryFactory, who: str) -> None:
+    repo = history(HistorySpec(pushes=6)).server
+    here = os.uname().nodename
+    stay = [
+        keep(repo, f"{who} {dead()} on {here}\n", days=0.5),
+        keep(repo, f"{who} {os.getpid()} on {here}\n", days=30),
+        keep(repo, f"{who} {dead()} on elsewhere\n", days=30),
+        keep(repo, "do not touch\n", days=30),
+        keep(repo, "", days=30),
+    ]
+    old = keep(repo, f"{who} {dead()} on {here}\n", days=2)
+    git(repo, "config", "gpa.keepExpire", "3.days")
+    git(repo, "gpa", "run")
+    assert old.exists()
+    git(repo, "config", "--unset", "gpa.keepExpire")
+    assert "removed 1 file of killed git processes" in git(repo, "gpa", "run").stdout
+    assert not old.exists()
+    assert all(path.exists() for path in stay)
+    git(repo, "gpa", "repack")
+    assert all(path.exists() and path.with_suffix(".pack").exists() for path in stay)
