@@ -132,7 +132,12 @@ def write_index(
     attempts = 0
     while attempts < ATTEMPTS:
         attempts += 1
-        inventory, seen = seen or take_inventory(objdir, counts=preferred is not None, with_index=not broken), None
+        age_ns = fs.latest_age_ns(fs.deleters(objdir))
+        since_ns = None if age_ns is None else space.now_ns() - age_ns
+        counts = preferred is not None or since_ns is not None
+        if since_ns is not None and seen and any(pack.object_count is None for pack in seen.packs):
+            seen = None
+        inventory, seen = seen or take_inventory(objdir, counts=counts, with_index=not broken), None
         inventory = _with_faults(inventory, faults)
         complaints = complaints_of(inventory)
         named = inventory.midx.pack_names if inventory.midx else ()
@@ -145,7 +150,7 @@ def write_index(
             merged=merged,
             ignore_old=ignore_old,
             force=force,
-            by_making=bool(fs.deleters(objdir)),
+            since_ns=since_ns,
         )
         if broken:
             plan = plan._replace(based_on=trailer_on_disk(objdir))

@@ -49,7 +49,7 @@ from .packs import (
     set_aside,
     unlink_pack,
 )
-from .processes import Deleter, deleters
+from .processes import Deleter, deleters, latest_age_ns
 from .records import LOG_BYTES, append_line, put_marker, replace_file, replace_locked
 from .temp import TempFile, TempFiles, Workspace, is_ours, remove_empty_dir, remove_leftover, temporary_files, workspace
 
@@ -83,6 +83,7 @@ __all__ = [
     "is_dead_keep",
     "is_held",
     "is_ours",
+    "latest_age_ns",
     "locks_there",
     "maintenance_lock",
     "make_as_young",

@@ -55,6 +55,23 @@ def deleters(objdir: ObjectDir) -> list[Deleter]:
     return found
 
 
+LISTING = frozenset({"repack", "multi-pack-index"})
+"""The commands that list packs themselves; the others start one of these."""
+
+
+def latest_age_ns(beside: list[Deleter]) -> int | None:
+    """How long ago the last of these processes began that list packs, in nanoseconds; None when there is none.
+
+    Packs that were made since are not among those that any of them deletes.
+    """
+    began = max((one.began for one in beside if one.command in LISTING), default=None)
+    if began is None:
+        return None
+    with open("/proc/uptime", encoding="ascii") as file:
+        up = float(file.read().split()[0])
+    return int((up - began / os.sysconf("SC_CLK_TCK")) * 10**9)
+
+
 def _read(pid: int, name: str) -> bytes:
     try:
         fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)

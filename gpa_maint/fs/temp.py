@@ -84,6 +84,15 @@ class Workspace(TempFiles):
         self.healed: list[str] = []
         self.beside: list[Deleter] = []
 
+    def now_ns(self) -> int:
+        """The present by the clock of the file system, which need not be that of this process."""
+        probe = self.create(".now", 0o600)
+        try:
+            return os.fstat(probe.fd).st_mtime_ns
+        finally:
+            probe.close()
+            unlink(probe.path)
+
     def remove_all(self) -> None:
         # A lock that could not be removed is known by its temporary file: that one stays for the next run.
         locked = {inode_of(path) for path in lock_paths(self.objdir)} - {None}

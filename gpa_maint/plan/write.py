@@ -4,10 +4,11 @@ Git's rule, so that the file is byte-identical to git's: a pack that the old ind
 of two such packs the younger wins, of two equally old ones the first in the directory. Winners thus move only to
 packs that the old index did not name (I6), but for --preferred-pack.
 
-While `git repack` is at work that rule is not safe (I5): it may be about to delete a pack because a newer one has all
-of its objects, and the older one is younger for git when somebody has set its mtime, as writing an object again does.
-Then the pack wins that was made last, as the mtime of its idx tells, and one that was made before a pack of the old
-index wins only what that index does not have.
+While `git repack` is at work that rule is not safe (I5), because it may be about to delete a pack that would win. It
+has listed the packs when it began, keeps those with a .keep, and deletes others because what it has made has their
+objects, or, with --geometric, because a pack of more objects has them. So a pack wins that was made since, as the mtime
+of its idx tells (that of the pack changes when an object is written again), or that is held or kept. The others win
+only what nobody else has, those of more objects first.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ def plan_write(
     merged: Collection[str] = (),
     ignore_old: bool = False,
     force: bool = False,
-    by_making: bool = False,
+    since_ns: int | None = None,
 ) -> IndexPlan:
     """Plan the index over all packs, or `only` some, or all `without` some.
 
     `pages` are new ones, which no index can name yet; `merged` are their sources, which win only what nobody else has.
     So does a pack that was merged outside the index or that a killed expire was about to delete, and one that was
     deleted and is back: an index in somebody's hands may name it. `ignore_old` rebuilds from the idx files, because
-    the old index cannot be trusted; `force` writes even when the same packs are named. `by_making`: a git process is
-    at work that may delete packs.
+    the old index cannot be trusted; `force` writes even when the same packs are named. `since_ns`: a git process
+    that deletes packs is at work, and began then (nanoseconds, as the mtimes of files have them).
     """
     old = None if ignore_old else inventory.midx
     named = set(old.pack_names) if old else set()
@@ -62,7 +63,7 @@ def plan_write(
     lost_winners = old is not None and any(
         refs and name not in staying for name, refs in zip(old.pack_names, old.referenced, strict=True)
     )
-    sources, old_rank = _rank(packs, named, chosen, pages, merged, fill=lost_winners, by_making=by_making)
+    sources, old_rank = _rank(packs, named, chosen, pages, merged, fill=lost_winners, since_ns=since_ns)
     return IndexPlan(
         based_on=based_on,
         sources=tuple(sorted(sources, key=lambda source: (source.name + ".idx").encode("utf-8", "surrogateescape"))),
@@ -82,34 +83,47 @@ def _rank(
     merged: Collection[str],
     *,
     fill: bool,
-    by_making: bool,
+    since_ns: int | None,
 ) -> tuple[list[IndexSource], int]:
     """A rank for every idx that is read, best first; the old index stands between new packs and the rest."""
-    # stable: ties stay in directory order
-    youngest_first = sorted(packs, key=lambda pack: -pack.made_ns if by_making else -pack.mtime)
-    named_made = max((pack.made_ns for pack in packs if pack.name in named), default=0)
     pages_made = max((pack.made_ns for pack in packs if pack.name in pages), default=0)
-    groups: list[list[str]] = [[], [], [], [], []]
+    groups: dict[str, list[str]] = {name: [] for name in GROUPS}
     plain: list[str] = []
-    for pack in youngest_first:
+    for pack in _best_first(packs, since_ns):
         if pack.name == preferred:
-            groups[0].append(pack.name)
+            groups["preferred"].append(pack.name)
         elif pack.name in pages:
-            groups[1].append(pack.name)
-        elif pack.name not in named:
-            is_older = by_making and pack.made_ns < named_made
-            last = is_older or pack.name in merged or pack.is_superseded or pack.returned
-            # A pack that was made after a page may be why git is about to delete the page.
-            groups[4 if last else 0 if 0 < pages_made < pack.made_ns else 2].append(pack.name)
-        elif fill:
-            groups[3].append(pack.name)
+            groups["pages"].append(pack.name)
+        elif pack.name in named:
+            (groups["named"] if fill else plain).append(pack.name)
+        elif pack.name in merged or pack.is_superseded or pack.returned or not _may_win(pack, since_ns):
+            groups["last"].append(pack.name)
         else:
-            plain.append(pack.name)
-    first = [name for name in groups[0] if name == preferred] + [name for name in groups[0] if name != preferred]
-    ranked = [*first, *groups[1], *groups[2], "", *groups[3], *groups[4]]
+            # A pack that was made after a page may be why git is about to delete the page.
+            groups["younger" if 0 < pages_made < pack.made_ns else "new"].append(pack.name)
+    groups["old index"] = [""]
+    ranked = [name for group in GROUPS for name in groups[group]]
     sources = [IndexSource(name=name, rank=rank, from_idx=True) for rank, name in enumerate(ranked) if name]
     sources += [IndexSource(name=name, rank=len(ranked), from_idx=False) for name in plain]
     return sources, ranked.index("")
+
+
+GROUPS = ("preferred", "younger", "pages", "new", "old index", "named", "last")
+"""Whose copy of an object wins, the best first."""
+
+
+def _best_first(packs: list[PackInfo], since_ns: int | None) -> list[PackInfo]:
+    """git's order; beside a git process that deletes packs first those that it cannot delete, then the larger ones."""
+    if since_ns is None:
+        return sorted(packs, key=lambda pack: -pack.mtime)  # stable: ties stay in directory order
+    safe = sorted((pack for pack in packs if _may_win(pack, since_ns)), key=lambda pack: -pack.made_ns)
+    rest = [pack for pack in packs if not _may_win(pack, since_ns)]
+    return safe + sorted(rest, key=lambda pack: (-(pack.object_count or 0), -pack.size))
+
+
+def _may_win(pack: PackInfo, since_ns: int | None) -> bool:
+    """Whether no git process that began at `since_ns` deletes this pack."""
+    return since_ns is None or pack.made_ns >= since_ns or bool(pack.held) or pack.kept
 
 
 def _preferred(packs: list[PackInfo], wanted: str | None) -> tuple[str | None, str]:

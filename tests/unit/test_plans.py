@@ -103,18 +103,31 @@ def test_a_page_does_not_win_over_a_pack_that_was_made_after_it() -> None:
     assert ["pack-stock", "pack-page", "(old)"] == order(plan)
 
 
-def test_beside_a_git_that_deletes_packs_the_pack_that_was_made_last_wins() -> None:
+def test_beside_git_repack_a_pack_wins_that_was_made_since_it_began() -> None:
     """I5. Somebody has written an object of the older one again, which sets its mtime."""
     packs = (unindexed("pack-touched", mtime=900, made_ns=5), unindexed("pack-stock", mtime=100, made_ns=6))
     assert ["pack-touched", "pack-stock", "(old)"] == order(plan_write(inventory(*packs)))
-    assert ["pack-stock", "pack-touched", "(old)"] == order(plan_write(inventory(*packs), by_making=True))
+    assert ["pack-stock", "(old)", "pack-touched"] == order(plan_write(inventory(*packs), since_ns=6))
 
 
-def test_beside_a_git_that_deletes_packs_an_older_pack_takes_nothing_from_the_index() -> None:
+def test_beside_git_repack_an_older_pack_takes_nothing_from_the_index() -> None:
     """I5. `git repack --write-midx` has named what it made, and is about to delete all that it did not name."""
     packs = (pack("pack-stock", made_ns=6), unindexed("pack-doomed", made_ns=5), unindexed("pack-pushed", made_ns=7))
-    plan = plan_write(inventory(*packs), by_making=True)
+    plan = plan_write(inventory(*packs), since_ns=6)
     assert ["pack-pushed", "(old)", "pack-doomed"] == order(plan)
+
+
+def test_beside_git_repack_a_larger_pack_wins_over_a_smaller_one() -> None:
+    """I5. --geometric deletes the smaller ones, and does not copy what a larger one has."""
+    small, large = unindexed("pack-small", object_count=3, made_ns=5), unindexed("pack-large", made_ns=4)
+    assert ["(old)", "pack-large", "pack-small"] == order(plan_write(inventory(small, large), since_ns=6))
+
+
+@pytest.mark.parametrize("fields", [{"held": "new"}, {"held": "merged"}, {"kept": True}])
+def test_beside_git_repack_a_pack_with_a_keep_wins(fields: dict[str, Any]) -> None:
+    """I5, I14. git deletes none that had one when it began."""
+    packs = (unindexed("pack-large", object_count=90, made_ns=5), unindexed("pack-page", made_ns=4, **fields))
+    assert ["pack-page", "(old)", "pack-large"] == order(plan_write(inventory(*packs), since_ns=6))
 
 
 def test_a_pack_that_a_killed_expire_was_about_to_delete_wins_only_what_is_left() -> None:
