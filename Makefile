@@ -37,7 +37,7 @@ SANITIZER_OPTIONS := ASAN_OPTIONS="detect_leaks=0:exitcode=99:log_path='$(REPORT
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: menu build check format format-check lint types test gits newest demo asan tsan fuzz bench crash stress hunt man wheel sdist clean FORCE
+.PHONY: menu build check format format-check lint types test gits newest demo asan tsan fuzz bench crash stress hunt mutants man wheel sdist clean FORCE
 
 menu:
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -145,6 +145,9 @@ SEED = 1
 
 hunt: $(BUILT) ## random sequences and overlaps of all commands that write or delete, for SECONDS, from SEED
 	@$(RUN) -m tests.hunt --seconds=$(SECONDS) --seed=$(SEED) $(ARGS)
+
+mutants: $(BUILT) ## break the program on purpose, and see that a test notices each fault; ARGS names some of them
+	@$(RUN) -m tests.mutants $(ARGS)
 
 # man's exit status says nothing about the page: what it prints on stderr does.
 man: ## check the manual page, where man is installed

@@ -352,6 +352,16 @@ def test_while_git_gc_runs_nothing_is_deleted(merged: History, host: str) -> Non
     assert f"{pid} {name}" == gc_pid.read_text()
 
 
+def test_a_git_gc_that_runs_for_11_hours_is_believed(merged: History) -> None:
+    """As git does: gc.pid counts for 12 hours."""
+    gc_pid = merged.server / "gc.pid"
+    gc_pid.write_text(f"{os.getpid()} {socket.gethostname()}")
+    os.utime(gc_pid, (time.time() - 11 * HOUR,) * 2)
+    with pytest.raises(Locked, match=f"git gc is running as process {os.getpid()} on "):
+        commands.expire(str(merged.server), grace_seconds=0)
+    assert set(merged.packs) == left(merged)
+
+
 @pytest.mark.parametrize("why", ["its process is dead", "it is older than 12 hours"])
 def test_a_gc_that_ended_without_a_word_does_not_stop_expire(merged: History, why: str) -> None:
     gc_pid = merged.server / "gc.pid"

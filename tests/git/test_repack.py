@@ -815,6 +815,26 @@ def test_a_damaged_entry_enters_no_page(tmp_path: Path) -> None:
         git(repo, "cat-file", kind, oid)
 
 
+def test_a_damaged_entry_above_the_buffer_of_1_mib_enters_no_page(tmp_path: Path) -> None:
+    """I13. It is checked in pieces before any of it is written."""
+    repo = init_server(tmp_path / "server")
+    large = random.Random(1).randbytes(2 * MIB + 5)
+    one = add_pack(repo, [Whole(kind="blob", content=large), Whole(kind="blob", content=b"small\n")])
+    two = add_pack(repo, [Whole(kind="blob", content=b"another\n")])
+    three = add_pack(repo, [Whole(kind="blob", content=b"a third\n")])
+    set_pack_mtimes(repo, [one, two, three])
+    gpa(repo, "write")
+    path = pack_dir(repo) / f"{one}.pack"
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[MIB + MIB // 2] ^= 1
+    path.write_bytes(data)
+    answer = gpa_json(repo, "repack", status=1)
+    assert [(one, oid_hex("blob", large))] == [(left["pack"], left["oid"]) for left in answer["left_out"]]
+    (page,) = answer["pages"]
+    git(repo, "verify-pack", pack_dir(repo) / f"{page['name']}.idx")
+
+
 def test_a_source_in_which_a_delta_changed_is_noticed_without_crc(tmp_path: Path) -> None:
     """I13: a version 1 idx has no CRC32, so the entry is inflated."""
     repo = init_server(tmp_path / "server", index_version=1)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
@@ -26,7 +27,7 @@ from dulwich.object_store import DiskObjectStore
 from histories import alternates_repo, cruft_pack_repo, init_server, worktree_repo
 from loose import write_loose
 from oracle import ObjectFormat, all_objects, fsck, git, git_line, object_format, objects_dir, pack_dir, packs
-from packwriter import Kind, Whole, add_pack, oid_hex
+from packwriter import Kind, Whole, add_pack, entry_header, oid_hex
 from running import gpa
 from writing import (
     add_commit,
@@ -374,6 +375,18 @@ def test_an_object_in_a_pack_makes_the_pack_young(repo: Path) -> None:
     assert [name] == list(packs(repo))
 
 
+def test_an_object_in_a_pack_makes_the_pack_young_again_and_again(repo: Path) -> None:
+    """A pack is touched every 2 seconds at most, and then it is."""
+    name = add_pack(repo, [Whole(kind="blob", content=b"in a pack")])
+    path = pack_dir(repo) / f"{name}.pack"
+    with writing(repo) as writer:
+        writer.add("blob", b"in a pack")
+        age(path)
+        time.sleep(2.5)
+        writer.add("blob", b"in a pack")
+    assert path.stat().st_mtime > time.time() - 60
+
+
 def test_an_object_that_is_loose_becomes_young(repo: Path) -> None:
     oid = write_loose(objects_dir(repo), "blob", b"loose")
     path = age(objects_dir(repo) / oid[:2] / oid[2:])
@@ -674,6 +687,52 @@ def test_an_unfinished_record_is_dropped_and_told(repo: Path) -> None:
     with writing(repo) as writer:
         (found,) = writer.recovered
     assert (1, 0, left - 12 - first, "") == found[1:]
+    assert [oid_hex("blob", b"one")] == list(all_objects(repo))
+
+
+def journal_of(*records: bytes) -> bytes:
+    """A journal (SHA-1) of these pack entries, each with its right CRC32."""
+    head = b"GPAJ" + (1).to_bytes(4) + (1).to_bytes(4)
+    return head + b"".join(len(entry).to_bytes(4) + zlib.crc32(entry).to_bytes(4) + entry for entry in records)
+
+
+def put_journal(repo: Path, content: bytes) -> None:
+    path = repo / "gpa" / "journal" / "1-0123abcd-0.journal"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+
+
+def blob_entry(content: bytes) -> bytes:
+    return entry_header(3, len(content)) + zlib.compress(content)
+
+
+def test_a_journal_that_was_made_by_hand_is_recovered(repo: Path) -> None:
+    put_journal(repo, journal_of(blob_entry(b"one"), blob_entry(b"two")))
+    with writing(repo) as writer:
+        (found,) = writer.recovered
+    assert (2, 0, 0, "") == found[1:]
+    assert {oid_hex("blob", b"one"), oid_hex("blob", b"two")} == all_objects(repo).keys()
+
+
+def test_a_record_without_its_crc32_ends_the_journal(repo: Path) -> None:
+    """Its entry would inflate: only the CRC32 says that it is another object than was written."""
+    one, two = blob_entry(b"one"), blob_entry(b"two")
+    content = bytearray(journal_of(one, two))
+    at = 12 + 8 + len(one) + 8
+    content[at] ^= (3 ^ 2) << 4  # the blob becomes a tree
+    put_journal(repo, bytes(content))
+    with writing(repo) as writer:
+        (found,) = writer.recovered
+    assert (1, 0, 8 + len(two), "") == found[1:]
+    assert [oid_hex("blob", b"one")] == list(all_objects(repo))
+
+
+def test_a_record_with_bytes_behind_its_stream_ends_the_journal(repo: Path) -> None:
+    one, two = blob_entry(b"one"), blob_entry(b"two") + b"more"
+    put_journal(repo, journal_of(one, two))
+    with writing(repo) as writer:
+        (found,) = writer.recovered
+    assert (1, 0, 8 + len(two), "") == found[1:]
     assert [oid_hex("blob", b"one")] == list(all_objects(repo))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import zlib
 from typing import Any
 
@@ -109,6 +110,13 @@ def test_any_operations_are_carried_out_or_refused(base: bytes, ops: bytes, othe
             apply_delta(base, program, size)
 
 
+@pytest.mark.parametrize(("offset", "size"), [(101, 1), (200, 10), (100, 1), (95, 6), (0, 101)])
+def test_a_copy_from_beyond_the_base_is_corrupt(offset: int, size: int) -> None:
+    program = delta_size(100) + delta_size(size) + copy_op(offset, size)
+    with pytest.raises(Corrupt, match=f"delta copies {size} bytes from {offset} of a base of 100$"):
+        apply_delta(bytes(100), program, size)
+
+
 @given(source=st.integers(0, (1 << 64) - 1), target=st.integers(0, (1 << 64) - 1))
 def test_the_sizes_of_a_delta_are_read_up_to_64_bits(source: int, target: int) -> None:
     program = delta_size(source) + delta_size(target)
@@ -141,6 +149,42 @@ def parse_entry(before: int, entry: bytes) -> Any:
 def test_type_and_size_of_an_entry_are_what_packwriter_wrote(kind: int, size: int) -> None:
     head = entry_header(kind, size)
     assert (kind, size, len(head), 0, b"") == parse_entry(0, head + b"stream")
+
+
+@pytest.mark.parametrize("size", [1 << 64, 1 << 66, 1 << 67, 1 << 74, 1 << 200])
+def test_an_entry_size_beyond_64_bits_is_corrupt(size: int) -> None:
+    with pytest.raises(Corrupt, match="entry header is cut short or too long"):
+        parse_entry(0, entry_header(3, size | 5) + b"stream")
+
+
+def idx_with(offsets: list[int], large: list[int]) -> bytes:
+    """An idx (version 2, SHA-1) of as many objects, without checksums."""
+    count = len(offsets)
+    oids = b"".join(bytes([0, number]) + bytes(18) for number in range(count))
+    head = struct.pack(">II256I", 0xFF744F63, 2, *[count] * 256)
+    tables = struct.pack(f">{2 * count}I", *[0] * count, *offsets) + struct.pack(f">{len(large)}Q", *large)
+    return head + oids + tables + bytes(40)
+
+
+def offset_in(idx: bytes, pos: int) -> int:
+    keep = ffi.new("unsigned char[]", idx)
+    file = ffi.new("gpa_bytes *", {"ptr": keep, "len": len(idx)})
+    parsed, out, err = ffi.new("gpa_idx *"), ffi.new("uint64_t *"), new_error()
+    check(lib.gpa_idx_parse(parsed, file[0], lib.GPA_SHA1, err), err, "idx")
+    check(lib.gpa_idx_offset(out, parsed, pos, err), err, "idx")
+    return int(out[0])
+
+
+def test_a_large_offset_is_that_of_its_row() -> None:
+    idx = idx_with([12, 1 << 31, 1 << 31 | 1], [1 << 33, 1 << 34])
+    assert [12, 1 << 33, 1 << 34] == [offset_in(idx, pos) for pos in range(3)]
+
+
+@pytest.mark.parametrize("row", [2, 3, (1 << 31) - 1])
+def test_a_large_offset_without_a_row_is_corrupt(row: int) -> None:
+    idx = idx_with([12, 1 << 31, 1 << 31 | row], [1 << 33, 1 << 34])
+    with pytest.raises(Corrupt, match=f"object 2 has large offset {row} of 2$"):
+        offset_in(idx, 2)
 
 
 @given(distance=st.integers(1, 100_000), size=st.integers(0, 1 << 40))
