@@ -181,6 +181,8 @@ with PageStore.open(sys.argv[1]) as store:
         ["python", "-c", script, objects_dir(repo)], check=True, capture_output=True, text=True, env=dict(os.environ)
     )
     assert int(done.stdout) < 8 * 1024
+    # git 2.55 streams what is as large as its threshold, and calls such a blob corrupt in packs of its own too.
+    git(repo, "config", "core.bigFileThreshold", "1g")
     fsck(repo)
 
 
