@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 14 * 86400
 """How long a move and a dropped name are remembered: longer than a process holds on to an index it has loaded."""
 
+TOTALS_BYTES = 8 << 20
+"""More than gpa/totals.json and gpa/last-run.json have with 100,000 packs."""
+
+HISTORY_BYTES = 1 << 20
+"""More than gpa/history, which is turned over at a quarter of this, ever has; nor do other logs."""
+
 LATEST = 1 << 36
 """No second that a file may name is later: the year 4147."""
 
@@ -128,7 +134,7 @@ def totals_path(objdir: ObjectDir) -> str:
 def read_totals(objdir: ObjectDir) -> Totals | None:
     """None when there is no such file, or one that cannot be read: counting then begins anew."""
     try:
-        body = json.loads(untrusted.read_text(totals_path(objdir)))
+        body = json.loads(untrusted.read_text(totals_path(objdir), TOTALS_BYTES))
         known = tuple(str(name) for name in body.pop("known"))
         return Totals(known=known, **{field: int(body[field]) for field in Totals._fields if field != "known"})
     except UNREADABLE:
@@ -159,7 +165,7 @@ def last_run_path(objdir: ObjectDir) -> str:
 def read_last_run(objdir: ObjectDir) -> RunResult | None:
     """None when there was no run yet, or the file cannot be read."""
     try:
-        return run_result_from_json(untrusted.read_text(last_run_path(objdir)))
+        return run_result_from_json(untrusted.read_text(last_run_path(objdir), TOTALS_BYTES))
     except UNREADABLE:
         return None
 
@@ -199,7 +205,7 @@ def read_history(objdir: ObjectDir) -> list[Moment]:
 
 def _read_lines(objdir: ObjectDir, name: str) -> list[str]:
     with contextlib.suppress(OSError, ValueError):
-        return untrusted.read_text(os.path.join(objdir.gpa_dir, name)).splitlines()
+        return untrusted.read_text(os.path.join(objdir.gpa_dir, name), HISTORY_BYTES).splitlines()
     return []
 
 

@@ -295,3 +295,47 @@ def test_an_offset_beyond_the_pack_is_refused(repo: Path, offset: int) -> None:
     assert told.returncode in (1, 128)
     assert name in told.stderr.decode()
     assert b"Traceback" not in told.stderr
+
+
+@pytest.mark.memory
+@pytest.mark.parametrize("content", [b"[],", b"{},", b'"a",', b"\n"], ids=["lists", "objects", "strings", "lines"])
+@pytest.mark.parametrize("name", ["state.json", "totals.json", "last-run.json", "history", "next", "log"])
+def test_a_record_of_64_mib_takes_no_memory(repo: Path, name: str, content: bytes) -> None:
+    (repo / "gpa").mkdir(exist_ok=True)
+    (repo / "gpa" / name).write_bytes(b"[" + content * ((64 << 20) // len(content)) + b"0]")
+    for words in ("status", "run"):
+        told = limited(repo, ["git", "gpa", words])
+        assert (0, b"") == (told.returncode, told.stderr), words
+
+
+@pytest.mark.memory
+def test_a_pack_that_claims_2_32_minus_1_objects_takes_no_memory(repo: Path) -> None:
+    path = max(pack_dir(repo).glob("*.pack"), key=lambda path: path.stat().st_size)
+    path.chmod(0o644)
+    path.write_bytes(d.replaced(8, struct.pack(">I", (1 << 32) - 1))(path.read_bytes()))
+    for words in (["run"], ["verify", "--deep"], ["repair"], ["status"]):
+        told = limited(repo, ["git", "gpa", *words])
+        assert b"Traceback" not in told.stderr and b"out of memory" not in told.stderr, words
+        assert told.returncode in (0, 1, 128), words
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 200, "/".join(["b" * 250] * 10), "a/" * 500 + "b"], ids=["long", "many", "deep"]
+)
+def test_refs_of_any_name_are_packed(repo: Path, name: str) -> None:
+    git(repo, "config", "gpa.autoRefs", "1")
+    git(repo, "update-ref", f"refs/heads/{name}", "HEAD")
+    gpa(repo, "run")
+    assert f"refs/heads/{name}" in (repo / "packed-refs").read_text()
+
+
+def test_20_000_refs_are_packed(repo: Path) -> None:
+    git(repo, "config", "gpa.autoRefs", "1")
+    oid = git(repo, "rev-parse", "HEAD").stdout.strip()
+    folder = repo / "refs" / "heads" / "many"
+    folder.mkdir()
+    for number in range(20_000):
+        (folder / f"{number}").write_text(f"{oid}\n")
+    gpa(repo, "run")
+    assert 20_000 <= len((repo / "packed-refs").read_text().splitlines())
+    assert not folder.exists() or not any(folder.iterdir())
