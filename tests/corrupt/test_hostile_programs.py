@@ -6,6 +6,7 @@ Each hook, alias, filter, helper and pager of the repository here leaves a mark.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,8 @@ import damage as d
 import pytest
 from histories import HistorySpec, pushed_history
 from oracle import git, gits, objects_dir, pack_dir
+
+import gpa_maint
 
 HOOKS = [
     *("applypatch-msg", "commit-msg", "fsmonitor-watchman", "post-applypatch", "post-checkout"),
@@ -28,6 +31,7 @@ HOOKS = [
 STARTED = {
     *("rev-parse", "config", "version", "pack-refs", "update-server-info", "multi-pack-index", "index-pack"),
     *("unpack-objects", "cat-file", "pack-objects", "rev-list", "for-each-ref", "update-ref", "symbolic-ref"),
+    *("init", "worktree", "prune-packed"),
 }
 """Every git command that the package starts in a repository."""
 
@@ -165,6 +169,8 @@ def everything(repo: Path, environment: dict[str, str], tmp_path: Path) -> None:
     )
     for words in ("add-loose", "repack", "expire --grace=now", "run", f"export-v1 {tmp_path}/archive main"):
         run(words)
+    for words in (f"backup {tmp_path}/backup", f"backup {tmp_path}/backup"):
+        run(words)
     made = archives.unpack(tmp_path / "v1") / "saved-by-api"
     folder = made if made.is_dir() else next(path for path in made.parent.iterdir() if (path / "packed-refs").exists())
     run(f"import-v1 {folder} --delta --refs {folder}/packed-refs")
@@ -182,8 +188,15 @@ def test_no_git_that_we_start_runs_what_the_repository_names(repo: Path, tmp_pat
     assert STARTED - started(tmp_path) <= MISSED
 
 
-MISSED = {"symbolic-ref"}
-"""HEAD is born here; tests/git/test_archive_v1.py starts it elsewhere."""
+MISSED = {"symbolic-ref", "worktree"}
+"""HEAD is born here, and there is no linked work tree: tests/git/test_archive_v1.py and those of backups start them."""
+
+
+def test_every_git_command_of_the_package_is_in_the_table() -> None:
+    package = Path(gpa_maint.__file__).parent
+    sources = "".join(path.read_text() for path in package.rglob("*.py"))
+    named = set(re.findall(r'run_git\(\s*\[\s*"([a-z-]+)"', sources)) - {"--exec-path", "-c"}
+    assert set() == named - STARTED
 
 
 def test_the_traps_would_spring(repo: Path, tmp_path: Path) -> None:
