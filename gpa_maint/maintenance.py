@@ -6,6 +6,7 @@ did goes to gpa/last-run.json and gpa/log; gpa/next tells the hooks when to star
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Collection
@@ -92,7 +93,9 @@ def run(
         except Stopped:
             pass  # `stop` says why
         except Exception as error:
-            work.finish(error=str(error) or type(error).__name__)
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                space.remove_all()  # on a full disk the record needs their room
+                work.finish(error=str(error) or type(error).__name__)
             raise
         return work.finish()
 
@@ -359,6 +362,8 @@ class _Run:
         self._record("last run", lambda: fs.replace_file(self._objdir, self._space, path, content, durable=False))
         self._record("gpa/log", lambda: log(self._objdir, describe_run(result)))
         self._record("gpa/history", lambda: self._note_moment(inventory))
+        if not error:
+            fs.keep_reserve(self._objdir)
         return result._replace(warnings=tuple(dict.fromkeys(self._warnings)))
 
     def _record(self, what: str, write: Callable[[], None]) -> None:

@@ -34,6 +34,7 @@ from .model import (
 from .plan.expire import plan_expire
 from .plan.write import plan_write
 from .state import read_state, write_state
+from .words import human_size
 
 ATTEMPTS = 8
 """How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""
@@ -342,6 +343,43 @@ def plan_expire_now(objdir: ObjectDir, inventory: Inventory, grace_seconds: int 
 
 
 def expire(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    grace_seconds: int | None,
+    report: Report | None = None,
+    *,
+    unnamed: Collection[str] = (),
+    spared: Collection[str] = (),
+    seen: Inventory | None = None,
+    stop: Progress | None = None,
+) -> ExpireResult:
+    """As _expire(), with the room of gpa/reserve on a full disk; without that, SystemFailed says what is missing."""
+    try:
+        return _expire(objdir, space, grace_seconds, report, unnamed=unnamed, spared=spared, seen=seen, stop=stop)
+    except OSError as error:
+        if error.errno not in fs.NO_ROOM:
+            raise
+        space.remove_all()
+        if not fs.release_reserve(objdir):
+            raise _told_what_is_missing(objdir, error) from None
+    return _expire(objdir, space, grace_seconds, report, unnamed=unnamed, spared=spared, stop=stop)
+
+
+RECORD_BYTES = 32 << 10
+
+
+def _told_what_is_missing(objdir: ObjectDir, error: OSError) -> OSError:
+    """The same error, with a hint that says how much room an index without the superseded pages needs."""
+    if isinstance(error, SystemFailed):
+        needed = os.stat(objdir.index_path).st_size if os.path.exists(objdir.index_path) else 0
+        disk = os.statvfs(objdir.pack_dir)
+        free = human_size(disk.f_bavail * disk.f_frsize)
+        needs = f"a new index and records need about {human_size(needed + RECORD_BYTES)}, and {free} are free"
+        error.hint = f"no object is lost; {needs}"
+    return error
+
+
+def _expire(
     objdir: ObjectDir,
     space: fs.Workspace,
     grace_seconds: int | None,

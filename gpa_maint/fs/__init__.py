@@ -50,11 +50,21 @@ from .packs import (
     unlink_pack,
 )
 from .processes import Deleter, deleters, latest_age_ns
-from .records import LOG_BYTES, append_line, put_marker, replace_file, replace_locked
+from .records import (
+    LOG_BYTES,
+    NO_ROOM,
+    append_line,
+    keep_reserve,
+    put_marker,
+    release_reserve,
+    replace_file,
+    replace_locked,
+)
 from .temp import TempFile, TempFiles, Workspace, is_ours, remove_empty_dir, remove_leftover, temporary_files, workspace
 
 __all__ = [
     "LOG_BYTES",
+    "NO_ROOM",
     "Deleter",
     "Hold",
     "TempFile",
@@ -83,6 +93,7 @@ __all__ = [
     "is_dead_keep",
     "is_held",
     "is_ours",
+    "keep_reserve",
     "latest_age_ns",
     "locks_there",
     "maintenance_lock",
@@ -95,6 +106,7 @@ __all__ = [
     "publish_pack",
     "put_marker",
     "read_hold",
+    "release_reserve",
     "remove_chain",
     "remove_empty_dir",
     "remove_index",

@@ -8,19 +8,7 @@ import os
 
 from .. import untrusted
 from ..git import ObjectDir
-from .door import (
-    UNSUPPORTED,
-    create,
-    fit,
-    fsync_dir,
-    fsync_file,
-    make_dir,
-    named,
-    open_shared,
-    rename,
-    unlink,
-    worded,
-)
+from .door import UNSUPPORTED, create, fit, fsync_dir, fsync_file, make_dir, named, open_shared, rename, unlink, worded
 from .temp import TempFile, Workspace, remove_leftover
 
 LOG_BYTES = 256 * 1024
@@ -85,6 +73,35 @@ def set_mtime(temp: TempFile, mtime: int) -> None:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
+
+
+RESERVE_BYTES, MOST_RESERVED = 64 << 10, 16 << 20
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def keep_reserve(objdir: ObjectDir) -> None:
+    """Have gpa/reserve hold the room that an expire needs before it frees any: for records and, up to a size, an index.
+
+    Where there is no room for it there is none.
+    """
+    path = os.path.join(objdir.gpa_dir, "reserve")
+    with contextlib.suppress(OSError):
+        index = os.stat(objdir.index_path).st_size if os.path.exists(objdir.index_path) else 0
+        size = RESERVE_BYTES + min(index, MOST_RESERVED)
+        fd = open_shared(path, os.O_RDWR, objdir.settings.shared)
+        try:
+            there = os.fstat(fd).st_size
+            if there < size:
+                os.posix_fallocate(fd, there, size - there)
+        except OSError:
+            unlink(path)
+        finally:
+            os.close(fd)
+
+
+def release_reserve(objdir: ObjectDir) -> bool:
+    """Give the room of gpa/reserve back; False when there is none."""
+    return unlink(os.path.join(objdir.gpa_dir, "reserve"))
 
 
 def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:

@@ -32,7 +32,7 @@ ARROWS: dict[str, str] = {
     "importing": "store journal reports git errors tuples",
     "batch": "store _core git errors",
     "maintenance": "due untrusted rounds inventory plan apply model state fs git errors config words",
-    "rounds": "inventory plan apply model state fs _core git errors",
+    "rounds": "inventory plan apply model state fs _core git errors words",
     "apply": "model state fs _core git errors tuples",
     "mending": "reports diagnosis rounds plan apply store model state fs untrusted _core git errors words",
     "diagnosis": "reports checking inventory model state fs _core git errors",
