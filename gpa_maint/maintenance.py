@@ -310,7 +310,7 @@ class _Run:
         for path in paths:
             try:
                 # A push that brings the same pack again makes its own .keep.
-                if not path.endswith(".keep") or fs.is_dead_keep(path):
+                if not path.endswith(".keep") or fs.is_dead_keep(path) or fs.read_hold(path):
                     count += fs.remove_leftover(path)
             except OSError as error:
                 self._complaints.append(str(error))
