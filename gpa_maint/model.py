@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 
+LONGEST_HOLD = 14 * 86400
+"""How many seconds a page is held at most for packs that it replaces: somebody may keep one of them for ever."""
+
 
 class PackInfo(NamedTuple):
     """One pack with its idx, as the directory and the index tell it.
@@ -67,7 +70,10 @@ class PackInfo(NamedTuple):
 
     def hold_is_over(self, keep_new: int, now: int) -> bool:
         """I14: whether its hold may end at `now`; one of new objects lasts for `keep_new` seconds."""
-        return bool(self.held) and not self.held_for and (self.held != "new" or self.mtime <= now - keep_new)
+        age = now - self.mtime
+        if not self.held or (self.held_for and age < LONGEST_HOLD):
+            return False
+        return self.held != "new" or age >= keep_new
 
     @property
     def live_count(self) -> int:

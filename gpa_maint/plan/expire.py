@@ -12,8 +12,8 @@ def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int, keep_new:
     kept, promisor and cruft packs are never due, and packs that the index does not name only where we merged them, or
     where an earlier expire was killed after it had proved them superseded.
 
-    A hold (I14) ends when none of the packs is there that the page replaces, and, of a page of new objects, when the
-    page is older than `keep_new` seconds.
+    A hold (I14) ends when none of the packs is there that the page replaces, or after two weeks, and, of a page of new
+    objects, when the page is older than `keep_new` seconds.
     """
     doomed: list[PackInfo] = []
     waiting: list[PackInfo] = []

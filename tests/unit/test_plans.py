@@ -354,6 +354,8 @@ def test_a_doomed_page_that_the_index_names_again_is_an_ordinary_one() -> None:
         ({"held": "new", "mtime": 1, "held_for": 1}, False),
         ({"held": "merged", "mtime": 999}, True),
         ({"held": "merged", "mtime": 1, "held_for": 2}, False),
+        ({"held": "merged", "mtime": 1000 - 14 * 86400, "held_for": 2}, True),
+        ({"held": "new", "mtime": 1000 - 14 * 86400, "held_for": 2}, True),
         ({"held": "", "mtime": 1}, False),
         ({"kept": True, "mtime": 1}, False),
     ],
