@@ -230,16 +230,53 @@ void gpa_report_free(gpa_report *report);
 int gpa_midx_verify(gpa_report *report, const gpa_midx *midx, const gpa_idx *const *idx, gpa_progress *progress,
 		    gpa_error *err);
 
+/* ---- going.c ---- */
+
+/* The copy that stays of an object of a doomed pack. */
+typedef struct gpa_holder {
+	uint64_t offset;
+	uint32_t pack;		/* number in the index; the outside packs are numbered after those of the index */
+	uint32_t doomed;	/* number of the doomed pack */
+	uint32_t pos;		/* of the object in the idx of the doomed pack */
+	uint32_t is_other;	/* 1: this copy cannot be made, or its content is another object */
+} gpa_holder;
+
+/* What a proof goes by. The caller sets all but the holders, and may change it from one doomed pack to the next. */
+typedef struct gpa_proof {
+	const gpa_midx *midx;			/* may be NULL */
+	const gpa_idx *const *live;		/* for each pack of the index: its idx where the pack stays, or NULL */
+	const gpa_idx *const *outside;		/* packs that stay and that the index does not name */
+	uint32_t outside_count;
+	const unsigned char *trusted;		/* 1 for each pack that was merged from the doomed one; numbers as in gpa_holder */
+	gpa_holder *holders;			/* of all doomed packs that were proved, those in packs that are not trusted */
+	uint32_t holder_count;
+	uint32_t holder_room;
+} gpa_proof;
+void gpa_proof_free(gpa_proof *proof);
+
 /*
  * The proof that expire needs: every object of `doomed` has a winner in a pack i with live[i] != NULL, and that idx
  * holds it at that offset; one that the index does not name, or every one when `midx` is NULL, is in one of the
- * `outside` packs. GPA_ENOTFOUND, with an unproved object in err->text, when one is not.
+ * `outside` packs. GPA_ENOTFOUND, with an unproved object in err->text, when one is not; then no holder is added.
  * winners[i] (pack_count of them, zeroed to begin with) becomes 1 for each pack that wins an object of `doomed`, and
  * used[i] (outside_count of them) for each outside pack that is relied on; all of them also when the only thing missing
  * is that some live[i] is NULL.
  */
-int gpa_midx_prove(unsigned char *winners, unsigned char *used, const gpa_midx *midx, const gpa_idx *doomed,
-		   const gpa_idx *const *live, const gpa_idx *const *outside, uint32_t outside_count, gpa_error *err);
+int gpa_midx_prove(unsigned char *winners, unsigned char *used, gpa_proof *proof, const gpa_idx *doomed, uint32_t number,
+		   gpa_error *err);
+
+/* Order the holders by pack and offset, as gpa_proof_check() wants them. */
+void gpa_proof_sort(gpa_proof *proof);
+/* One after the last holder in the same pack as the one at `first`. */
+uint32_t gpa_proof_span(const gpa_proof *proof, uint32_t first);
+/*
+ * Make the copies `first` to `end` of the holders, which are all those of one pack, and compute their ids: is_other tells
+ * what came of it. doomed[i] is the idx of doomed pack i. Memory: what the objects take, two at a time, and 32 MiB of bases.
+ */
+int gpa_proof_check(gpa_proof *proof, uint32_t first, uint32_t end, gpa_bytes pack, const gpa_idx *idx,
+		    const gpa_idx *const *doomed, gpa_progress *progress, gpa_error *err);
+/* The first from `at` on whose copy is another object, or `end`. */
+uint32_t gpa_proof_next_other(const gpa_proof *proof, uint32_t at, uint32_t end);
 
 /* ---- midx_write.c ---- */
 

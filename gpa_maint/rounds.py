@@ -460,8 +460,11 @@ def _expire_doomed(
 
 
 def _still_needed(proved: Proved) -> list[str]:
-    """Packs that were taken for superseded and hold an object that is nowhere else: to be merged again."""
-    return [step.pack for step in proved.kept_back]
+    """Packs that were taken for superseded and hold an object that is nowhere else: to be merged again.
+
+    Not the doubtful ones: merging takes nothing from them, since another pack has the copy that git reads.
+    """
+    return [step.pack for step in proved.kept_back if step not in proved.doubtful]
 
 
 def _expired(plan: ExpirePlan, deleted: tuple[str, ...], freed: int, **more: object) -> ExpireResult:

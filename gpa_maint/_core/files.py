@@ -6,7 +6,7 @@ Values of these classes may be read from several threads at once; closing is one
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -330,15 +330,30 @@ def write_midx(
 class Proof:
     """I7: that every object of a doomed pack is in a pack that stays; these are told to it as they are opened.
 
-    `outside`: (idx) of packs that stay and that the index, which may be missing, does not name.
+    `outside`: (idx) of packs that stay and that the index, which may be missing, does not name. Packs have numbers:
+    those of the index, and after them the outside packs.
     """
 
     def __init__(self, midx: Midx | None, outside: Sequence[Any] = ()) -> None:
-        self._midx = ffi.NULL if midx is None else midx.pointer
         self._pack_count = 0 if midx is None else int(midx.pointer.pack_count)
         self._live = ffi.new("gpa_idx *[]", max(1, self._pack_count))
         self._outside = ffi.new("gpa_idx *[]", list(outside) or 1)
         self._outside_count = len(outside)
+        self._trusted = ffi.new("unsigned char[]", max(1, self._pack_count + len(outside)))
+        self._doomed: list[Any] = []
+        self._proof = ffi.new("gpa_proof *")
+        self._proof.midx = ffi.NULL if midx is None else midx.pointer
+        self._proof.live, self._proof.outside, self._proof.trusted = self._live, self._outside, self._trusted
+        self._proof.outside_count = len(outside)
+
+    def close(self) -> None:
+        lib.gpa_proof_free(self._proof)
+
+    def __enter__(self) -> Proof:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     def add_live(self, number: int, idx: Any) -> None:
         """Pack `number` of the index stays, and this is its idx."""
@@ -347,7 +362,15 @@ class Proof:
     def is_live(self, number: int) -> bool:
         return bool(self._live[number] != ffi.NULL)
 
-    def holders(self, doomed: Any, path: str) -> tuple[list[int], list[int], ObjectMissing | None]:
+    def begin(self, doomed: Any, trusted: Iterable[int]) -> int:
+        """Take the next doomed pack and return its number. What `trusted` packs have is proved already."""
+        ffi.memmove(self._trusted, bytes(len(self._trusted)), len(self._trusted))
+        for number in trusted:
+            self._trusted[number] = 1
+        self._doomed.append(doomed)
+        return len(self._doomed) - 1
+
+    def holders(self, doomed: int, path: str) -> tuple[list[int], list[int], ObjectMissing | None]:
         """The packs of the index that win an object of `doomed`, the outside packs that hold one of the others, and,
         while some of the winners are not live, what is not proved yet.
 
@@ -356,9 +379,7 @@ class Proof:
         flags = ffi.new("unsigned char[]", max(1, self._pack_count))
         used = ffi.new("unsigned char[]", max(1, self._outside_count))
         err = new_error()
-        status = lib.gpa_midx_prove(
-            flags, used, self._midx, doomed, self._live, self._outside, self._outside_count, err
-        )
+        status = lib.gpa_midx_prove(flags, used, self._proof, self._doomed[doomed], doomed, err)
         winners, outside = _places_of_ones(bytes(ffi.buffer(flags))), _places_of_ones(bytes(ffi.buffer(used)))
         try:
             check(status, err, path)
@@ -367,6 +388,41 @@ class Proof:
                 raise
             return winners, outside, missing
         return winners, outside, None
+
+    def unchecked(self) -> list[tuple[int, int, int]]:
+        """The packs with copies that are relied on and that nobody has compared: (number, first copy, end)."""
+        lib.gpa_proof_sort(self._proof)
+        spans: list[tuple[int, int, int]] = []
+        at, count = 0, int(self._proof.holder_count)
+        while at < count:
+            pack = int(self._proof.holders[at].pack)
+            end = int(lib.gpa_proof_span(self._proof, at))
+            spans.append((pack, at, end))
+            at = end
+        return spans
+
+    def doomed_among(self, first: int, end: int) -> set[int]:
+        """The doomed packs that rely on these copies."""
+        return {int(self._proof.holders[at].doomed) for at in range(first, end)}
+
+    def check_copies(self, pack_path: str, span: tuple[int, int, int], progress: Progress | None) -> dict[int, str]:
+        """Make these copies and compute their ids: for each doomed pack that relies on a wrong one, an object's id."""
+        number, first, end = span
+        in_index = number < self._pack_count
+        idx = self._live[number] if in_index else self._outside[number - self._pack_count]
+        doomed = ffi.new("gpa_idx *[]", self._doomed)
+        err = new_error()
+        with Map(pack_path) as pack:
+            status = lib.gpa_proof_check(self._proof, first, end, pack.bytes_, idx, doomed, pointer_of(progress), err)
+        check(status, err, pack_path)
+        wrong: dict[int, str] = {}
+        at = int(lib.gpa_proof_next_other(self._proof, first, end))
+        while at < end:
+            holder = self._proof.holders[at]
+            oid = lib.gpa_idx_oid(self._doomed[holder.doomed], holder.pos)
+            wrong.setdefault(int(holder.doomed), bytes(ffi.buffer(oid, idx.hash_size)).hex())
+            at = int(lib.gpa_proof_next_other(self._proof, at + 1, end))
+        return wrong
 
 
 def _places_of_ones(flags: bytes) -> list[int]:

@@ -1,8 +1,9 @@
 """Delete superseded pages, in two beats: an index without them, then the files.
 
-I7: before anything is deleted, every object of a doomed page is proved present in another pack that stays. I3 and I5:
-the index without them is durable first. I8: marks that protect a pack are looked for again now, not believed from the
-plan. I14: holds end here.
+I7: before anything is deleted, every object of a doomed page is proved present in another pack that stays. That pack
+was merged from the page, or its copy of the object is made now and has the object's id. I3 and I5: the index without
+them is durable first. I8: marks that protect a pack are looked for again now, not believed from the plan. I14: holds
+end here.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ Report = Callable[[str, int, int], None]
 
 
 class Proved(NamedTuple):
-    """Packs that may go, the packs that hold their objects, and those held back with the reason."""
+    """Packs that may go, the packs that hold their objects, and those held back with the reason.
+
+    `doubtful`, of those held back: git does not read their copy of an object, and the copy that it reads is of no use.
+    """
 
     doomed: tuple[str, ...]
     takers: dict[str, tuple[str, ...]]
     kept_back: tuple[Step, ...]
+    doubtful: tuple[Step, ...] = ()
 
 
 def prove_doomed(
@@ -65,7 +70,12 @@ def prove_doomed(
                 kept_back.append(Step(pack=name, action="leave", reason=str(error)))
             if report:
                 report("Proving superseded pages", number, len(idx_files))
-    return Proved(doomed=tuple(takers), takers=takers, kept_back=tuple(kept_back))
+        doubtful = tuple(
+            Step(pack=name, action="leave", reason=reason)
+            for name, reason in prover.check_copies(report, stop).items()
+            if takers.pop(name, None) is not None
+        )
+    return Proved(doomed=tuple(takers), takers=takers, kept_back=(*kept_back, *doubtful), doubtful=doubtful)
 
 
 def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_back: list[Step]) -> dict[str, IdxFiles]:
@@ -94,6 +104,16 @@ def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_bac
     return opened
 
 
+def _merged_from(objdir: ObjectDir) -> dict[str, set[str]]:
+    """For each source of a merge, the pages that say in their .keep that they replace it."""
+    pages: dict[str, set[str]] = {}
+    kept = [file.removesuffix(".keep") for file in os.listdir(objdir.pack_dir) if file.endswith(".keep")]
+    for page, hold in fs.holds_of(objdir.pack_dir, kept).items():
+        for source in hold.sources:
+            pages.setdefault(source, set()).add(page)
+    return pages
+
+
 class _Prover:
     """Proves doomed pages one after the other, opening each pack that stays when a proof first needs it."""
 
@@ -115,14 +135,20 @@ class _Prover:
                 name for name in self._outside if not idx_fault(objdir.pack_dir, name, objdir.object_format)
             )
             self._idx = stack.enter_context(IdxFiles(objdir.pack_dir, list(self._outside), objdir.object_format))
-        self._proof = Proof(midx, [self._idx[name] for name in self._outside])
+        self._proof = stack.enter_context(Proof(midx, [self._idx[name] for name in self._outside]))
+        self._numbers = {name: number for number, name in enumerate((*self._names, *self._outside))}
+        self._merged_from = _merged_from(objdir)
+        self._proved: list[str] = []
         self._moves = read_state(objdir).moves
 
     def prove(self, name: str, idx: Any) -> tuple[str, ...]:
         """The packs that hold this page's objects. ObjectMissing when it must stay."""
         path = self._objdir.pack_path(name, ".idx")
+        trusted = (self._numbers.get(page) for page in self._pages_from(name))
+        place = self._proof.begin(idx, (number for number in trusted if number is not None))
+        self._proved.append(name)
         while True:
-            winners, outside, missing = self._proof.holders(idx, path)
+            winners, outside, missing = self._proof.holders(place, path)
             if missing is None:
                 break
             unopened = [number for number in winners if not self._proof.is_live(number)]
@@ -138,6 +164,35 @@ class _Prover:
             if winner is not None:
                 raise ObjectMissing(f"open readers may not find its objects in '{winner}', which was there before")
         return (*takers, *(self._outside[number] for number in outside))
+
+    def _pages_from(self, name: str) -> set[str]:
+        """The pages that were merged from this one, and from those in turn. Merging has proved what it took (I13)."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            pages = self._merged_from.get(todo.pop(), set()) - found
+            found |= pages
+            todo += pages
+        return found
+
+    def check_copies(self, report: Report | None, stop: Progress | None) -> dict[str, str]:
+        """Return the proved pages that rely on a copy that is damaged or another object, with the reason."""
+        wrong: dict[str, str] = {}
+        spans = self._proof.unchecked()
+        names = (*self._names, *self._outside)
+        for count, span in enumerate(until_stopped(spans, stop), start=1):
+            holder = names[span[0]]
+            try:
+                found = self._proof.check_copies(self._objdir.pack_path(holder), span, stop)
+                for doomed, oid in found.items():
+                    wrong[self._proved[doomed]] = (
+                        f"object {oid} in '{holder}', which git reads, is damaged or another object"
+                    )
+            except (Corrupt, SystemFailed, Unsupported) as error:
+                wrong.update((self._proved[doomed], str(error)) for doomed in self._proof.doomed_among(*span[1:]))
+            if report:
+                report("Checking copies that stay", count, len(spans))
+        return wrong
 
     def _open_live(self, number: int) -> None:
         """ObjectMissing about a cruft pack: git prunes it by the times of its objects, whatever is written again."""

@@ -6,6 +6,7 @@ whichever copy is smaller, named by the index, or the base of others.
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -18,7 +19,9 @@ from oracle import ObjectFormat, git, objects_dir, packs, verify_midx
 from packwriter import Entry, OfsDelta, Whole, add_pack, encode_delta, entry_bytes, hash_bytes, oid_hex, pack_bytes
 
 from gpa_maint import PageStore, commands
-from gpa_maint.model import LeftOut
+from gpa_maint._core.files import Proof
+from gpa_maint._core.progress import Progress
+from gpa_maint.model import ExpireResult, LeftOut
 
 GOOD = b"".join(b"%d lines of a file that everybody needs\n" % number for number in range(300))
 CHANGED = GOOD.replace(b"100 lines", b"one hundred lines") + b"and one more\n"
@@ -254,4 +257,128 @@ def test_a_liar_as_the_base_that_the_index_names_outside_the_merge(tmp_path: Pat
     scene.merge()
     assert large in packs(scene.repo)
     assert not set(scene.liars) & packs(scene.repo).keys()
+    scene.check()
+
+
+# ---- a copy that lies in a pack that is not merged ----
+
+STAYS = ("a full pack", "a page of ours", "a pack outside the index")
+
+
+class Going:
+    """A small pack whose merged page leaves out GOOD, since another pack, which stays, has a copy of it."""
+
+    def __init__(
+        self, folder: Path, *, going: Sequence[tuple[Entry, bytes]], staying: Sequence[tuple[Entry, bytes]]
+    ) -> None:
+        self.scene = Scene(folder)
+        git(self.scene.repo, "config", "gpa.pageObjects", "10")
+        others = [b"of a full pack: %d" % number for number in range(10)]
+        self.scene.add_liar(*staying, *((blob(content), content) for content in others))
+        self.staying = self.scene.liars.pop()
+        self.scene.add_liar(*going)
+        self.scene.add_liar((blob(b"something"), b"something"))
+        self.going = self.scene.liars[0]
+
+    def age(self, name: str, second: int) -> None:
+        for suffix in (".pack", ".idx"):
+            os.utime(objects_dir(self.scene.repo) / "pack" / f"{name}{suffix}", (10**9 + second, 10**9 + second))
+
+    def merge(self, stays: str) -> ExpireResult:
+        """Git's index names the copy that stays. A page of ours is held, and replaces some other pack."""
+        for name in self.scene.liars:
+            self.age(name, 1)
+        self.age(self.staying, 2)
+        path = objects_dir(self.scene.repo) / "pack" / self.staying
+        if stays == "a page of ours":
+            path.with_suffix(".keep").write_text(f"git-gpa merged\npack-{'1' * 40}\n")
+        if stays == "a pack outside the index":
+            self._supersede_outside()
+        else:
+            git(self.scene.repo, "multi-pack-index", "write")
+            commands.repack(os.fspath(self.scene.repo))
+        return commands.expire(os.fspath(self.scene.repo), grace_seconds=0)
+
+    def read_good(self) -> bytes:
+        command = ["git", "cat-file", "blob", self.scene.oid(GOOD)]
+        return subprocess.run(command, cwd=self.scene.repo, capture_output=True, check=True).stdout
+
+    def _supersede_outside(self) -> None:
+        """As a run that was killed has left it: no index, and the pack that goes was proved superseded."""
+        gpa = objects_dir(self.scene.repo).parent / "gpa"
+        gpa.mkdir(exist_ok=True)
+        state = {"superseded": {}, "merged": {self.going: 1}, "moves": [], "doomed": [], "dropped": {}}
+        (gpa / "state.json").write_text(json.dumps(state))
+
+
+def copy_of_good(content: bytes, kind: str) -> list[tuple[Entry, bytes]]:
+    """An honest object, and an entry that calls `content` by the id of GOOD: whole, or as a delta on that object."""
+    entry = blob(content) if kind == "whole" else OfsDelta(base_index=0, program=encode_delta(CHANGED, content))
+    return [(blob(CHANGED), CHANGED), (entry, GOOD)]
+
+
+@pytest.mark.parametrize("stays", STAYS)
+@pytest.mark.parametrize("staying_kind", ["whole", "delta"])
+@pytest.mark.parametrize("going_kind", ["whole", "delta"])
+def test_a_good_copy_stays_when_the_other_one_lies(
+    tmp_path: Path, going_kind: str, staying_kind: str, stays: str, lie: bytes
+) -> None:
+    """The index names the liar: git reads it, and who removes it shall find the good copy."""
+    made = Going(tmp_path, going=copy_of_good(GOOD, going_kind), staying=copy_of_good(lie, staying_kind))
+    done = made.merge(stays)
+    assert made.going not in done.deleted
+    reasons = [step.reason for step in done.kept_back if step.pack == made.going]
+    assert [True] == [made.scene.oid(GOOD) in reason and made.staying in reason for reason in reasons]
+    for path in (objects_dir(made.scene.repo) / "pack").glob(f"{made.staying}.*"):
+        path.unlink()
+    (objects_dir(made.scene.repo) / "pack" / "multi-pack-index").unlink(missing_ok=True)
+    assert GOOD == made.read_good()
+
+
+@pytest.mark.parametrize("stays", STAYS)
+@pytest.mark.parametrize("staying_kind", ["whole", "delta"])
+@pytest.mark.parametrize("going_kind", ["whole", "delta"])
+@pytest.mark.parametrize("is_honest", [True, False])
+def test_a_copy_goes_when_the_one_that_stays_is_the_object(
+    tmp_path: Path, going_kind: str, staying_kind: str, stays: str, is_honest: bool
+) -> None:
+    content = GOOD if is_honest else LIES["as large"]
+    made = Going(tmp_path, going=copy_of_good(content, going_kind), staying=copy_of_good(GOOD, staying_kind))
+    done = made.merge(stays)
+    assert made.going in done.deleted
+    assert () == done.kept_back
+    assert GOOD == made.read_good()
+
+
+def test_a_copy_stays_when_the_other_one_is_damaged(tmp_path: Path) -> None:
+    made = Going(tmp_path, going=copy_of_good(GOOD, "whole"), staying=copy_of_good(GOOD, "whole"))
+    path = objects_dir(made.scene.repo) / "pack" / f"{made.staying}.pack"
+    content = bytearray(path.read_bytes())
+    content[12 + len(entry_bytes(blob(CHANGED), offset=12, offsets=[])) + 100] ^= 0x10
+    path.write_bytes(content)
+    assert made.going not in made.merge("a full pack").deleted
+
+
+def test_what_merging_has_proved_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that say which packs they replace, and pages of such pages, cost nothing."""
+    checked: list[str] = []
+    check_copies = Proof.check_copies
+
+    def count(self: Proof, path: str, span: tuple[int, int, int], progress: Progress | None) -> dict[int, str]:
+        checked.append(path)
+        return check_copies(self, path, span, progress)
+
+    monkeypatch.setattr(Proof, "check_copies", count)
+    scene = Scene(tmp_path)
+    for number in range(4):
+        content = b"%d" % number
+        scene.add_good(blob(content), contents=[content])
+    commands.repack(os.fspath(scene.repo))
+    for number in range(4, 8):
+        content = b"%d" % number
+        scene.add_good(blob(content), contents=[content])
+    commands.repack(os.fspath(scene.repo))
+    done = commands.expire(os.fspath(scene.repo), grace_seconds=0)
+    assert 9 == len(done.deleted)
+    assert [] == checked
     scene.check()
