@@ -245,7 +245,7 @@ def _packs(
 def _made_ns(objdir: ObjectDir, name: str) -> int:
     """When the idx was made; 0 when it cannot be looked at."""
     try:
-        return os.stat(objdir.pack_path(name, ".idx")).st_mtime_ns
+        return os.lstat(objdir.pack_path(name, ".idx")).st_mtime_ns
     except FileNotFoundError:
         raise
     except OSError:

@@ -96,9 +96,16 @@ def _drop_vanished(objdir: ObjectDir, space: fs.Workspace, inventory: Inventory)
 
 
 def _again(last: int) -> Iterator[bool]:
-    """True for each attempt that may be repeated, False for the last."""
+    """True for each attempt that may be repeated, False for the last; a pause between them, since git deletes slowly."""
     for attempt in range(last):
+        if attempt:
+            time.sleep(_pause(attempt))
         yield attempt + 1 < last
+
+
+def _pause(attempt: int) -> float:
+    """Seconds before the attempt of this number: about one second before eight in all."""
+    return float(min(0.5, 0.005 * 2**attempt))
 
 
 # ---- the index ----
@@ -132,6 +139,8 @@ def write_index(
     faults: dict[str, str] = {}
     attempts = 0
     while attempts < ATTEMPTS:
+        if attempts:
+            time.sleep(_pause(attempts))
         attempts += 1
         age_ns = fs.latest_age_ns(fs.deleters(objdir))
         since_ns = None if age_ns is None else space.now_ns() - age_ns

@@ -6,7 +6,8 @@
 - `git-gpa new`: the page has objects that perhaps no ref names yet. The hold ends when the pack's mtime is older than
   gpa.keepNew: git prunes loose objects by age, too.
 - `git-gpa merged`: the page replaces the packs whose names follow, one a line. The hold ends when none of them is
-  there, or after two weeks. Until then git's own commands may see both, and delete the page because they take the other pack to stay.
+  there, or after two weeks. Until then git's own commands may see both, and delete the page because they take the
+  other pack to stay.
 
 A page that was merged from such pages is of both kinds: `git-gpa new`, and then the names.
 """
@@ -73,6 +74,12 @@ def write_hold(keep_path: str, temp_path: str, hold: Hold, shared: str) -> bool:
     finally:
         unlink(temp_path)
     return True
+
+
+def become_hold(keep_path: str, temp_path: str) -> None:
+    """Let a .keep of our own that was there before its pack become the hold of new objects."""
+    _write(temp_path, Hold(is_new=True), "")
+    rename(temp_path, keep_path)
 
 
 def _write(path: str, hold: Hold, shared: str) -> None:

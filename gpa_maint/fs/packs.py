@@ -11,7 +11,8 @@ from ..errors import SystemFailed
 from ..git import ObjectDir
 from ..untrusted import lstat, open_regular, place_of
 from .door import UNSUPPORTED, adopt, fsync_dir, fsync_file, make_dir, move_name, named, rename, unlink
-from .holds import Hold, read_hold, write_hold
+from .holds import Hold, become_hold, read_hold, write_hold
+from .locks import host_name
 from .temp import HIDDEN, TMP_PREFIX, TempFile, TempFiles, remove_leftover
 
 SECOND_NS = 10**9
@@ -35,10 +36,15 @@ def publish_pack(
     if again and read_hold(keep_path) and _is_there(objdir, pack, idx, name):
         make_as_young(objdir.pack_path(name), os.stat(pack.path).st_mtime_ns)
         return name
-    name = _free_name(objdir, name)
-    write_hold(objdir.pack_path(name, ".keep"), f"{pack.path}.keep", hold, objdir.settings.shared)
-    move_name(pack.path, objdir.pack_path(name))
-    move_name(idx.path, objdir.pack_path(name, ".idx"))
+    while True:
+        name = _free_name(objdir, name)
+        # Somebody may make a pack of these bytes at this moment: then the next name is tried.
+        with contextlib.suppress(FileExistsError):
+            if write_hold(objdir.pack_path(name, ".keep"), f"{pack.path}.keep", hold, objdir.settings.shared):
+                move_name(pack.path, objdir.pack_path(name))
+                break
+    with contextlib.suppress(FileExistsError):
+        move_name(idx.path, objdir.pack_path(name, ".idx"))
     return name
 
 
@@ -61,12 +67,30 @@ def _free_name(objdir: ObjectDir, name: str) -> str:
     return name
 
 
-def hold_new(base: str) -> None:
-    """Hold the pack `base`, which must not be visible yet, as one of new objects; leave one that is visible alone."""
-    if not os.path.lexists(f"{base}.idx"):
-        folder = os.path.dirname(base)
-        temp = os.path.join(folder, f"{TMP_PREFIX}{os.getpid()}-{os.path.basename(base)}.keep")
-        write_hold(f"{base}.keep", temp, Hold(is_new=True), "")
+@contextlib.contextmanager
+def held_as_new(base: str) -> Iterator[None]:
+    """The pack `base`, which is not visible yet, has the .keep of a push meanwhile, and is held as new afterwards.
+
+    So nobody merges it before it is all there (I8), or deletes it before a ref names what is in it (I14). A .keep that
+    is there already stays.
+    """
+    path = f"{base}.keep"
+    try:
+        with named("create", path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    except FileExistsError:
+        yield
+        return
+    try:
+        with open(fd, "w") as file:
+            file.write(f"receive-pack {os.getpid()} on {host_name()}\n")
+        yield
+    finally:
+        if os.path.lexists(f"{base}.idx"):
+            name = os.path.basename(base)
+            become_hold(path, os.path.join(os.path.dirname(base), f"{TMP_PREFIX}{os.getpid()}-{name}.keep"))
+        else:
+            unlink(path)
 
 
 def finish_pack(objdir: ObjectDir, idx_path: str, name: str) -> None:

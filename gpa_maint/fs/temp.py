@@ -48,8 +48,11 @@ class TempFiles:
 
     def new_path(self, suffix: str) -> str:
         """A name that nobody else uses."""
-        self._count += 1
-        return os.path.join(self.directory, f"{self.prefix}{os.getpid()}-{self._count}{suffix}")
+        while True:
+            self._count += 1
+            path = os.path.join(self.directory, f"{self.prefix}{os.getpid()}-{self._count}{suffix}")
+            if not os.path.lexists(path):  # an earlier run of this process could not remove it
+                return path
 
     def create(self, suffix: str, mode: int) -> TempFile:
         """A new empty file, open for writing; `mode` is cut by the umask and widened by core.sharedRepository."""

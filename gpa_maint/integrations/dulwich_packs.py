@@ -6,7 +6,7 @@ import os
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Set
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import BinaryIO
 
 from dulwich.object_format import ObjectFormat, get_object_format
@@ -111,6 +111,11 @@ class Inbox(Housekeeper):
         super().__init__(home)
         self._base = ""
         self._names = b""
+        self._held = ExitStack()
+
+    def close(self) -> None:
+        super().close()
+        self._held.close()
 
     def add_pack(self) -> tuple[BinaryIO, Callable[[], None], Callable[[], None]]:
         return DiskObjectStore.add_pack(self)
@@ -119,8 +124,7 @@ class Inbox(Housekeeper):
         sorted_entries = list(entries)
         self._names = b"".join(entry[0] for entry in sorted_entries)
         self._base = super()._get_pack_basepath(sorted_entries)
-        # Until a ref names what is in it, and longer: maintenance ends the hold.
-        fs.hold_new(self._base)
+        self._held.enter_context(fs.held_as_new(self._base))
         return self._base
 
     @property

@@ -9,6 +9,10 @@ has listed the packs when it began, keeps those with a .keep, and deletes others
 objects, or, with --geometric, because a pack of more objects has them. So a pack wins that was made since, as the mtime
 of its idx tells (that of the pack changes when an object is written again), or that is held or kept. The others win
 only what nobody else has, those of more objects first.
+
+A held page (I14) wins over all others, and where there is one, no other pack takes winners from the old index: `git
+repack` leaves out of its new pack what a held page has, and deletes the other copy. A reader that has loaded an index
+in which that one won could not find the object in the page, which the index names too.
 """
 
 from __future__ import annotations
@@ -86,8 +90,8 @@ def _rank(
     since_ns: int | None,
 ) -> tuple[list[IndexSource], int]:
     """A rank for every idx that is read, best first; the old index stands between new packs and the rest."""
-    pages_made = max((pack.made_ns for pack in packs if pack.name in pages), default=0)
     groups: dict[str, list[str]] = {name: [] for name in GROUPS}
+    any_held = any(pack.held for pack in packs)
     plain: list[str] = []
     for pack in _best_first(packs, since_ns):
         if pack.name == preferred:
@@ -96,11 +100,12 @@ def _rank(
             groups["pages"].append(pack.name)
         elif pack.name in named:
             (groups["named"] if fill else plain).append(pack.name)
-        elif pack.name in merged or pack.is_superseded or pack.returned or not _may_win(pack, since_ns):
+        elif pack.name in merged or pack.is_superseded or pack.returned:
             groups["last"].append(pack.name)
+        elif pack.held:
+            groups["held"].append(pack.name)
         else:
-            # A pack that was made after a page may be why git is about to delete the page.
-            groups["younger" if 0 < pages_made < pack.made_ns else "new"].append(pack.name)
+            groups["new" if _takes(pack, since_ns, any_held=any_held) else "later"].append(pack.name)
     groups["old index"] = [""]
     ranked = [name for group in GROUPS for name in groups[group]]
     sources = [IndexSource(name=name, rank=rank, from_idx=True) for rank, name in enumerate(ranked) if name]
@@ -108,8 +113,13 @@ def _rank(
     return sources, ranked.index("")
 
 
-GROUPS = ("preferred", "younger", "pages", "new", "old index", "named", "last")
+GROUPS = ("preferred", "pages", "held", "new", "old index", "later", "named", "last")
 """Whose copy of an object wins, the best first."""
+
+
+def _takes(pack: PackInfo, since_ns: int | None, *, any_held: bool) -> bool:
+    """Whether a pack that the old index does not name takes winners from it."""
+    return not any_held if since_ns is None else _may_win(pack, since_ns)
 
 
 def _best_first(packs: list[PackInfo], since_ns: int | None) -> list[PackInfo]:

@@ -24,7 +24,7 @@ def test_the_examples_run_and_leave_sound_repositories(
         "b'a document\\n' 3 objects",
         "b'a document\\n'",
         "3 objects imported, 0 findings",
-        "('blob', b'a document\\n') 1 page to carry away",
+        "('blob', b'a document\\n') 2 pages to carry away",
     ] == said
     assert "first" == git_line(tmp_path / "other.git", "log", "--format=%s", "main")
     fsck(tmp_path / "other.git")

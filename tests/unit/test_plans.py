@@ -96,11 +96,13 @@ def test_pages_beat_even_younger_packs_and_their_sources_win_only_what_is_left()
     assert ["pack-page", "pack-young", "(old)", "pack-source"] == order(plan)
 
 
-def test_a_page_does_not_win_over_a_pack_that_was_made_after_it() -> None:
-    """I5. `git repack` may have made that one of everything, and be about to delete the page."""
-    page, stock = unindexed("pack-page", made_ns=5), unindexed("pack-stock", made_ns=6)
-    plan = plan_write(inventory(pack("pack-old"), page, stock), pages=["pack-page"])
-    assert ["pack-stock", "pack-page", "(old)"] == order(plan)
+def test_a_held_page_wins_and_no_other_pack_takes_winners_from_the_old_index() -> None:
+    """I2, I14. `git repack` leaves out what the page has, and deletes the other pack, in which a reader may look."""
+    page, stock = unindexed("pack-page", held="merged", mtime=5), unindexed("pack-stock", mtime=6)
+    assert ["pack-page", "(old)", "pack-stock"] == order(plan_write(inventory(pack("pack-old"), page, stock)))
+    named = pack("pack-page", held="merged")
+    assert ["(old)", "pack-stock"] == order(plan_write(inventory(named, stock)))
+    assert ["pack-stock", "(old)"] == order(plan_write(inventory(pack("pack-page"), stock)))
 
 
 def test_beside_git_repack_a_pack_wins_that_was_made_since_it_began() -> None:
