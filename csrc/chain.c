@@ -8,6 +8,7 @@
 #define NEAR 64			/* steps that need no allocation: git's default depth, and some more */
 #define KEEP_EVERY 8		/* chosen by `python -m tests.bench run read` */
 #define NEARBY 3		/* deltas: who comes that way is cheap to make again */
+#define LARGE (4 * 1024 * 1024)	/* bytes that take long enough for somebody to ask for the end meanwhile */
 #define SMALL_PROGRAM 4096	/* bytes; such a delta is faster inflated whole than begun by zlib */
 
 typedef struct step {
@@ -115,21 +116,34 @@ static int take_step(step *out, int *type, uint64_t *base, const chain_source *s
 	return status || entry.type <= GPA_TAG ? status : chain_base(base, idx, &entry, offset, err);
 }
 
-static int inflate_step(unsigned char *out, const step *s, inflater *z, gpa_error *err)
+static void keep_piece(void *context, const unsigned char *piece, size_t len)
+{
+	gpa_buffer *room = context;	/* its `len` is what is left of it */
+	len = len < room->len ? len : room->len;
+	memcpy(room->ptr, piece, len);
+	room->ptr += len;
+	room->len -= len;
+}
+
+static int inflate_step(unsigned char *out, const step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
 {
 	size_t used;
-	int status = inflate_whole(z, out, s->size, &used, s->stream, err);
-	if (status)
+	gpa_buffer room = {out, s->size};
+	int status = progress && s->size > LARGE ?
+		     inflate_pieces(s->size, &used, s->stream, keep_piece, &room, progress, err) :
+		     inflate_whole(z, out, s->size, &used, s->stream, err);
+	if (status == GPA_ECORRUPT)
 		err->offset = (int64_t)s->offset;
 	return status;
 }
 
-static int read_whole(made_object **out, int type, const step *s, inflater *z, gpa_error *err)
+static int read_whole(made_object **out, int type, const step *s, inflater *z, const gpa_progress *progress,
+		      gpa_error *err)
 {
 	made_object *made = made_object_new(s->size);
 	if (!made)
 		return out_of_memory(err);
-	int status = inflate_step(made->room, s, z, err);
+	int status = inflate_step(made->room, s, z, progress, err);
 	if (status) {
 		made_object_drop(made);
 		return status;
@@ -146,6 +160,8 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 		step s;
 		int type;
 		uint64_t base;
+		if (is_stopped(source->progress))
+			return stopped(err);
 		if (source->cache) {
 			if ((*out = base_cache_find(source->cache, source->pack_id, offset)) ||
 			    (*out = lately_find(source->lately, source->pack_id, offset)))
@@ -154,7 +170,7 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 		}
 		int status = take_step(&s, &type, &base, source, offset, err);
 		if (!status && type <= GPA_TAG) {
-			status = read_whole(out, type, &s, z, err);
+			status = read_whole(out, type, &s, z, source->progress, err);
 			if (!status && source->cache)
 				base_cache_keep(source->cache, source->pack_id, offset, *out);
 			return status;
@@ -190,13 +206,13 @@ int delta_target(made_object **out, const made_object *base, gpa_bytes program, 
 }
 
 /* Turn *object into the target of one delta on it. */
-static int climb(made_object **object, const step *s, inflater *z, gpa_error *err)
+static int climb(made_object **object, const step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
 {
 	unsigned char near[SMALL_PROGRAM], *program = s->size <= sizeof(near) ? near : malloc(s->size);
 	made_object *target = NULL;
 	if (!program)
 		return out_of_memory(err);
-	int status = inflate_step(program, s, z, err);
+	int status = is_stopped(progress) ? stopped(err) : inflate_step(program, s, z, progress, err);
 	if (!status)
 		status = delta_target(&target, *object, (gpa_bytes){program, s->size}, err);
 	if (program != near)
@@ -234,7 +250,7 @@ int chain_read(made_object **out, const chain_source *source, uint64_t offset, i
 	int status = descend(&object, &c, source, offset, z, err);
 	for (uint64_t left = c.length; !status && left; left--) {
 		const step *s = &c.steps[left - 1];
-		status = climb(&object, s, z, err);
+		status = climb(&object, s, z, source->progress, err);
 		if (!status)
 			keep(source, s->offset, object, c.length - left + 1, left - 1);
 	}
@@ -257,7 +273,7 @@ static int target_size(uint64_t *size, const step *s, inflater *z, gpa_error *er
 	if (!gpa_delta_sizes(&source_size, size, (gpa_bytes){program, len}, &ignored))
 		return GPA_OK;
 	len = s->size;
-	int status = s->size <= sizeof(program) ? inflate_step(program, s, z, err) :
+	int status = s->size <= sizeof(program) ? inflate_step(program, s, z, NULL, err) :
 		     inflate_start(program, 32, &len, s->stream, err);
 	if (!status)
 		status = gpa_delta_sizes(&source_size, size, (gpa_bytes){program, len}, err);

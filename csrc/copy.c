@@ -14,6 +14,8 @@
 
 #include "merge.h"
 
+#define BASES_MOST (32u << 20)	/* bytes of objects on the way to others */
+
 typedef struct writer {
 	gpa_merge *m;
 	output out;
@@ -126,11 +128,19 @@ static int check_whole(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, g
 	return status ? status : end_id(h, m, c, err);
 }
 
+/* The next object of a chain stands on one that was made just now: keeping some of them makes long chains linear. */
+int make_copy(made_object **out, gpa_merge *m, const copy *c, gpa_bytes pack, gpa_error *err)
+{
+	int status = m->bases ? GPA_OK : base_cache_new(&m->bases, BASES_MOST, err);
+	chain_source source = {.pack = pack, .idx = m->sources[c->source].idx, .cache = m->bases, .lately = &m->lately,
+			       .pack_id = (uint64_t)c->source + 1, .misses = &m->entries_read, .progress = m->progress};
+	return status ? status : chain_read(out, &source, c->offset, m->z, err);
+}
+
 static int check_delta(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, gpa_error *err)
 {
 	made_object *made;
-	chain_source source = {.pack = pack, .idx = m->sources[c->source].idx};
-	int status = chain_read(&made, &source, c->offset, m->z, err);
+	int status = make_copy(&made, m, c, pack, err);
 	if (status)
 		return status;
 	hasher_begin_object(h, made->type, made->bytes.len);
@@ -267,14 +277,13 @@ static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 	gpa_merge *m = w->m;
 	const source *s = &m->sources[c->source];
 	made_object *made = NULL;
-	chain_source from = {.idx = s->idx};
+	gpa_bytes pack;
 	unsigned char header[ENTRY_HEADER_MAX];
-	int status = gpa_map_open(&from.pack, s->dir_fd, s->path, err);
+	int status = gpa_map_open(&pack, s->dir_fd, s->path, err);
 	if (status)
 		return status;
-	status = from.pack.len == s->size ? chain_read(&made, &from, c->offset, m->z, err) :
-					    corrupt(err, "pack changed its size");
-	gpa_map_close(&from.pack);
+	status = pack.len == s->size ? make_copy(&made, m, c, pack, err) : corrupt(err, "pack changed its size");
+	gpa_map_close(&pack);
 	if (!status)
 		status = check_content(m, c, made->type, made->bytes, err);
 	if (!status)

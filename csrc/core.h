@@ -206,6 +206,7 @@ typedef struct chain_source {
 	struct lately *lately;	/* of this thread; with a cache, as what follows */
 	uint64_t pack_id;
 	uint64_t *misses;	/* counts the entries that were in neither */
+	const gpa_progress *progress;	/* may be NULL: nobody asks for an early end */
 } chain_source;
 
 /* Where the base of a delta is, in the same pack. */

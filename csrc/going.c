@@ -257,7 +257,7 @@ int gpa_proof_check(gpa_proof *proof, uint32_t first, uint32_t end, gpa_bytes pa
 	int status = base_cache_new(&cache, CACHE_BYTES, err);
 	if (status)
 		return status;
-	chain_source source = {.pack = pack, .idx = idx, .cache = cache};
+	chain_source source = {.pack = pack, .idx = idx, .cache = cache, .progress = progress};
 	gpa_holder *holders = proof->holders + first;
 	parts[0] = (part){.holders = holders, .count = half, .doomed = doomed, .source = source, .progress = progress};
 	parts[1] = parts[0];

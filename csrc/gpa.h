@@ -371,6 +371,8 @@ int gpa_merge_prove(gpa_merge *merge, gpa_error *err);
 int gpa_merge_check(uint32_t *damaged, gpa_merge *merge, gpa_progress *progress, gpa_error *err);
 /* The oid of the n-th object left out, and the source that holds it; GPA_ENOTFOUND beyond the last. */
 int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *merge, uint32_t n);
+/* Entries that were read so far to make objects of deltas: at most a few for each object, however long its chain is. */
+uint64_t gpa_merge_entries_read(const gpa_merge *m);
 /*
  * The next copy whose content is another object than its id says, while another copy of that object is sound: the id and
  * the source. *next begins at 0. GPA_ENOTFOUND beyond the last.

@@ -70,6 +70,8 @@ void gpa_merge_free(gpa_merge *m)
 	free(m->copies);
 	inflater_free(m->z);
 	deflater_free(m->d);
+	lately_free(&m->lately);
+	base_cache_free(m->bases);
 	free(m);
 }
 
@@ -358,6 +360,11 @@ int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *m,
 		return GPA_OK;
 	}
 	return GPA_ENOTFOUND;
+}
+
+uint64_t gpa_merge_entries_read(const gpa_merge *m)
+{
+	return m->entries_read;
 }
 
 int gpa_merge_lie(unsigned char *oid, uint32_t *source, uint32_t *next, const gpa_merge *m)

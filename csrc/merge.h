@@ -7,7 +7,7 @@
 #ifndef GPA_MERGE_H
 #define GPA_MERGE_H
 
-#include "core.h"
+#include "cache.h"
 
 #define NONE UINT32_MAX
 #define MADE UINT32_MAX		/* copy.source of a delta that redelta.c made */
@@ -97,6 +97,9 @@ struct gpa_merge {
 	deflater *d;
 	open_file files[OPEN_FILES];
 	uint32_t next_file;	/* the one to replace */
+	base_cache *bases;	/* of objects that are made, once there was one */
+	lately lately;
+	uint64_t entries_read;	/* to make objects; those that `bases` had do not count */
 	unsigned char *buffer;	/* COPY_BUFFER bytes */
 	gpa_progress *progress;	/* of the call that is running; NULL when nobody asks */
 };
@@ -164,6 +167,9 @@ int proof_end(gpa_merge *m, gpa_error *err);
 void proof_drop(gpa_merge *m);
 /* Make every object of every source and compute its id: sets damaged, lies and proved. */
 int check_ids(gpa_merge *m, gpa_error *err);
+
+/* copy.c: the object that a copy is, as its own pack makes it, which is mapped as `pack`. Chains are made in one go. */
+int make_copy(made_object **out, gpa_merge *m, const copy *c, gpa_bytes pack, gpa_error *err);
 
 /* Grow *array to hold one more than `count`. */
 int grow(void **array, uint32_t *room, uint32_t count, size_t size, gpa_error *err);

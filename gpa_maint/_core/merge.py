@@ -90,6 +90,11 @@ class Merge:
             check(status, err, self._path(name, ".idx" if text.startswith((b"idx", b"oid")) else ".pack"))
         self._sources.append(name)
 
+    @property
+    def entries_read(self) -> int:
+        """How many entries were read to make objects of chains of deltas."""
+        return int(lib.gpa_merge_entries_read(self._pointer))
+
     def plan(
         self, midx: Midx | None, merged: set[str], *, reverse: bool = False, progress: Progress | None = None
     ) -> MergeStats:
