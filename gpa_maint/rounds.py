@@ -96,7 +96,7 @@ def _drop_vanished(objdir: ObjectDir, space: fs.Workspace, inventory: Inventory)
 
 
 def _again(last: int) -> Iterator[bool]:
-    """True for each attempt that may be repeated, False for the last; a pause between them, since git deletes slowly."""
+    """True for each attempt that may be repeated, False for the last, with a pause between them: git deletes slowly."""
     for attempt in range(last):
         if attempt:
             time.sleep(_pause(attempt))
