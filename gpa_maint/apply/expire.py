@@ -232,6 +232,11 @@ def delete_packs(
     """
     deleting = _Deleting(objdir, space, proved, report)
     hidden: dict[str, str] = {}
+    # Before any page is hidden too: somebody may read by that index at this moment.
+    if names_any(objdir, proved.doomed):
+        raise StalePlan("somebody wrote an index with the superseded pages meanwhile")
+    if fs.deleters(objdir):
+        return (), 0, ()
     try:
         for name in until_stopped(proved.doomed, stop):
             if path := deleting.hide(name):

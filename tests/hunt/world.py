@@ -330,9 +330,11 @@ REFUSED = re.compile(
     r"|corrupt|invalid object"
 )
 # A bitmap needs every object in a pack, which is not so while there are loose ones.
-NO_BITMAP = "Packfile doesn't have full closure"
+NO_BITMAP = re.compile(r"Packfile doesn't have full closure")
 # `git worktree add` writes a HEAD of zeros first: whoever looks at all refs then is refused it, without git-gpa too.
 NEW_WORKTREE = re.compile(r"bad object worktrees/[^/]*/HEAD")
+# git looks for an object and finds none, then looks why, and meanwhile somebody has written it: without git-gpa too.
+JUST_WRITTEN = re.compile(r"fatal: loose object [0-9a-f]+ \(stored in [^)]*\) is corrupt")
 # What our verbs may say when they do nothing, since another one or git's maintenance is at work.
 BUSY = re.compile(r"cannot lock|is at work|is running|runs in|inside a quarantine|again later is safe")
 USAGE = 129
@@ -348,7 +350,7 @@ def _is_wrong(words: str, done: Done) -> bool:
         )
     if "Traceback" in done.stderr or (done.status == USAGE and "geometric-repack" not in words):
         return True
-    if NO_BITMAP in done.stderr or NEW_WORKTREE.search(done.stderr):
+    if any(pattern.search(done.stderr) for pattern in (NO_BITMAP, NEW_WORKTREE, JUST_WRITTEN)):
         return False
     if words.startswith("git-gpa") and done.status not in (75, -9):
         return not BUSY.search(done.stderr)
