@@ -61,12 +61,49 @@ uint32_t smallest_whole(const gpa_merge *m, uint32_t object)
 	return smallest_copy(m, object, 1);
 }
 
-/* Choose for every object taken, and take the bases that this brings in. *lost: an object was found unreadable. */
-static int choose_smallest(gpa_merge *m, int *lost, gpa_error *err)
+/* For each object, the copies that are deltas on it. Made when the first object is lost. */
+typedef struct dependents {
+	uint32_t *first;	/* object -> copy */
+	uint32_t *next;		/* copy -> copy */
+} dependents;
+
+static int dependents_find(dependents *d, const gpa_merge *m, gpa_error *err)
+{
+	d->first = malloc((size_t)m->object_count * sizeof(*d->first));
+	d->next = malloc((size_t)m->copy_count * sizeof(*d->next));
+	if (!d->first || !d->next)
+		return out_of_memory(err);
+	memset(d->first, 0xff, (size_t)m->object_count * sizeof(*d->first));
+	for (uint32_t i = 0; i < m->copy_count; i++) {
+		uint32_t base = base_object(m, &m->copies[i]);
+		if (base == NONE)
+			continue;
+		d->next[i] = d->first[base];
+		d->first[base] = i;
+	}
+	return GPA_OK;
+}
+
+/* An object that cannot be read spoils the deltas on it: those that were chosen are to be chosen again. */
+static int push_dependents(stack *todo, dependents *d, const gpa_merge *m, uint32_t lost, gpa_error *err)
+{
+	int status = d->first ? GPA_OK : dependents_find(d, m, err);
+	if (status)
+		return status;
+	for (uint32_t i = d->first[lost]; !status && i != NONE; i = d->next[i]) {
+		const object *o = &m->objects[m->copies[i].object];
+		if (o->taken && o->chosen == i)
+			status = push(todo, m->copies[i].object, err);
+	}
+	return status;
+}
+
+/* Choose for every object taken, and take the bases that this brings in. */
+static int choose_smallest(gpa_merge *m, gpa_error *err)
 {
 	stack todo = {0};
+	dependents on = {0};
 	int status = GPA_OK;
-	*lost = 0;
 	for (uint32_t i = 0; !status && i < m->object_count; i++)
 		if (m->objects[i].taken)
 			status = push(&todo, i, err);
@@ -83,7 +120,7 @@ static int choose_smallest(gpa_merge *m, int *lost, gpa_error *err)
 			o->taken = 0;
 			o->lost = 1;
 			m->left_out_count++;
-			*lost = 1;
+			status = push_dependents(&todo, &on, m, (uint32_t)(o - m->objects), err);
 			continue;
 		}
 		uint32_t base = base_object(m, &m->copies[o->chosen]);
@@ -93,6 +130,8 @@ static int choose_smallest(gpa_merge *m, int *lost, gpa_error *err)
 		}
 	}
 	free(todo.items);
+	free(on.first);
+	free(on.next);
 	return status;
 }
 
@@ -211,14 +250,10 @@ static int settle_chain(gpa_merge *m, uint32_t object, stack *path, gpa_error *e
 int choose_copies(gpa_merge *m, gpa_error *err)
 {
 	stack path = {0};
-	int lost, status;
-	/* An object that cannot be read spoils the deltas on it; choose again until nothing more is lost. */
-	do
-		status = choose_smallest(m, &lost, err);
-	while (!status && lost);
+	int status = choose_smallest(m, err);
 	for (uint32_t i = 0; !status && i < m->object_count; i++)
 		if (m->objects[i].taken)
-			status = settle_chain(m, i, &path, err);
+			status = is_stopped(m->progress) ? stopped(err) : settle_chain(m, i, &path, err);
 	free(path.items);
 	return status;
 }

@@ -151,11 +151,12 @@ static int read_entries(copy *copies, gpa_bytes pack, const gpa_idx *idx, const 
 static void settle_types(copy *copies, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t at = i, steps = 0;
-		while (!copies[at].type && !copies[at].damaged && steps++ < count)
-			at = copies[at].base;
+		uint32_t at = i;
+		for (; !copies[at].type && !copies[at].damaged && !copies[at].named; at = copies[at].base)
+			copies[at].named = 1;	/* seen on this walk; what git reads is known later */
 		unsigned type = copies[at].damaged ? 0 : copies[at].type;
 		for (at = i; !copies[at].type && !copies[at].damaged; at = copies[at].base) {
+			copies[at].named = 0;
 			copies[at].type = type & 7;
 			copies[at].damaged = !type;
 		}

@@ -45,3 +45,27 @@ def test_cutting_a_long_chain_is_linear(tmp_path: Path, monkeypatch: pytest.Monk
     with PageStore.for_repository(repo) as store:
         for number in range(0, DELTAS + 1, 13):
             assert ("blob", version(number)) == store.read(oid_hex("blob", version(number)))
+
+
+def test_all_that_stands_on_a_damaged_object_stays_and_is_named(tmp_path: Path) -> None:
+    """Each delta of a chain is lost with its base, in whatever order their ids are."""
+    repo = tmp_path / "r.git"
+    git(tmp_path, "init", "-q", "--bare", str(repo))
+    count = 300
+    entries: list[Entry] = [Whole(kind="blob", content=version(0))]
+    entries += [
+        OfsDelta(base_index=number - 1, program=encode_delta(version(number - 1), version(number)))
+        for number in range(1, count)
+    ]
+    name = add_pack(repo, entries)
+    add_pack(repo, [Whole(kind="blob", content=b"another"), Whole(kind="blob", content=b"and one more")])
+    add_pack(repo, [Whole(kind="blob", content=b"a third")])
+    path = repo / "objects" / "pack" / f"{name}.pack"
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[30] ^= 1  # in the stream of the whole object
+    path.write_bytes(content)
+    done = commands.repack(os.fspath(repo))
+    assert {oid_hex("blob", version(number)) for number in range(count)} == {left.oid for left in done.left_out}
+    assert path.exists()
+    assert 2 <= len(done.merged)
