@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from histories import History, HistorySpec, init_server
+from neighbours import STOCK
 from oracle import all_objects, content_digest, fsck, git, pack_dir
 from running import assert_sound, gpa, gpa_any, gpa_json
 
@@ -21,34 +22,6 @@ from gpa_maint import PageStore, fs, maintain, maintenance, rounds
 HistoryFactory = Callable[[HistorySpec], History]
 
 SMALL = HistorySpec(pushes=5)
-
-STOCK = {
-    "repack -a -d": ["repack", "-q", "-a", "-d"],
-    "repack -A -d": ["repack", "-q", "-A", "-d"],
-    "repack -a -d -l": ["repack", "-q", "-a", "-d", "-l"],
-    "repack -a -d -f": ["repack", "-q", "-a", "-d", "-f"],
-    "repack -a -d -k": ["repack", "-q", "-a", "-d", "-k"],
-    "repack --cruft -d": ["repack", "-q", "--cruft", "-d"],
-    "repack --geometric": ["repack", "-q", "--geometric=2", "-d"],
-    "repack --write-midx": ["repack", "-q", "-a", "-d", "--write-midx"],
-    "repack -a -d -b": ["repack", "-q", "-a", "-d", "-b"],
-    "gc": ["gc", "-q"],
-    "gc --cruft": ["gc", "-q", "--cruft"],
-    "gc --prune=now": ["gc", "-q", "--prune=now"],
-    "gc --aggressive": ["gc", "-q", "--aggressive"],
-    "prune": ["prune", "--expire=2.weeks.ago"],
-    "prune now": ["prune", "--expire=now"],
-    "prune-packed": ["prune-packed"],
-    "multi-pack-index write": ["multi-pack-index", "write"],
-    "multi-pack-index repack": ["multi-pack-index", "repack"],
-    "multi-pack-index expire": ["multi-pack-index", "expire"],
-    "maintenance gc": ["maintenance", "run", "--quiet", "--task=gc"],
-    "maintenance loose-objects": ["maintenance", "run", "--quiet", "--task=loose-objects"],
-    "maintenance incremental-repack": ["maintenance", "run", "--quiet", "--task=incremental-repack"],
-    "maintenance pack-refs": ["maintenance", "run", "--quiet", "--task=pack-refs"],
-    "maintenance commit-graph": ["maintenance", "run", "--quiet", "--task=commit-graph"],
-}
-"""Each stock command that writes or deletes packs; a git that does not know one says so and changes nothing."""
 
 COMMIT = b"tree %s\nauthor a <a@e> 1 +0000\ncommitter a <a@e> 1 +0000\n\nmessage\n"
 
