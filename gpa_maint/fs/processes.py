@@ -113,7 +113,7 @@ def _began(pid: int) -> int | None:
 
 def _may_work_on(pid: int, objdir: ObjectDir) -> bool:
     """Whether it may work on this object directory. False only when it is seen to work on another one."""
-    if b"--git-dir" in _read(pid, "cmdline"):
+    if not objdir.is_own:
         return True
     try:
         folder = os.readlink(f"/proc/{pid}/cwd")
@@ -121,18 +121,38 @@ def _may_work_on(pid: int, objdir: ObjectDir) -> bool:
         return True
     for word in _read(pid, "environ").split(b"\0"):
         if word.startswith(b"GIT_OBJECT_DIRECTORY="):
-            return True
-        if word.startswith(b"GIT_DIR="):
-            folder = os.path.join(folder, os.fsdecode(word[8:]))
+            return _is_same(os.path.join(folder, os.fsdecode(word.partition(b"=")[2])), objdir)
+    git_dir = _named_git_dir(pid)
+    if git_dir and not os.path.isabs(git_dir):
+        return True  # it may have changed its folder since
+    folder = git_dir or folder
     for _ in range(DEEPEST):
         for objects in _objects_of(folder):
             if os.path.isdir(objects):
-                return os.path.realpath(objects) == os.path.realpath(objdir.objects) or not objdir.is_own
+                return _is_same(objects, objdir)
         parent = os.path.dirname(folder)
         if parent == folder:
             break
         folder = parent
     return True
+
+
+def _named_git_dir(pid: int) -> str:
+    """What --git-dir or GIT_DIR names; "" when neither is there. GIT_DIR=. of a hook is the folder of the process."""
+    words = os.fsdecode(_read(pid, "cmdline")).split("\0")
+    for number, word in enumerate(words):
+        if word.startswith("--git-dir="):
+            return word.partition("=")[2]
+        if word == "--git-dir":
+            return words[number + 1] if number + 1 < len(words) else "."
+    for word in os.fsdecode(_read(pid, "environ")).split("\0"):
+        if word.startswith("GIT_DIR=") and word != "GIT_DIR=.":
+            return word.partition("=")[2]
+    return ""
+
+
+def _is_same(objects: str, objdir: ObjectDir) -> bool:
+    return os.path.realpath(objects) == os.path.realpath(objdir.objects)
 
 
 def _objects_of(folder: str) -> Iterator[str]:

@@ -314,10 +314,14 @@ def test_expire_deletes_nothing_beside_a_git_process_that_deletes_packs(
     fsck(made.server)
 
 
-def test_a_git_process_in_another_repository_keeps_nobody_waiting(history: HistoryFactory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_a_git_process_in_another_repository_keeps_nobody_waiting(
+    history: HistoryFactory, tmp_path: Path, named: bool
+) -> None:
     made = history(SMALL)
     gpa(made.server, "repack")
-    with git_at_work(server(tmp_path)):
+    other = server(tmp_path)
+    with git_at_work(other, *([f"--git-dir={other}"] if named else [])):
         assert len(made.packs) == len(gpa_json(made.server, "expire", "--grace=now")["deleted"])
 
 
