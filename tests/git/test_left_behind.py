@@ -83,7 +83,7 @@ def test_a_file_whose_pack_is_gone_is_named_and_in_the_end_removed(repo: Path, s
     gpa(repo, "run")
     assert orphan.exists()
     age(orphan, 15 * DAY)
-    assert "removed 1 temporary file" in gpa(repo, "run").stdout
+    assert "removed 1 file" in gpa(repo, "run").stdout
     assert not orphan.exists()
     fsck(repo)
 
