@@ -340,9 +340,12 @@ void gpa_merge_free(gpa_merge *merge);
  */
 int gpa_merge_add(gpa_merge *merge, const gpa_idx *idx, int dir_fd, const char *path, gpa_progress *progress,
 		  gpa_error *err);
+#define GPA_NO_SOURCE 0xffffffff
+#define GPA_NOT_COUNTED 0xfffffffe
 /*
- * Decide which copy of each object goes where. sources[i] is the number of the source that pack i of `midx` is, or
- * UINT32_MAX. An object is taken unless `midx` (may be NULL) names a winner for it in a pack that is no source; so are the delta bases that taken copies need. May be called again: copies found to be
+ * Decide which copy of each object goes where. sources[i] is the number of the source that pack i of `midx` is;
+ * GPA_NO_SOURCE when it is none; or GPA_NOT_COUNTED when it is none and its copies do not count. An object is taken unless
+ * `midx` (may be NULL) names a winner for it in a pack that is GPA_NO_SOURCE; so are the delta bases that taken copies need. May be called again: copies found to be
  * damaged since are not chosen any more. With `reverse` objects stand in another order, so that a page that came out as
  * one of its sources, byte for byte, becomes another.
  */

@@ -285,8 +285,8 @@ static void note_named(gpa_merge *m, uint32_t object, uint32_t source, uint64_t 
 }
 
 /*
- * An object is taken unless the index has a winner for it outside the packs that are merged. Where it has, and the object
- * is needed as a base all the same, the copy that is taken for it has to be proved: git reads the other one.
+ * An object is taken unless the index has a winner for it outside the packs that are merged, in one that counts. Where it
+ * has a winner there and the object is taken all the same, the copy that is taken has to be proved: git reads the other one.
  */
 static int take_objects(gpa_merge *m, const gpa_midx *midx, const uint32_t *sources, gpa_error *err)
 {
@@ -299,8 +299,8 @@ static int take_objects(gpa_merge *m, const gpa_midx *midx, const uint32_t *sour
 		int status = gpa_midx_entry(&pack, &offset, midx, pos, err);
 		if (status)
 			return status;
-		m->objects[i].taken = sources[pack] != NONE;
-		if (sources[pack] == NONE)
+		m->objects[i].taken = sources[pack] != GPA_NO_SOURCE;
+		if (sources[pack] == GPA_NO_SOURCE || sources[pack] == GPA_NOT_COUNTED)
 			m->objects[i].doubt |= NOT_NAMED;
 		else
 			note_named(m, i, sources[pack], offset);

@@ -96,9 +96,9 @@ class Merge:
         return int(lib.gpa_merge_entries_read(self._pointer))
 
     def plan(
-        self, midx: Midx | None, merged: set[str], *, reverse: bool = False, progress: Progress | None = None
+        self, midx: Midx | None, not_counted: set[str], *, reverse: bool = False, progress: Progress | None = None
     ) -> MergeStats:
-        """Decide what goes where. `merged`: the packs of `midx` whose objects are taken.
+        """Decide what goes where. `not_counted`: the packs of `midx` whose copies keep no object out of the pages.
 
         A `conflict_count` says that nothing is planned: sources lie about objects, and check_all() finds out which.
         """
@@ -107,8 +107,9 @@ class Merge:
         sources: Any = ffi.NULL
         pointer: Any = ffi.NULL
         if midx is not None:
-            numbers = {name: number for number, name in enumerate(self._sources) if name in merged}
-            sources = ffi.new("uint32_t[]", [numbers.get(name, 0xFFFFFFFF) for name in midx.pack_names()] or 1)
+            numbers = dict.fromkeys(not_counted, lib.GPA_NOT_COUNTED)
+            numbers |= {name: number for number, name in enumerate(self._sources)}
+            sources = ffi.new("uint32_t[]", [numbers.get(name, lib.GPA_NO_SOURCE) for name in midx.pack_names()] or 1)
             pointer = midx.pointer
         self._progress = progress
         status = lib.gpa_merge_plan(stats, self._pointer, pointer, sources, int(reverse), pointer_of(progress), err)

@@ -83,8 +83,8 @@ def _write_pages(
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {error}") from error
         try:
-            copied = _packs_to_copy(objdir, plan, midx)
-            stats, pages, left_out = write_all(space, merge, midx, copied, report, stop)
+            not_counted = _packs_not_counted(objdir, plan, midx)
+            stats, pages, left_out = write_all(space, merge, midx, not_counted, report, stop)
         except SystemFailed as error:
             bad = _source_of(objdir, names, error)
             if bad is None:
@@ -146,18 +146,18 @@ def _has_new(plan: RepackPlan) -> bool:
     return any(pack.held == "new" for pack in plan.batch)
 
 
-def _packs_to_copy(objdir: ObjectDir, plan: RepackPlan, midx: Midx | None) -> set[str]:
+def _packs_not_counted(objdir: ObjectDir, plan: RepackPlan, midx: Midx | None) -> set[str]:
     """The packs of the index whose copies of an object do not count, so that the one in a source is taken.
 
-    These are the sources; cruft packs, since git prunes what is in them; and, for new objects, all packs without a
-    .keep, since `git repack -a -d` would drop from them what no ref names (I14).
+    These are cruft packs, since git prunes what is in them; and, for new objects, all packs without a .keep, since
+    `git repack -a -d` would drop from them what no ref names (I14).
     """
     there = set(os.listdir(objdir.pack_dir))
     named = midx.pack_names() if midx else ()
     doubtful = {name for name in named if f"{name}.mtimes" in there}
     if _has_new(plan):
         doubtful.update(name for name in named if f"{name}.keep" not in there)
-    return doubtful.union(pack.name for pack in plan.batch)
+    return doubtful
 
 
 def _open_merge(
@@ -199,7 +199,7 @@ def write_all(
     space: fs.Workspace,
     merge: Merge,
     midx: Midx | None,
-    merged: set[str],
+    not_counted: set[str],
     report: Report | None,
     stop: Progress | None,
     *,
@@ -211,7 +211,7 @@ def write_all(
     """
     causes: dict[str, Corrupt] = {}
     while True:
-        stats = merge.plan(midx, merged, reverse=reverse, progress=stop)
+        stats = merge.plan(midx, not_counted, reverse=reverse, progress=stop)
         pages: list[Page] = []
         done = 0
         if stats.conflict_count:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from histories import History, HistorySpec, send_push
-from oracle import content_digest, git, midx_names, pack_dir, packs, parse_midx, read_midx
-from packwriter import Whole, add_pack
+from histories import History, HistorySpec, init_server, send_push, set_pack_mtimes
+from oracle import content_digest, git, midx_names, midx_winners, pack_dir, packed_objects, packs, parse_midx, read_midx
+from packwriter import Whole, add_pack, oid_hex
 from running import assert_sound, gpa, index_path, leftovers
 
-from gpa_maint import commands, fs, rounds
-from gpa_maint.apply.expire import prove_doomed
-from gpa_maint.errors import Locked, StalePlan
+from gpa_maint import PageStore, commands, fs, rounds
+from gpa_maint.apply.expire import end_holds, prove_doomed
+from gpa_maint.apply.repack import write_pages
+from gpa_maint.apply.repair import write_loose
+from gpa_maint.errors import Locked, StalePlan, SystemFailed
+from gpa_maint.fs import holds
 from gpa_maint.git import find_object_dir
 from gpa_maint.inventory import take_inventory
+from gpa_maint.plan.repack import plan_repack
 
 HistoryFactory = Callable[[HistorySpec], History]
 
@@ -277,3 +285,262 @@ def test_what_is_said_to_be_synced_is_synced(merged: History, monkeypatch: pytes
         getattr(commands, verb)(str(merged.server))
     assert claimed == synced
     assert str(pack_dir(merged.server).resolve()) in synced
+
+
+def test_a_deletion_is_synced(merged: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I1: after a power cut no name comes back whose pack is gone."""
+    steps = record(monkeypatch)
+    commands.expire(str(merged.server), grace_seconds=0)
+    gone = max(number for number, (what, path) in enumerate(steps) if (what, path.suffix) == ("unlink", ".pack"))
+    assert ("fsync", pack_dir(merged.server)) in steps[gone:]
+
+
+def record(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
+    steps: list[tuple[str, Path]] = []
+    monkeypatch.setattr(fs.door, "before_step", lambda operation, path: steps.append((operation, Path(path))))
+    return steps
+
+
+def test_what_repair_writes_is_synced_before_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I3"""
+    repo = init_server(tmp_path / "server")
+    objdir = find_object_dir(str(repo))
+    steps = record(monkeypatch)
+    with rounds.at_work(objdir) as space:
+        write_loose(objdir, space, oid_hex("blob", b"saved"), "blob", b"saved")
+    named = [number for number, (what, path) in enumerate(steps) if (what, path.suffix) == ("link", "")]
+    synced = [number for number, (what, path) in enumerate(steps) if (what, path.suffix) == ("fsync", ".loose")]
+    assert synced and named
+    assert synced[0] < named[-1]
+    assert b"saved" == git(repo, "cat-file", "blob", oid_hex("blob", b"saved")).stdout.encode()
+
+
+def test_a_chain_goes_when_the_index_is_in_place(pushed: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I5: between the two a reader would find no index, and then one of fewer packs."""
+    chain = pack_dir(pushed.server) / "multi-pack-index.d"
+    layer = index_path(pushed.server).read_bytes()
+    chain.mkdir()
+    (chain / f"multi-pack-index-{layer[-20:].hex()}.midx").write_bytes(layer)
+    (chain / "multi-pack-index-chain").write_text(f"{layer[-20:].hex()}\n")
+    index_path(pushed.server).unlink()
+    steps = record(monkeypatch)
+    commands.write(str(pushed.server))
+    published = next(number for number, step in enumerate(steps) if is_published(*step))
+    assert [] == [path for what, path in steps[:published] if what == "unlink" and chain in path.parents]
+    assert not chain.exists()
+
+
+# -- Git processes and pages that are hidden
+
+
+def test_pages_come_back_when_a_git_process_has_begun_meanwhile(
+    merged: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5, I7. It has listed the pages before they were hidden, and may delete what has their objects."""
+    begun: list[fs.Deleter] = []
+    monkeypatch.setattr(fs, "deleters", lambda _objdir: list(begun))
+    repack = fs.Deleter(pid=2, began=1, command="repack")
+    once_at(monkeypatch, lambda operation, path: path.name.startswith("hidden-"), lambda: begun.append(repack))
+    result = commands.expire(str(merged.server), grace_seconds=0)
+    assert () == result.deleted
+    assert set(merged.packs) <= {path.stem for path in pack_dir(merged.server).glob("*.idx")}
+
+
+def test_pages_come_back_after_an_error(merged: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I2"""
+    hidden: list[str] = []
+
+    def step(operation: str, path: str) -> None:
+        if operation == "rename" and Path(path).name.startswith("hidden-"):
+            hidden.append(path)
+            if len(hidden) == 3:
+                raise SystemFailed("no more", path=path, errno=errno.EIO)
+
+    monkeypatch.setattr(fs.door, "before_step", step)
+    with pytest.raises(SystemFailed, match="no more"):
+        commands.expire(str(merged.server), grace_seconds=0)
+    assert set(merged.packs) <= {path.stem for path in pack_dir(merged.server).glob("*.idx")}
+
+
+def test_a_process_that_ended_is_not_alive() -> None:
+    """Also while nobody has waited for it."""
+    process = subprocess.Popen(["sleep", "100"])
+    stat = Path(f"/proc/{process.pid}/stat")
+    began = int(stat.read_text().rpartition(")")[2].split()[19])
+    assert fs.Deleter(process.pid, began, "gc").is_alive
+    process.kill()
+    deadline = time.monotonic() + 30
+    while stat.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not fs.Deleter(process.pid, began, "gc").is_alive
+    process.wait()
+
+
+def test_a_process_with_the_number_of_one_that_ended_is_another() -> None:
+    began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    assert fs.Deleter(os.getpid(), began, "gc").is_alive
+    assert not fs.Deleter(os.getpid(), began - 1, "gc").is_alive
+
+
+# -- Holds
+
+
+def write_hold_in(folder: Path, hold: fs.Hold) -> bool:
+    return holds.write_hold(str(folder / "pack-a.keep"), str(folder / "temporary"), hold, "")
+
+
+def test_a_hold_takes_over_the_sources_and_the_kind_of_the_one_before(tmp_path: Path) -> None:
+    """I14: otherwise it would end while a source is there that git may take to stay."""
+    assert write_hold_in(tmp_path, fs.Hold(True, ("pack-b",)))
+    assert write_hold_in(tmp_path, fs.Hold(False, ("pack-c",)))
+    assert fs.Hold(True, ("pack-b", "pack-c")) == fs.read_hold(str(tmp_path / "pack-a.keep"))
+
+
+@pytest.mark.parametrize("text", ["", "mine\n"])
+def test_a_keep_of_somebody_else_is_never_replaced(tmp_path: Path, text: str) -> None:
+    """I8"""
+    keep = tmp_path / "pack-a.keep"
+    keep.write_text(text)
+    assert not write_hold_in(tmp_path, fs.Hold(True))
+    assert text == keep.read_text()
+    assert [keep] == list(tmp_path.iterdir())
+
+
+def test_a_hold_is_synced_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I14: an empty .keep would be somebody else's."""
+    steps = record(monkeypatch)
+    write_hold_in(tmp_path, fs.Hold(True))
+    names = [(what, path.name) for what, path in steps]
+    assert names.index(("fsync", "temporary")) < names.index(("link", "pack-a.keep"))
+
+
+@pytest.mark.parametrize("suffix", [".pack", ".idx", ".keep"])
+def test_a_page_takes_no_name_of_which_a_file_is_there(history: HistoryFactory, suffix: str) -> None:
+    """I8, I14: a push that brings this pack makes its .keep first, then its .pack."""
+    made = history(HistorySpec(pushes=6))
+    twin = made.server.parent / "twin"
+    shutil.copytree(made.server, twin)
+    gpa(twin, "repack")
+    (page,) = packs(twin).keys() - set(made.packs)
+    file = pack_dir(made.server) / f"{page}{suffix}"
+    file.write_bytes(b"somebody's\n")
+    result = commands.repack(str(made.server))
+    assert page not in {one.name for one in result.pages}
+    assert b"somebody's\n" == file.read_bytes()
+
+
+def test_a_hold_that_was_renewed_after_planning_stays(merged: History) -> None:
+    """I14: a writer has added an object of the page again, and its mtime is now."""
+    objdir = find_object_dir(str(merged.server))
+    (page,) = packs(merged.server).keys() - set(merged.packs)
+    keep = pack_dir(merged.server) / f"{page}.keep"
+    keep.chmod(0o644)
+    keep.write_text("git-gpa new\n")
+    (seen,) = [pack for pack in take_inventory(objdir).packs if pack.name == page]
+    now = int(time.time())
+    old = seen._replace(mtime=now - 30 * 86400)
+    assert old.hold_is_over(objdir.settings.keep_new, now)
+    assert () == end_holds(objdir, [old], now)
+    assert keep.exists()
+    assert (page,) == end_holds(objdir, [old], now + objdir.settings.keep_new + 1)
+    assert not keep.exists()
+
+
+def test_a_keep_of_somebody_else_in_the_place_of_a_hold_stays(merged: History) -> None:
+    """I8"""
+    objdir = find_object_dir(str(merged.server))
+    (page,) = packs(merged.server).keys() - set(merged.packs)
+    (seen,) = [pack for pack in take_inventory(objdir).packs if pack.name == page]
+    keep = pack_dir(merged.server) / f"{page}.keep"
+    keep.unlink()
+    keep.write_text("mine\n")
+    assert () == end_holds(objdir, [seen._replace(held_for=0)], int(time.time()))
+    assert "mine\n" == keep.read_text()
+
+
+def test_no_file_becomes_older(tmp_path: Path) -> None:
+    """I9"""
+    path = tmp_path / "file"
+    path.touch()
+    before = path.stat().st_mtime_ns
+    assert before == fs.make_as_young(str(path), before - 10**12)
+    assert before == path.stat().st_mtime_ns
+
+
+# -- Merging
+
+
+def damaged(repo: Path, pack: str) -> None:
+    """Change a byte of its only entry."""
+    path = pack_dir(repo) / f"{pack}.pack"
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[-26] ^= 0xFF
+    path.write_bytes(data)
+
+
+def blobs(*contents: bytes) -> list[Whole]:
+    return [Whole(kind="blob", content=content) for content in contents]
+
+
+def test_a_page_does_not_wait_for_a_pack_that_stays_for_a_damaged_object(tmp_path: Path) -> None:
+    """I14: else its hold would never end."""
+    repo = init_server(tmp_path / "server")
+    names = [add_pack(repo, blobs(b"number %d\n" % number * 40)) for number in range(4)]
+    damaged(repo, names[0])
+    result = commands.repack(str(repo))
+    assert [names[0]] == [left.pack for left in result.left_out]
+    (page,) = result.pages
+    hold = fs.read_hold(str(pack_dir(repo) / f"{page.name}.keep"))
+    assert hold is not None
+    assert set(names[1:]) == set(hold.sources)
+
+
+def test_what_the_index_finds_in_a_cruft_pack_is_merged_too(tmp_path: Path) -> None:
+    """I7, I9: git prunes what is in a cruft pack by its old time."""
+    repo = init_server(tmp_path / "server")
+    cruft = add_pack(repo, blobs(b"in both\n", b"alone\n"))
+    sources = [add_pack(repo, blobs(b"in both\n", b"one\n")), add_pack(repo, blobs(b"two\n"))]
+    set_pack_mtimes(repo, [*sources, cruft])
+    gpa(repo, "write", f"--preferred-pack={cruft}.pack")
+    (pack_dir(repo) / f"{cruft}.mtimes").touch()
+    assert cruft == midx_winners(repo)[oid_hex("blob", b"in both\n")][0]
+    (page,) = commands.repack(str(repo)).pages
+    assert oid_hex("blob", b"in both\n") in {one.oid for one in packed_objects(repo, page.name)}
+
+
+def test_new_objects_that_a_pack_without_keep_has_too_are_merged(tmp_path: Path) -> None:
+    """I14: `git repack -a -d` drops from such a pack what no ref names."""
+    repo = init_server(tmp_path / "server")
+    large = add_pack(repo, blobs(b"in both\n", *(b"%d\n" % number for number in range(40))))
+    sources = [add_pack(repo, blobs(b"in both\n", b"one\n")), add_pack(repo, blobs(b"two\n"))]
+    for name in sources:
+        (pack_dir(repo) / f"{name}.keep").write_text("git-gpa new\n")
+    set_pack_mtimes(repo, [*sources, large])
+    gpa(repo, "write", f"--preferred-pack={large}.pack")
+    assert large == midx_winners(repo)[oid_hex("blob", b"in both\n")][0]
+    (page,) = commands.repack(str(repo), page_objects=10).pages
+    assert oid_hex("blob", b"in both\n") in {one.oid for one in packed_objects(repo, page.name)}
+
+
+def test_a_merge_is_planned_again_when_the_index_has_changed(pushed: History) -> None:
+    """What the index wins elsewhere would be left out of the page."""
+    objdir = find_object_dir(str(pushed.server))
+    plan = plan_repack(take_inventory(objdir), batch_bytes=0)
+    push(pushed)
+    git(pushed.server, "multi-pack-index", "write")
+    with rounds.at_work(objdir) as space, pytest.raises(StalePlan, match="the combined index changed after planning"):
+        write_pages(objdir, space, plan)
+
+
+# -- Saving
+
+
+def test_save_names_a_pack_whose_replacement_is_gone(merged: History) -> None:
+    """I7: what the records say is not believed."""
+    (page,) = packs(merged.server).keys() - set(merged.packs)
+    for path in pack_dir(merged.server).glob(f"{page}.*"):
+        path.unlink()
+    with PageStore.for_repository(merged.server) as store, store.writer() as writer:
+        named = {one.name for one in writer.save().pages}
+    assert set(merged.packs) <= named
