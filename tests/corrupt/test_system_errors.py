@@ -15,6 +15,9 @@ from histories import HistorySpec, pushed_history
 from oracle import all_objects, content_digest, git, objects_dir, pack_dir, packed_objects, packs
 from running import all_files, gpa, gpa_any, index_path
 
+from gpa_maint.apply.repair import refuse_system_failure
+from gpa_maint.errors import GitFailed, SystemFailed
+
 KINDS = ("pack", "idx", "loose", "index", "rev", "bitmap", "mtimes", "keep")
 NEVER_OPENED = ("rev", "bitmap", "mtimes", "keep")
 
@@ -98,6 +101,17 @@ def test_git_that_could_not_read_a_pack_proves_nothing(repo: Path, shim: Path, n
     assert {path: state for path, state in before.items() if "multi-pack" not in str(path)} == {
         path: state for path, state in all_files(pack_dir(repo)).items() if "multi-pack" not in str(path)
     }
+
+
+@pytest.mark.parametrize("number", shims.SYSTEM_ERRORS)
+def test_what_the_system_refused_git_is_no_damage(number: int) -> None:
+    failure = GitFailed(["git", "index-pack"], 128, f"fatal: cannot open packfile 'x': {os.strerror(number)}\n")
+    with pytest.raises(SystemFailed, match="git could not read 'x'"):
+        refuse_system_failure("x", failure)
+
+
+def test_what_git_says_of_damage_is_damage() -> None:
+    refuse_system_failure("x", GitFailed(["git", "index-pack"], 128, "fatal: pack has bad object at offset 12\n"))
 
 
 FAULTS = ("folder", "dangling link", "closed folder")

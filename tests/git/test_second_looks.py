@@ -154,6 +154,27 @@ def test_a_pack_that_goes_while_the_index_is_published_is_dropped_from_it(
     assert twin not in midx_names(pushed.server)
 
 
+def test_an_index_is_synced_before_it_is_published(pushed: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I1, I3"""
+    push(pushed)
+    steps = record(monkeypatch)
+    commands.write(str(pushed.server))
+    order = [step for step in steps if is_synced(*step) or is_published(*step)]
+    assert ["fsync", "rename"] == [operation for operation, _ in order]
+
+
+def test_an_old_index_without_its_checksum_is_not_built_upon(pushed: History) -> None:
+    """I7: the winners that it names may be none."""
+    first = push(pushed)
+    path, data = index_path(pushed.server), bytearray(index_path(pushed.server).read_bytes())
+    data[-1] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+    result = commands.write(str(pushed.server))
+    assert ("ignoring existing multi-pack-index; checksum mismatch",) == result.warnings
+    assert first in midx_names(pushed.server)
+
+
 # -- Deleting
 
 
@@ -166,6 +187,32 @@ def test_an_index_that_changed_after_planning_proves_nothing(merged: History) ->
     git(merged.server, "multi-pack-index", "write")
     with pytest.raises(StalePlan, match="the combined index changed after planning"):
         prove_doomed(objdir, plan)
+
+
+def test_no_doomed_page_proves_another_or_itself(merged: History) -> None:
+    """I7: whatever a plan says."""
+    objdir = find_object_dir(str(merged.server))
+    inventory = take_inventory(objdir, counts=False)
+    plan = rounds.plan_expire_now(objdir, inventory, 0)
+    proved = prove_doomed(objdir, plan._replace(doomed=inventory.packs))
+    assert () == proved.doomed
+    assert packs(merged.server).keys() == {step.pack for step in proved.kept_back}
+
+
+def test_a_copy_in_a_cruft_pack_proves_nothing(tmp_path: Path) -> None:
+    """I7, I9: git prunes what is in it by its old time."""
+    repo = init_server(tmp_path / "server")
+    small = add_pack(repo, blobs(b"in both\n"))
+    cruft = add_pack(repo, blobs(b"in both\n", b"alone\n"))
+    set_pack_mtimes(repo, [small, cruft])
+    gpa(repo, "write")
+    assert cruft == midx_winners(repo)[oid_hex("blob", b"in both\n")][0]
+    (pack_dir(repo) / f"{cruft}.mtimes").touch()
+    objdir = find_object_dir(str(repo))
+    plan = rounds.plan_expire_now(objdir, take_inventory(objdir, counts=False), 0)
+    assert [small] == [pack.name for pack in plan.doomed]
+    (kept,) = prove_doomed(objdir, plan).kept_back
+    assert f"some of its objects are only in the cruft pack '{cruft}' else" == kept.reason
 
 
 def test_a_keep_that_appears_while_others_are_deleted_is_respected(
@@ -362,6 +409,17 @@ def test_pages_come_back_after_an_error(merged: History, monkeypatch: pytest.Mon
     assert set(merged.packs) <= {path.stem for path in pack_dir(merged.server).glob("*.idx")}
 
 
+def test_what_a_killed_expire_had_hidden_comes_back(merged: History) -> None:
+    """I2: the pages have to be proved anew."""
+    objdir = find_object_dir(str(merged.server))
+    with rounds.at_work(objdir) as space:
+        path = fs.hide_idx(objdir, space, merged.packs[0])
+    assert Path(path).exists()
+    gpa(merged.server, "write")
+    assert set(merged.packs) <= packs(merged.server).keys()
+    assert [] == leftovers(merged.server)
+
+
 def test_a_process_that_ended_is_not_alive() -> None:
     """Also while nobody has waited for it."""
     process = subprocess.Popen(["sleep", "100"])
@@ -426,6 +484,7 @@ def test_a_page_takes_no_name_of_which_a_file_is_there(history: HistoryFactory, 
     file.write_bytes(b"somebody's\n")
     result = commands.repack(str(made.server))
     assert page not in {one.name for one in result.pages}
+    assert [file] == list(pack_dir(made.server).glob(f"{page}.*"))
     assert b"somebody's\n" == file.read_bytes()
 
 
@@ -468,6 +527,45 @@ def test_no_file_becomes_older(tmp_path: Path) -> None:
 
 
 # -- Merging
+
+
+def test_a_page_has_its_keep_before_it_is_visible(history: HistoryFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I14"""
+    made = history(HistorySpec(pushes=6))
+    steps = record(monkeypatch)
+    (page,) = commands.repack(str(made.server)).pages
+    named = [path.suffix for what, path in steps if what in ("link", "rename") and path.stem == page.name]
+    assert [".keep", ".pack", ".idx"] == named
+
+
+def test_a_source_that_is_touched_while_it_is_merged_hands_its_time_on(
+    history: HistoryFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I9: git has written an object into it again."""
+    made = history(HistorySpec(pushes=6))
+    path = pack_dir(made.server) / f"{made.packs[2]}.pack"
+
+    def touch() -> None:
+        time.sleep(0.05)
+        os.utime(path)
+
+    once_at(monkeypatch, lambda operation, path: (operation, path.suffix) == ("fsync", ".idx"), touch)
+    (page,) = commands.repack(str(made.server)).pages
+    assert path.stat().st_mtime_ns <= (pack_dir(made.server) / f"{page.name}.pack").stat().st_mtime_ns
+
+
+def test_a_lock_of_somebody_stays_when_files_of_a_killed_run_go(pushed: History) -> None:
+    """I8"""
+    push(pushed)
+    stale = pushed.server / "gpa" / "tmp" / "1-1.midx"
+    stale.parent.mkdir(parents=True, exist_ok=True)
+    stale.touch()
+    lock = pack_dir(pushed.server) / "multi-pack-index.lock"
+    lock.write_text("git's\n")
+    with pytest.raises(Locked, match=r"multi-pack-index\.lock': File exists"):
+        commands.write(str(pushed.server))
+    assert "git's\n" == lock.read_text()
+    assert not stale.exists()
 
 
 def damaged(repo: Path, pack: str) -> None:
