@@ -56,8 +56,12 @@ static void verify_and_prove(const gpa_midx *midx)
 	if (gpa_midx_verify(&report, midx, idx, NULL, &err) > 0)
 		abort();
 	gpa_report_free(&report);
-	gpa_midx_prove(winners, used, midx, &made, idx, &outside, 0, &err);
-	gpa_midx_prove(winners, used, midx, &made, idx, &outside, 1, &err);
+	static unsigned char trusted[PACKS_MAX + 1];
+	for (uint32_t count = 0; count < 2; count++) {
+		gpa_proof proof = {.midx = midx, .live = idx, .outside = &outside, .outside_count = count, .trusted = trusted};
+		gpa_midx_prove(winners, used, &proof, &made, 0, &err);
+		gpa_proof_free(&proof);
+	}
 }
 
 static void write_again(const gpa_midx *midx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,9 @@ def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> N
     what one raises is raised here.
     """
     done, errors = threading.Event(), []
+    # Each system call of the maintenance in this process waits for the other threads: for so many seconds at most.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0002)
 
     def run(worker: Callable[[], None]) -> None:
         try:
@@ -40,6 +44,7 @@ def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> N
             if errors:
                 break
     finally:
+        sys.setswitchinterval(interval)
         done.set()
         for thread in threads:
             thread.join()

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import HistoryFactory
-from histories import HistorySpec
+from histories import History, HistorySpec
 from oracle import git
 from running import gpa_any, gpa_json
 
 import gpa_maint
+
+HistoryFactory = Callable[[HistorySpec], History]
 
 SPEC = HistorySpec(pushes=3)
 
