@@ -67,6 +67,14 @@ void gpa_close_all(const int *fds, uint32_t count);
 /* Have the kernel begin to read files that are about to be read whole, as far as it reads ahead; no failure matters. */
 void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names);
 
+/* ---- processes.c ---- */
+
+/*
+ * The numbers of the processes with one of these names, by /proc: none where it is not there. *count says how many there
+ * are, also when they are more than `room`. Of a name the first 15 bytes count, since the kernel keeps no more.
+ */
+int gpa_processes_named(uint32_t *count, int64_t *pids, uint32_t room, const char *const *names, uint32_t name_count);
+
 /* ---- hash.c ---- */
 
 /* Hash size in bytes of GPA_SHA1 or GPA_SHA256; 0 for anything else. */

@@ -17,6 +17,7 @@ from packwriter import Whole, add_pack, oid_hex
 from running import assert_sound, gpa, index_path, leftovers
 
 from gpa_maint import PageStore, commands, fs, rounds
+from gpa_maint._core.processes import processes_named
 from gpa_maint.apply.expire import end_holds, prove_doomed
 from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.repair import write_loose
@@ -418,6 +419,31 @@ def test_what_a_killed_expire_had_hidden_comes_back(merged: History) -> None:
     gpa(merged.server, "write")
     assert set(merged.packs) <= packs(merged.server).keys()
     assert [] == leftovers(merged.server)
+
+
+@pytest.mark.parametrize("command", ["repack", "gc", "maintenance", "multi-pack-index"])
+def test_a_program_of_git_is_found_by_its_name(command: str, pushed: History, tmp_path: Path) -> None:
+    """I5: without `git` before it too. The kernel keeps 15 bytes of a name."""
+    program = tmp_path / f"git-{command}"
+    program.symlink_to(shutil.which("sleep") or "")
+    process = subprocess.Popen([program, "100"], cwd=pushed.server)
+    objdir = find_object_dir(str(pushed.server))
+    try:
+        assert [(process.pid, command)] == [(one.pid, one.command) for one in fs.deleters(objdir)]
+    finally:
+        process.kill()
+        process.wait()
+    assert [] == fs.deleters(objdir)
+
+
+def test_more_processes_than_one_look_has_room_for() -> None:
+    waiting = [subprocess.Popen(["sleep", "100"]) for _ in range(70)]
+    try:
+        assert {process.pid for process in waiting} <= set(processes_named(["sleep"]))
+    finally:
+        for process in waiting:
+            process.kill()
+            process.wait()
 
 
 def test_a_process_that_ended_is_not_alive() -> None:
