@@ -360,6 +360,8 @@ int gpa_merge_add(gpa_merge *merge, const gpa_idx *idx, int dir_fd, const char *
 int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *merge, const gpa_midx *midx, const uint32_t *sources,
 		   int reverse, gpa_progress *progress, gpa_error *err);
 int gpa_merge_page(gpa_page_info *out, const gpa_merge *merge, uint32_t page);
+/* Set is_source[n] to 1 when source n, the n-th that was added, has a copy of an object of this page, else to 0. */
+int gpa_merge_page_sources(unsigned char *is_source, const gpa_merge *merge, uint32_t page);
 /*
  * Write one planned page and its idx. Each copied entry is checked against its CRC32 (or the object made and hashed,
  * where the source idx is v1) before it is written. GPA_ECORRUPT with err->source: that copy is now known as damaged; plan again.
