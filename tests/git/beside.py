@@ -11,7 +11,7 @@ from oracle import git
 from gpa_maint import commands
 
 PAUSE = 0.005
-"""Seconds between two turns of a worker: maintenance in the same process would never catch up with one that has none."""
+"""Seconds between two turns of a worker: maintenance in the same process cannot catch up with one that never pauses."""
 
 
 def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> None:

@@ -18,6 +18,7 @@ from running import assert_sound, gpa, index_path, leftovers
 
 from gpa_maint import PageStore, commands, fs, rounds
 from gpa_maint._core.processes import processes_named
+from gpa_maint.apply import expire
 from gpa_maint.apply.expire import end_holds, prove_doomed
 from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.repair import write_loose
@@ -392,6 +393,23 @@ def test_pages_come_back_when_a_git_process_has_begun_meanwhile(
     result = commands.expire(str(merged.server), grace_seconds=0)
     assert () == result.deleted
     assert set(merged.packs) <= {path.stem for path in pack_dir(merged.server).glob("*.idx")}
+
+
+def test_no_more_pages_are_hidden_once_a_git_process_has_begun(
+    merged: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I2. It may write an index with the pages that it has listed, by which nobody finds those that are hidden."""
+    steps = record(monkeypatch)
+    monkeypatch.setattr(expire, "LOOK_AGAIN_NS", 0)
+    repack = fs.Deleter(pid=2, began=1, command="repack")
+    monkeypatch.setattr(fs, "deleters", lambda _objdir: [repack] if hidden(steps) else [])
+    assert () == commands.expire(str(merged.server), grace_seconds=0).deleted
+    assert 1 == len(hidden(steps)) < len(merged.packs)
+    assert set(merged.packs) <= {path.stem for path in pack_dir(merged.server).glob("*.idx")}
+
+
+def hidden(steps: list[tuple[str, Path]]) -> list[Path]:
+    return [path for what, path in steps if what == "rename" and path.name.startswith("hidden-")]
 
 
 def test_pages_come_back_after_an_error(merged: History, monkeypatch: pytest.MonkeyPatch) -> None:
