@@ -128,7 +128,8 @@ static int compare_holders(const void *left, const void *right)
 
 void gpa_proof_sort(gpa_proof *proof)
 {
-	qsort(proof->holders, proof->holder_count, sizeof(*proof->holders), compare_holders);
+	if (proof->holder_count)	/* else there is no array yet */
+		qsort(proof->holders, proof->holder_count, sizeof(*proof->holders), compare_holders);
 }
 
 uint32_t gpa_proof_span(const gpa_proof *proof, uint32_t first)
