@@ -240,6 +240,21 @@ static void compare_copies(gpa_merge *m, object *o, const copy *a, const copy *b
 	o->doubt |= are_whole ? 0 : UNLIKE;
 }
 
+/* With the copy before it, and with the last whole one: of all that are whole no two may differ. */
+static void compare_with_earlier(gpa_merge *m, object *o, uint32_t end, const copy *c)
+{
+	const copy *before = &m->copies[m->by_object[end - 1]];
+	compare_copies(m, o, before, c);
+	for (uint32_t i = end; c->base == NONE && i-- > o->first_copy;) {
+		const copy *earlier = &m->copies[m->by_object[i]];
+		if (earlier->base != NONE || earlier->damaged || earlier->lies)
+			continue;
+		if (earlier != before)
+			compare_copies(m, o, earlier, c);
+		return;
+	}
+}
+
 /* Give each distinct oid a number, the same in every plan, and group the copies by it. */
 static int number_objects(gpa_merge *m, gpa_error *err)
 {
@@ -261,7 +276,7 @@ static int number_objects(gpa_merge *m, gpa_error *err)
 		if (!i || refs[i].key != refs[i - 1].key || memcmp(ref_oid(m, &refs[i - 1]), oid, m->hash_size))
 			m->objects[m->object_count++] = (object){.oid = oid, .first_copy = i, .chosen = NONE};
 		else
-			compare_copies(m, &m->objects[m->object_count - 1], &m->copies[m->by_object[i - 1]], &m->copies[number]);
+			compare_with_earlier(m, &m->objects[m->object_count - 1], i, &m->copies[number]);
 		m->by_object[i] = number;
 		m->copies[number].object = m->object_count - 1;
 		m->copies[number].named = 0;
@@ -348,20 +363,6 @@ int gpa_merge_page(gpa_page_info *out, const gpa_merge *m, uint32_t number)
 		return GPA_ENOTFOUND;
 	out->object_count = m->pages[number].slot_count;
 	out->bytes = m->pages[number].bytes;
-	return GPA_OK;
-}
-
-int gpa_merge_page_sources(unsigned char *is_source, const gpa_merge *m, uint32_t number)
-{
-	if (number >= m->page_count)
-		return GPA_ENOTFOUND;
-	const page *pg = &m->pages[number];
-	memset(is_source, 0, m->source_count);
-	for (uint32_t i = pg->first_slot; i < pg->first_slot + pg->slot_count; i++) {
-		uint32_t object = m->slots[i].object;
-		for (uint32_t n = copies_begin(m, object); n < copies_end(m, object); n++)
-			is_source[m->copies[m->by_object[n]].source] = 1;
-	}
 	return GPA_OK;
 }
 

@@ -222,3 +222,30 @@ def add_pack(repo: Path, entries: Sequence[Entry], *, index_version: Literal[1, 
     path.chmod(0o444)
     oracle.git(repo, "index-pack", f"--index-version={index_version}", path)
     return path.stem
+
+
+def add_liar(
+    repo: Path, entries: Sequence[tuple[Entry, str]], *, object_format: ObjectFormat = "sha1", index_version: int = 2
+) -> str:
+    """A pack of these entries, with an idx that calls each as is said."""
+    pack = pack_bytes([entry for entry, _ in entries], object_format=object_format)
+    size = len(hash_bytes(object_format, b""))
+    rows: list[tuple[bytes, int, int]] = []
+    at = 12
+    for entry, oid in entries:
+        data = entry_bytes(entry, offset=at, offsets=[offset for _, _, offset in rows])
+        rows.append((bytes.fromhex(oid), zlib.crc32(data), at))
+        at += len(data)
+    rows.sort()
+    idx = struct.pack(">256I", *(sum(oid[0] <= first for oid, _, _ in rows) for first in range(256)))
+    if index_version == 1:
+        idx += b"".join(struct.pack(">I", offset) + oid for oid, _, offset in rows)
+    else:
+        idx = b"\xfftOc" + struct.pack(">I", 2) + idx + b"".join(oid for oid, _, _ in rows)
+        for column in (1, 2):
+            idx += struct.pack(f">{len(rows)}I", *(row[column] for row in rows))
+    idx += pack[-size:]
+    path = oracle.objects_dir(repo) / "pack" / f"pack-{pack[-size:].hex()}"
+    path.with_suffix(".pack").write_bytes(pack)
+    path.with_suffix(".idx").write_bytes(idx + hash_bytes(object_format, idx))
+    return path.name

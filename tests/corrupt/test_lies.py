@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import struct
+import random
 import subprocess
-import zlib
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 from oracle import ObjectFormat, git, objects_dir, packs, verify_midx
-from packwriter import Entry, OfsDelta, Whole, add_pack, encode_delta, entry_bytes, hash_bytes, oid_hex, pack_bytes
+from packwriter import Entry, OfsDelta, Whole, add_liar, add_pack, encode_delta, entry_bytes, oid_hex
 
 from gpa_maint import PageStore, commands
 from gpa_maint._core.files import Proof
@@ -36,33 +36,6 @@ WHEN = {"good named": (1, 2), "liar named": (2, 1), "no index": (0, 0)}
 
 def blob(content: bytes) -> Whole:
     return Whole(kind="blob", content=content)
-
-
-def add_liar(
-    repo: Path, entries: Sequence[tuple[Entry, str]], *, object_format: ObjectFormat = "sha1", index_version: int = 2
-) -> str:
-    """A pack of these entries, with an idx that calls each as is said."""
-    pack = pack_bytes([entry for entry, _ in entries], object_format=object_format)
-    size = len(hash_bytes(object_format, b""))
-    rows: list[tuple[bytes, int, int]] = []
-    at = 12
-    for entry, oid in entries:
-        data = entry_bytes(entry, offset=at, offsets=[offset for _, _, offset in rows])
-        rows.append((bytes.fromhex(oid), zlib.crc32(data), at))
-        at += len(data)
-    rows.sort()
-    idx = struct.pack(">256I", *(sum(oid[0] <= first for oid, _, _ in rows) for first in range(256)))
-    if index_version == 1:
-        idx += b"".join(struct.pack(">I", offset) + oid for oid, _, offset in rows)
-    else:
-        idx = b"\xfftOc" + struct.pack(">I", 2) + idx + b"".join(oid for oid, _, _ in rows)
-        for column in (1, 2):
-            idx += struct.pack(f">{len(rows)}I", *(row[column] for row in rows))
-    idx += pack[-size:]
-    path = objects_dir(repo) / "pack" / f"pack-{pack[-size:].hex()}"
-    path.with_suffix(".pack").write_bytes(pack)
-    path.with_suffix(".idx").write_bytes(idx + hash_bytes(object_format, idx))
-    return path.name
 
 
 class Scene:
@@ -91,11 +64,14 @@ class Scene:
         self.liars.append(add_liar(self.repo, named, object_format=self.format, index_version=index_version))
         self.objects[self.oid(beside)] = beside
 
+    def age(self, name: str, second: int) -> None:
+        for suffix in (".pack", ".idx"):
+            os.utime(objects_dir(self.repo) / "pack" / f"{name}{suffix}", (10**9 + second, 10**9 + second))
+
     def index(self, when: str) -> None:
         for names, second in zip((self.good, self.liars), reversed(WHEN[when]), strict=True):
             for name in names:
-                for suffix in (".pack", ".idx"):
-                    os.utime(objects_dir(self.repo) / "pack" / f"{name}{suffix}", (10**9 + second, 10**9 + second))
+                self.age(name, second)
         if when != "no index":
             git(self.repo, "multi-pack-index", "write")
 
@@ -194,6 +170,23 @@ def test_an_honest_delta_on_a_base_that_lies_is_made_whole(
     scene.check()
 
 
+def test_an_honest_delta_on_a_delta_that_lies_is_made_whole(tmp_path: Path, lie: bytes, when: str) -> None:
+    """The delta that lies takes more room than the good copy, which is the one that is taken."""
+    changed = lie + b"and one more\n"
+    other = random.Random(1).randbytes(100)
+    scene = Scene(tmp_path)
+    scene.add_good(blob(GOOD), contents=[GOOD])
+    scene.add_liar(
+        (blob(other), other),
+        (OfsDelta(base_index=0, program=encode_delta(other, lie), level=0), GOOD),
+        (OfsDelta(base_index=1, program=encode_delta(lie, changed)), changed),
+    )
+    scene.objects[scene.oid(changed)] = changed
+    scene.index(when)
+    scene.merge()
+    scene.check()
+
+
 def test_deltas_on_a_delta_on_a_base_that_lies_are_made_too(tmp_path: Path, lie: bytes, when: str) -> None:
     scene = Scene(tmp_path)
     scene.add_good(blob(GOOD), contents=[GOOD])
@@ -205,6 +198,40 @@ def test_deltas_on_a_delta_on_a_base_that_lies_are_made_too(tmp_path: Path, lie:
     )
     scene.objects.update({scene.oid(CHANGED): CHANGED, scene.oid(further): further})
     scene.index(when)
+    scene.merge()
+    scene.check()
+
+
+@pytest.mark.parametrize("kind", ["whole", "delta"])
+def test_a_whole_copy_that_lies_does_not_speak_for_the_delta_that_git_reads(tmp_path: Path, kind: str) -> None:
+    """The good copy is a delta that repeats all its content, and the lie, of the same size, is smaller."""
+    content = random.Random(1).randbytes(3000)
+    lie = b"evil" * 750
+    scene = Scene(tmp_path)
+    good, longer = encode_delta(CHANGED, content), lie + b"x"
+    scene.add_good(blob(CHANGED), OfsDelta(base_index=0, program=good), contents=[content, CHANGED])
+    scene.add_liar((blob(lie), content))
+    if kind == "delta":
+        scene.add_liar((blob(longer), longer), (OfsDelta(base_index=0, program=encode_delta(longer, lie)), content))
+    scene.index("good named")
+    scene.merge()
+    scene.check()
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+@pytest.mark.parametrize("order", tuple(permutations(("good", "whole lie", "delta lie"))), ids=", ".join)
+def test_a_delta_and_a_whole_copy_that_tell_the_same_lie(tmp_path: Path, order: Sequence[str], has_index: bool) -> None:
+    """Merging meets the copies by age. Whichever is first, it sees that two whole ones differ."""
+    lie, longer = LIES["as large"], LIES["as large"] + b"x"
+    scene = Scene(tmp_path)
+    scene.add_good(blob(GOOD), contents=[GOOD])
+    scene.add_liar((blob(lie), GOOD))
+    scene.add_liar((blob(longer), longer), (OfsDelta(base_index=0, program=encode_delta(longer, lie)), GOOD))
+    scene.objects[scene.oid(longer)] = longer
+    for kind, name in zip(("good", "whole lie", "delta lie"), (*scene.good, *scene.liars), strict=True):
+        scene.age(name, order.index(kind))
+    if has_index:
+        git(scene.repo, "multi-pack-index", "write")
     scene.merge()
     scene.check()
 
@@ -280,15 +307,11 @@ class Going:
         self.scene.add_liar((blob(b"something"), b"something"))
         self.going = self.scene.liars[0]
 
-    def age(self, name: str, second: int) -> None:
-        for suffix in (".pack", ".idx"):
-            os.utime(objects_dir(self.scene.repo) / "pack" / f"{name}{suffix}", (10**9 + second, 10**9 + second))
-
     def merge(self, stays: str) -> ExpireResult:
         """Git's index names the copy that stays. A page of ours is held, and replaces some other pack."""
         for name in self.scene.liars:
-            self.age(name, 1)
-        self.age(self.staying, 2)
+            self.scene.age(name, 1)
+        self.scene.age(self.staying, 2)
         path = objects_dir(self.scene.repo) / "pack" / self.staying
         if stays == "a page of ours":
             path.with_suffix(".keep").write_text(f"git-gpa merged\npack-{'1' * 40}\n")
