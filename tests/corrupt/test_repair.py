@@ -15,7 +15,7 @@ import damage as d
 import pytest
 from histories import HistorySpec, pushed_history
 from oracle import all_objects, content_digest, fsck, git, objects_dir, pack_dir, packed_objects, packs, verify_midx
-from packwriter import Whole, add_pack, idx_bytes, oid_hex, pack_bytes
+from packwriter import Whole, add_liar, add_pack, idx_bytes, oid_hex, pack_bytes
 from running import all_files, gpa, gpa_any, gpa_json, index_path, leftovers
 
 from gpa_maint import PageStore, commands, repair
@@ -125,6 +125,24 @@ def test_of_a_damaged_pack_all_but_the_damaged_object_is_saved(repo: Path) -> No
     again = gpa(repo, "repair")
     assert "nothing to do: no damage was found\n" == again.stdout
     assert [] == leftovers(repo)
+
+
+def test_what_the_idx_of_a_damaged_pack_lies_about_gets_into_no_page(repo: Path) -> None:
+    """I13: the CRC32 is right, and only the id is not that of the content."""
+    before = all_objects(repo)
+    contents = [b"%d\n" % number * 99 for number in range(3)]
+    entries = [Whole(kind="blob", content=content) for content in contents]
+    oids = [oid_hex("blob", content) for content in contents]
+    claimed = oid_hex("blob", b"what the idx promises")
+    name = add_liar(repo, list(zip(entries, [claimed, *oids[1:]], strict=True)))
+    pack = pack_dir(repo) / f"{name}.pack"
+    hurt(pack, d.flipped(-25))  # in the last entry
+    told = gpa_any(repo, "repair")
+    assert 1 == told.returncode
+    assert f"lost {claimed}, which was in '{name}'" in told.stderr
+    assert not pack.exists()
+    assert before.keys() | set(oids[:2]) == all_objects(repo).keys()
+    fsck(repo)
 
 
 def test_a_damaged_object_that_another_pack_has_is_not_lost(repo: Path) -> None:

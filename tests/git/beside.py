@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -9,9 +10,6 @@ from histories import History, send_push
 from oracle import git
 
 from gpa_maint import commands
-
-PAUSE = 0.005
-"""Seconds between two turns of a worker: maintenance in the same process cannot catch up with one that never pauses."""
 
 
 def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> None:
@@ -21,11 +19,14 @@ def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> N
     what one raises is raised here.
     """
     done, errors = threading.Event(), []
+    # Each system call of the maintenance in this process waits for the other threads: for so many seconds at most.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0002)
 
     def run(worker: Callable[[], None]) -> None:
         try:
             worker()
-            while not done.wait(PAUSE):
+            while not done.is_set():
                 worker()
         except BaseException as error:
             errors.append(error)
@@ -43,6 +44,7 @@ def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> N
             if errors:
                 break
     finally:
+        sys.setswitchinterval(interval)
         done.set()
         for thread in threads:
             thread.join()

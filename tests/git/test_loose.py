@@ -31,7 +31,7 @@ from running import Reader, all_files, assert_sound, gpa, leftovers, readers
 
 from gpa_maint import fs
 from gpa_maint.apply.pages import Progress
-from gpa_maint.errors import Locked, Stopped
+from gpa_maint.errors import Corrupt, Locked, Stopped
 from gpa_maint.git import find_object_dir
 from gpa_maint.inventory import count_loose, loose_objects
 
@@ -438,6 +438,29 @@ def test_when_a_page_is_taken_away_its_loose_files_stay(
     result = pack_all_loose(small)
     assert (6, 0) == (result.object_count, result.removed_count)
     assert "somebody else" in result.reason
+    assert digest == content_digest(small)
+
+
+@pytest.mark.parametrize(("suffix", "place"), [(".pack", -1), (".idx", -1), (".idx", 1100)])
+def test_when_a_page_has_become_another_file_its_loose_files_stay(
+    small: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, place: int
+) -> None:
+    """I3: a disk may give back something else than was written."""
+    digest, oids = content_digest(small), loose_oids(small)
+
+    def damage() -> None:
+        (path,) = pack_dir(small).glob(f"*{suffix}")
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(content)
+
+    at_step(monkeypatch, "link", "maintenance.lock", damage)
+    with pytest.raises(Corrupt, match=r"\.(pack|idx)'"):
+        pack_all_loose(small)
+    assert oids == loose_oids(small)
+    for path in pack_dir(small).iterdir():
+        path.unlink()
     assert digest == content_digest(small)
 
 

@@ -994,6 +994,24 @@ def test_what_dead_writers_left_is_recovered_durably(repo: Path, monkeypatch: py
         assert seen.index(("fsync", "pack")) < seen.index(("unlink", ".journal"))
 
 
+def test_what_waits_already_becomes_durable_before_a_journal_that_has_it_too_goes(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_writing(repo, b"one", durability="journal")
+    (name,) = journals(repo)
+    journal = objects_dir(repo).parent / "gpa" / "journal" / name
+    aside = journal.rename(repo / name)
+    steps = Steps(monkeypatch)
+    with writing(repo, durability="none") as writer:
+        writer.add("blob", b"one")
+        aside.rename(journal)
+        recovery = writer._open().recover(name)
+        assert recovery is not None
+        assert (0, 1) == recovery[:2]
+        seen = steps.take()
+        assert seen.index(("fsync", ".pack")) < seen.index(("fsync", "pack")) < seen.index(("unlink", ".journal"))
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
