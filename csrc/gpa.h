@@ -67,6 +67,14 @@ void gpa_close_all(const int *fds, uint32_t count);
 /* Have the kernel begin to read files that are about to be read whole, as far as it reads ahead; no failure matters. */
 void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names);
 
+/* ---- processes.c ---- */
+
+/*
+ * The numbers of the processes with one of these names, by /proc: none where it is not there. *count says how many there
+ * are, also when they are more than `room`. Of a name the first 15 bytes count, since the kernel keeps no more.
+ */
+int gpa_processes_named(uint32_t *count, int64_t *pids, uint32_t room, const char *const *names, uint32_t name_count);
+
 /* ---- hash.c ---- */
 
 /* Hash size in bytes of GPA_SHA1 or GPA_SHA256; 0 for anything else. */
@@ -352,6 +360,8 @@ int gpa_merge_add(gpa_merge *merge, const gpa_idx *idx, int dir_fd, const char *
 int gpa_merge_plan(gpa_merge_stats *stats, gpa_merge *merge, const gpa_midx *midx, const uint32_t *sources,
 		   int reverse, gpa_progress *progress, gpa_error *err);
 int gpa_merge_page(gpa_page_info *out, const gpa_merge *merge, uint32_t page);
+/* Set is_source[n] to 1 when source n, the n-th that was added, has a copy of an object of this page, else to 0. */
+int gpa_merge_page_sources(unsigned char *is_source, const gpa_merge *merge, uint32_t page);
 /*
  * Write one planned page and its idx. Each copied entry is checked against its CRC32 (or the object made and hashed,
  * where the source idx is v1) before it is written. GPA_ECORRUPT with err->source: that copy is now known as damaged; plan again.

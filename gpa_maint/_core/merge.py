@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import compress
 from types import TracebackType
 
 from ..errors import Corrupt, GpaError
@@ -130,6 +131,12 @@ class Merge:
         info = ffi.new("gpa_page_info *")
         lib.gpa_merge_page(info, self._pointer, page)
         return int(info.object_count)
+
+    def page_sources(self, page: int) -> tuple[str, ...]:
+        """The sources that have a copy of an object of this page, in the order in which they were added."""
+        flags = ffi.new("unsigned char[]", len(self._sources) or 1)
+        lib.gpa_merge_page_sources(flags, self._pointer, page)
+        return tuple(compress(self._sources, bytes(ffi.buffer(flags))))
 
     def write_page(self, page: int, pack_fd: int, idx_fd: int, target: str, progress: Progress | None = None) -> str:
         """Write a page and its idx; return the pack's trailer (hex).

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 Report = Callable[[str, int, int], None]
+
+LOOK_AGAIN_NS = 5_000_000
+"""After so many nanoseconds of hiding pages it is looked again for git processes: none writes an index much faster."""
 
 
 class Proved(NamedTuple):
@@ -238,9 +242,7 @@ def delete_packs(
     if fs.deleters(objdir):
         return (), 0, ()
     try:
-        for name in until_stopped(proved.doomed, stop):
-            if path := deleting.hide(name):
-                hidden[name] = path
+        deleting.hide_all(hidden, stop)
         if names_any(objdir, hidden):
             raise StalePlan("somebody wrote an index with the superseded pages meanwhile")
         is_safe = not fs.deleters(objdir) and _are_there(objdir, proved, hidden)
@@ -281,7 +283,22 @@ class _Deleting:
         self._mtimes: dict[str, int] = {}
         self._there = set(os.listdir(objdir.pack_dir))
 
-    def hide(self, name: str) -> str:
+    def hide_all(self, hidden: dict[str, str], stop: Progress | None) -> None:
+        """Take the .idx files away, and add to `hidden` where each is.
+
+        When a git process begins meanwhile, the rest stays: the index that it writes may name what it has listed, and
+        who reads by that index finds nothing until the .idx files are back.
+        """
+        looked_ns = time.monotonic_ns()
+        for name in until_stopped(self._proved.doomed, stop):
+            if path := self._hide(name):
+                hidden[name] = path
+            if time.monotonic_ns() - looked_ns >= LOOK_AGAIN_NS:
+                if fs.deleters(self._objdir):
+                    return
+                looked_ns = time.monotonic_ns()
+
+    def _hide(self, name: str) -> str:
         """Take the .idx away, and return where it is; "" when the page is protected now, or gone."""
         if self._is_protected(name):
             return ""

@@ -248,7 +248,8 @@ def _write_page(space: fs.Workspace, merge: Merge, number: int, stop: Progress |
     def write(pack: fs.TempFile, idx: fs.TempFile) -> str:
         return merge.write_page(number, pack.fd, idx.fd, pack.path, stop)
 
-    return write_page(space, merge.page_objects(number), write)
+    page = write_page(space, merge.page_objects(number), write)
+    return page._replace(sources=merge.page_sources(number))
 
 
 def _nothing_gained(left_out: tuple[LeftOut, ...], reason: str) -> RepackResult:

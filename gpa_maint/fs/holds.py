@@ -5,9 +5,9 @@
 
 - `git-gpa new`: the page has objects that perhaps no ref names yet. The hold ends when the pack's mtime is older than
   gpa.keepNew: git prunes loose objects by age, too.
-- `git-gpa merged`: the page replaces the packs whose names follow, one a line. The hold ends when none of them is
-  there, or after two weeks. Until then git's own commands may see both, and delete the page because they take the
-  other pack to stay.
+- `git-gpa merged`: the page replaces the packs whose names follow, one a line: of the packs that were merged those
+  that have objects of the page. The hold ends when none of them is there, or after two weeks. Until then git's own
+  commands may see both, and delete the page because they take the other pack to stay.
 
 A page that was merged from such pages is of both kinds: `git-gpa new`, and then the names.
 """

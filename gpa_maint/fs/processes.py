@@ -11,13 +11,14 @@ import os
 from collections.abc import Iterator
 
 from .. import untrusted
+from .._core.processes import processes_named
 from ..git import ObjectDir
 from ..tuples import NamedTuple
 
 DELETING = frozenset({"repack", "gc", "maintenance", "multi-pack-index"})
 """The git commands that delete packs."""
 
-NAMES = frozenset({"git", *(f"git-{command}" for command in DELETING)})
+NAMES = ("git", *(f"git-{command}" for command in sorted(DELETING)))
 WITH_VALUE = frozenset({"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env", "--super-prefix"})
 """Options before the command that take the next word."""
 
@@ -42,12 +43,8 @@ class Deleter(NamedTuple):
 
 def deleters(objdir: ObjectDir) -> list[Deleter]:
     """Git processes that may be about to delete packs of this object directory, by /proc; [] where there is none."""
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except OSError:
-        return []
     found = []
-    for pid in pids:
+    for pid in processes_named(NAMES):
         command = _command(pid)
         began = _began(pid) if command and _may_work_on(pid, objdir) else None
         if command and began is not None:
@@ -87,8 +84,6 @@ def _read(pid: int, name: str) -> bytes:
 
 def _command(pid: int) -> str:
     """The git command of this process if it is one that deletes packs, else ""."""
-    if os.fsdecode(_read(pid, "comm")).strip() not in NAMES:
-        return ""
     words = os.fsdecode(_read(pid, "cmdline")).split("\0")
     program = os.path.basename(words[0])
     is_dashed = program.startswith("git-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -10,6 +9,9 @@ from histories import History, send_push
 from oracle import git
 
 from gpa_maint import commands
+
+PAUSE = 0.005
+"""Seconds between two turns of a worker: maintenance in the same process cannot catch up with one that never pauses."""
 
 
 def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> None:
@@ -19,14 +21,11 @@ def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> N
     what one raises is raised here.
     """
     done, errors = threading.Event(), []
-    # Each system call of the maintenance in this process waits for the other threads: for so many seconds at most.
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(0.0002)
 
     def run(worker: Callable[[], None]) -> None:
         try:
             worker()
-            while not done.is_set():
+            while not done.wait(PAUSE):
                 worker()
         except BaseException as error:
             errors.append(error)
@@ -44,7 +43,6 @@ def rewrite_beside(history: History, workers: Sequence[Callable[[], None]]) -> N
             if errors:
                 break
     finally:
-        sys.setswitchinterval(interval)
         done.set()
         for thread in threads:
             thread.join()

@@ -1,4 +1,4 @@
-"""Every verb on file systems that do not know some system calls, or fail in them; shims.py replaces these calls."""
+"""Every verb on file systems that do not know some system calls, or fail in them (file_system_shim.py)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import file_system_shim
 import pytest
-import shims
 from histories import History, HistorySpec
 from oracle import all_objects, fsck, git, verify_midx
 from running import leftovers
@@ -80,7 +80,7 @@ with PageStore.for_repository(".").writer() as writer:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shims.build(tmp_path_factory.mktemp("shim"))
+    return file_system_shim.build(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def server(history: HistoryFactory) -> Path:
 
 def run_python(repo: Path, library: Path, call: str, number: int, *words: str) -> CompletedProcess[str]:
     """A Python program in `repo`, for which `call` answers `number`."""
-    environment = shims.environment(library, call, number, repo)
+    environment = file_system_shim.environment(library, call, number, repo)
     return subprocess.run(
         [sys.executable, *words], cwd=repo, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

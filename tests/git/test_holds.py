@@ -15,6 +15,7 @@ import pytest
 from histories import History, HistorySpec, init_server
 from neighbours import STOCK
 from oracle import all_objects, content_digest, fsck, git, pack_dir
+from packwriter import Whole, add_pack
 from running import assert_sound, gpa, gpa_any, gpa_json
 
 from gpa_maint import PageStore, fs, maintain, maintenance, rounds
@@ -157,6 +158,32 @@ def test_a_page_is_held_before_it_is_visible_and_until_its_sources_are_gone(hist
     assert list(answer["released"]) == [keep.stem]
     assert {} == holds(made.server)
     assert_sound(made.server, digest)
+
+
+def test_a_page_is_held_for_those_packs_that_it_has_objects_of(tmp_path: Path) -> None:
+    """I14: the holds of many pages made of many packs would fill the disk otherwise. An object that two packs have
+    counts for both."""
+    repo = server(tmp_path)
+    packs = []
+    for words in (("one", "two", "all"), ("three", "four", "all"), ("five", "six")):
+        packs.append(add_pack(repo, [Whole(kind="blob", content=f"{word}\n".encode()) for word in words]))
+        date = 1_000_000_000 + len(packs)
+        os.utime(pack_dir(repo) / f"{packs[-1]}.pack", (date, date))
+    git(repo, "config", "gpa.pageObjects", "4")
+    merged = gpa_json(repo, "repack")
+    assert set(packs) < set(merged["merged"])
+    assert 3 == len(merged["pages"])
+    for page in (entry["name"] for entry in merged["pages"]):
+        named = (pack_dir(repo) / f"{page}.keep").read_text().splitlines()[1:]
+        there = objects_of(repo, page)
+        assert sorted(pack for pack in merged["merged"] if there & objects_of(repo, pack)) == sorted(named)
+        assert len(named) < len(merged["merged"])
+
+
+def objects_of(repo: Path, pack: str) -> set[str]:
+    """The ids of the objects that its idx names."""
+    listed = git(repo, "show-index", input=(pack_dir(repo) / f"{pack}.idx").read_bytes()).stdout
+    return {line.split()[1] for line in listed.splitlines()}
 
 
 def test_a_page_of_new_objects_is_held_until_it_is_old(tmp_path: Path) -> None:

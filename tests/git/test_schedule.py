@@ -94,6 +94,8 @@ def read_by_systemd(schedule: Schedule, folder: Path) -> str:
     done = subprocess.run(["systemd-analyze", "verify", *paths], env=environment, capture_output=True, text=True)
     # Units of the system's own that it loads beside ours are none of our business.
     complaints = [line for line in done.stderr.splitlines() if re.match(rf"{folder}.*\.(service|timer):", line)]
+    # Nor is who runs the tests: it dislikes units of the user `nobody`.
+    complaints = [line for line in complaints if "Special user nobody" not in line]
     assert [] == complaints, done.stderr
     return done.stdout
 

@@ -17,6 +17,8 @@ from packwriter import Whole, add_pack, oid_hex
 from running import assert_sound, gpa, index_path, leftovers
 
 from gpa_maint import PageStore, commands, fs, rounds
+from gpa_maint._core.processes import processes_named
+from gpa_maint.apply import expire
 from gpa_maint.apply.expire import end_holds, prove_doomed
 from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.repair import write_loose
@@ -393,6 +395,23 @@ def test_pages_come_back_when_a_git_process_has_begun_meanwhile(
     assert set(merged.packs) <= {path.stem for path in pack_dir(merged.server).glob("*.idx")}
 
 
+def test_no_more_pages_are_hidden_once_a_git_process_has_begun(
+    merged: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I2. It may write an index with the pages that it has listed, by which nobody finds those that are hidden."""
+    steps = record(monkeypatch)
+    monkeypatch.setattr(expire, "LOOK_AGAIN_NS", 0)
+    repack = fs.Deleter(pid=2, began=1, command="repack")
+    monkeypatch.setattr(fs, "deleters", lambda _objdir: [repack] if hidden(steps) else [])
+    assert () == commands.expire(str(merged.server), grace_seconds=0).deleted
+    assert 1 == len(hidden(steps)) < len(merged.packs)
+    assert set(merged.packs) <= {path.stem for path in pack_dir(merged.server).glob("*.idx")}
+
+
+def hidden(steps: list[tuple[str, Path]]) -> list[Path]:
+    return [path for what, path in steps if what == "rename" and path.name.startswith("hidden-")]
+
+
 def test_pages_come_back_after_an_error(merged: History, monkeypatch: pytest.MonkeyPatch) -> None:
     """I2"""
     hidden: list[str] = []
@@ -418,6 +437,31 @@ def test_what_a_killed_expire_had_hidden_comes_back(merged: History) -> None:
     gpa(merged.server, "write")
     assert set(merged.packs) <= packs(merged.server).keys()
     assert [] == leftovers(merged.server)
+
+
+@pytest.mark.parametrize("command", ["repack", "gc", "maintenance", "multi-pack-index"])
+def test_a_program_of_git_is_found_by_its_name(command: str, pushed: History, tmp_path: Path) -> None:
+    """I5: without `git` before it too. The kernel keeps 15 bytes of a name."""
+    program = tmp_path / f"git-{command}"
+    program.symlink_to(shutil.which("sleep") or "")
+    process = subprocess.Popen([program, "100"], cwd=pushed.server)
+    objdir = find_object_dir(str(pushed.server))
+    try:
+        assert [(process.pid, command)] == [(one.pid, one.command) for one in fs.deleters(objdir)]
+    finally:
+        process.kill()
+        process.wait()
+    assert [] == fs.deleters(objdir)
+
+
+def test_more_processes_than_one_look_has_room_for() -> None:
+    waiting = [subprocess.Popen(["sleep", "100"]) for _ in range(70)]
+    try:
+        assert {process.pid for process in waiting} <= set(processes_named(["sleep"]))
+    finally:
+        for process in waiting:
+            process.kill()
+            process.wait()
 
 
 def test_a_process_that_ended_is_not_alive() -> None:

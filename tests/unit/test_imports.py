@@ -44,7 +44,7 @@ ARROWS: dict[str, str] = {
     "journal": "arguments saved reports recovery state fs _core git errors tuples",
     "recovery": "state fs _core git errors tuples",
     "state": "words untrusted model fs git errors tuples",
-    "fs": "untrusted git errors tuples",
+    "fs": "untrusted _core git errors tuples",
     "git": "untrusted config errors",
     "config": "errors tuples",
     "integrations": "arguments store journal fs errors",
