@@ -366,6 +366,20 @@ int gpa_merge_page(gpa_page_info *out, const gpa_merge *m, uint32_t number)
 	return GPA_OK;
 }
 
+int gpa_merge_page_sources(unsigned char *is_source, const gpa_merge *m, uint32_t number)
+{
+	if (number >= m->page_count)
+		return GPA_ENOTFOUND;
+	const page *pg = &m->pages[number];
+	memset(is_source, 0, m->source_count);
+	for (uint32_t i = pg->first_slot; i < pg->first_slot + pg->slot_count; i++) {
+		uint32_t object = m->slots[i].object;
+		for (uint32_t n = copies_begin(m, object); n < copies_end(m, object); n++)
+			is_source[m->copies[m->by_object[n]].source] = 1;
+	}
+	return GPA_OK;
+}
+
 int gpa_merge_left_out(unsigned char *oid, uint32_t *source, const gpa_merge *m, uint32_t n)
 {
 	for (uint32_t i = 0; i < m->object_count; i++) {
