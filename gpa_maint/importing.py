@@ -21,6 +21,8 @@ IMPORTING = "Importing objects"
 HEADER_BYTES = 65536
 STREAM_BYTES = 8 << 20
 """A larger object is not read as a whole."""
+SIZE_MOST = 1 << 62
+"""Bytes of an object: a writer takes no larger ones."""
 
 
 class BadStream(GpaError):
@@ -140,6 +142,6 @@ def _parse(line: bytes) -> Head | str:
         return text.strip()
     if not (text.endswith("\n") and len(words) == 3 and words[2].isascii() and words[2].isdigit()):
         raise BadStream(f"the input has '{text.strip()[:100]}' where git cat-file --batch prints an object")
-    if words[1] not in ("commit", "tree", "blob", "tag") or len(words[2]) > 19:
+    if words[1] not in ("commit", "tree", "blob", "tag") or len(words[2]) > 19 or int(words[2]) > SIZE_MOST:
         raise BadStream(f"the input has an object of type '{words[1]}' and size {words[2]}")
     return Head(words[0], words[1], int(words[2]))

@@ -102,6 +102,8 @@ GOOD = oid_hex("blob", b"good").encode() + b" blob 4\ngood\n"
         (b"%b blub 3\nabc\n" % (b"0" * 40), "the input has an object of type 'blub' and size 3"),
         (b"%b blob -3\nabc\n" % (b"0" * 40), "where git cat-file --batch prints an object"),
         (b"%b blob %b\nabc\n" % (b"0" * 40, b"9" * 30), "and size 999999"),
+        (b"%b blob %b\nabc\n" % (b"0" * 40, b"9" * 19), "and size 999999"),
+        (b"%b blob %d\nabc\n" % (b"0" * 40, 1 << 62), f"the input ends within object {'0' * 40}"),
         (b"%b blob 3" % (b"0" * 40), "where git cat-file --batch prints an object"),
         (b"x" * 100_000, "where git cat-file --batch prints an object"),
         (b"\xff\xfe\x1b[31m\n", "where git cat-file --batch prints an object"),
