@@ -30,6 +30,12 @@ def test_at_least_95_percent_can_be_noticed() -> None:
     assert len([mutant for mutant in MUTANTS if mutant.tests]) >= 0.95 * len(MUTANTS)
 
 
+def test_the_promises_say_how_many_there_are() -> None:
+    noticed = len([mutant for mutant in MUTANTS if mutant.tests])
+    said = f"Of {len(MUTANTS)} faults {noticed} are noticed. The other {len(MUTANTS) - noticed} change nothing"
+    assert said in (ROOT / "docs" / "promises.md").read_text()
+
+
 @pytest.mark.parametrize(
     "head",
     [
