@@ -60,7 +60,9 @@ lint: $(BUILT) ## ruff's rules
 types: $(BUILT) ## mypy, strict
 	$(RUN) -m mypy
 
+# As pip does with what it installs: most tests start `git gpa`, and compiling takes twice as long as its work.
 test: $(BUILT) ## the tests, but for the slow ones
+	@.venv/bin/python -m compileall -q gpa_maint
 	$(PYTEST) $(ARGS)
 
 gits: ## the newest git of Debian beside the one in PATH, built once and kept; prints their paths
@@ -71,6 +73,7 @@ NEWEST_TESTS = tests/git -m 'not slow and not memory' --ignore=tests/git/test_ar
 	--ignore=tests/git/test_paged_archive.py
 
 newest: $(BUILT) ## the tests that run git, with the newest git of Debian in PATH
+	@.venv/bin/python -m compileall -q gpa_maint
 	GPA_TEST_GIT="$$(sh .ci/gits | tail -n 1)" $(PYTEST) $(or $(ARGS),$(NEWEST_TESTS))
 
 demo: $(BUILT) ## watch it at work on a repository made for the purpose

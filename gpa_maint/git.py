@@ -322,8 +322,15 @@ def is_partial(path: str | None) -> bool:
 
 
 def git_version() -> tuple[int, int]:
-    """That of the git in PATH: (2, 39)."""
-    return version_in(run_git(["version"]))
+    """That of the git in PATH: (2, 39). It is asked once."""
+    path = os.environ.get("PATH", os.defpath)
+    if path not in _versions:
+        _versions[path] = version_in(run_git(["version"]))
+    return _versions[path]
+
+
+_versions: dict[str, tuple[int, int]] = {}
+"""PATH -> the version of the git in it."""
 
 
 def version_in(text: str) -> tuple[int, int]:

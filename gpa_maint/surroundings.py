@@ -63,7 +63,7 @@ def look_at_surroundings(
         foreign_packs=_foreign_packs(objdir, inventory),
         old_reflog=_old_reflog(objdir, values, now) if objdir.is_own else "",
         has_commit_graph=_has_commit_graph(objdir),
-        standstill=find_faults(path) if objdir.is_own else (),
+        standstill=find_faults(path, objdir) if objdir.is_own else (),
         **_owners(objdir),
         next_at=_mtime(os.path.join(objdir.gpa_dir, "next")) or 0,
         waiting_since=_waiting_since(objdir, inventory),

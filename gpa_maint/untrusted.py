@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from _thread import _local
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -84,18 +85,62 @@ def _is_link(name: str, outer: int | None) -> bool:
         return False
 
 
+class _Kept(_local):
+    """The folders that a thread keeps open: nobody else closes one while it is in use."""
+
+    def __init__(self) -> None:
+        self.fds: dict[str, int] = {}
+
+
+_kept = _Kept()
+
+
 @contextmanager
-def place_of(path: str) -> Iterator[tuple[int | None, str]]:
-    """A descriptor of the folder that `path` is in, and the name there; None and `path` where nothing is guarded."""
-    folder, _, name = path.rpartition("/")
-    if not is_guarded(folder):
-        yield None, path
+def kept_open(folder: str) -> Iterator[None]:
+    """Walk to a guarded folder once: this thread does within the block what it does with the files in it.
+
+    Whatever takes the folder's name meanwhile, it is this one. One that cannot be opened is walked to each time.
+    """
+    if folder in _kept.fds or not is_guarded(folder):
+        yield
         return
-    fd = open_folder(folder, os.O_PATH)
     try:
-        yield fd, name
+        fd = open_folder(folder, os.O_PATH)
+    except OSError:
+        yield
+        return
+    _kept.fds[folder] = fd
+    try:
+        yield
     finally:
+        del _kept.fds[folder]
         os.close(fd)
+
+
+class place_of:
+    """A descriptor of the folder that `path` is in, and the name there; None and `path` where nothing is guarded.
+
+    A class, since it is entered for each file that is deleted.
+    """
+
+    __slots__ = ("_fd", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+
+    def __enter__(self) -> tuple[int | None, str]:
+        folder, _, name = self._path.rpartition("/")
+        if folder in _kept.fds:
+            return _kept.fds[folder], name
+        if not is_guarded(folder):
+            return None, self._path
+        self._fd = open_folder(folder, os.O_PATH)
+        return self._fd, name
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o666, *, follow: bool = False) -> int:

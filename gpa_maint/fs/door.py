@@ -29,23 +29,33 @@ def step(operation: str, path: str) -> None:
         before_step(operation, path)
 
 
-@contextlib.contextmanager
-def named(operation: str, path: str) -> Iterator[None]:
-    """A step whose OSError becomes a SystemFailed with the path; that a name is there or not passes as it is."""
-    step(operation, path)
-    with worded(operation, path):
-        yield
+class worded:
+    """An OSError of an operation becomes a SystemFailed with the path; that a name is there or not passes as it is.
+
+    A test does not stop before it. A class, since it is entered for each file that is deleted.
+    """
+
+    __slots__ = ("_operation", "_path")
+
+    def __init__(self, operation: str, path: str) -> None:
+        self._operation = operation
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, (FileNotFoundError, FileExistsError, SystemFailed)):
+            raise failed(self._operation, self._path, error) from None
 
 
-@contextlib.contextmanager
-def worded(operation: str, path: str) -> Iterator[None]:
-    """As named(), for an operation that is no step: a test does not stop before it."""
-    try:
-        yield
-    except (FileNotFoundError, FileExistsError, SystemFailed):
-        raise
-    except OSError as error:
-        raise failed(operation, path, error) from None
+class named(worded):
+    """As worded(), for a step: a test may stop before it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        step(self._operation, self._path)
 
 
 def create(path: str, mode: int, *, flags: int = os.O_WRONLY) -> int:

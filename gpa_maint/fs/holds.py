@@ -50,7 +50,7 @@ def read_hold(path: str) -> Hold | None:
     first, *names = text.splitlines() or [""]
     if first not in (NEW, MERGED):
         return None
-    return Hold(first == NEW, tuple(name for name in names if name))
+    return Hold(first == NEW, tuple(filter(None, names)))
 
 
 def write_hold(keep_path: str, temp_path: str, hold: Hold, shared: str) -> bool:

@@ -115,10 +115,11 @@ def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
     space = Workspace(objdir, directory, prefix)
     bring_back_hidden(objdir)
     space.healed = remove_stale(objdir)
-    try:
-        yield space
-    finally:
-        space.remove_all()
+    with untrusted.kept_open(objdir.pack_dir), untrusted.kept_open(directory):
+        try:
+            yield space
+        finally:
+            space.remove_all()
 
 
 def is_ours(name: str) -> bool:

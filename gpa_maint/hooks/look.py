@@ -73,9 +73,9 @@ class Found(NamedTuple):
         return [*places, *(place for place in (self.script, self.old_script) if place.is_marked)]
 
 
-def look(path: str | None) -> Found:
-    """GitFailed and Unsupported as find_object_dir(); Corrupt when the record is damaged."""
-    objdir = find_object_dir(path)
+def look(path: str | None, objdir: ObjectDir | None = None) -> Found:
+    """GitFailed and Unsupported as find_object_dir(), unless `objdir` is given; Corrupt when the record is damaged."""
+    objdir = objdir or find_object_dir(path)
     config = os.path.join(objdir.common_dir, "config")
     content = read_bytes(config)
     named = [one for one in settings.effective_settings(path) if one.key == "core.hookspath"]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from gpa_maint.errors import GpaError
+from gpa_maint.git import ObjectDir
 from gpa_maint.hooks import scripts
 from gpa_maint.hooks.look import Found, look
 from gpa_maint.hooks.plan import FILE
@@ -20,10 +21,10 @@ from gpa_maint.reports import StatusWarning
 AGAIN = "git gpa install"
 
 
-def find_faults(path: str | None) -> tuple[StatusWarning, ...]:
+def find_faults(path: str | None, objdir: ObjectDir) -> tuple[StatusWarning, ...]:
     """Why hooks of the repository at `path`, where install put them, start nothing; one warning for each cause."""
     try:
-        return tuple(_faults(look(path)))
+        return tuple(_faults(look(path, objdir)))
     except (GpaError, OSError) as error:
         return (StatusWarning("hooks-unreadable", str(error), getattr(error, "hint", "") or AGAIN),)
 
