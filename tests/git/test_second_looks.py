@@ -447,6 +447,7 @@ def test_a_program_of_git_is_found_by_its_name(command: str, pushed: History, tm
     process = subprocess.Popen([program, "100"], cwd=pushed.server)
     objdir = find_object_dir(str(pushed.server))
     try:
+        wait_for_name(process, program.name[:15])
         assert [(process.pid, command)] == [(one.pid, one.command) for one in fs.deleters(objdir)]
     finally:
         process.kill()
@@ -454,9 +455,18 @@ def test_a_program_of_git_is_found_by_its_name(command: str, pushed: History, tm
     assert [] == fs.deleters(objdir)
 
 
+def wait_for_name(process: subprocess.Popen[bytes], name: str) -> None:
+    """The kernel closes the files of the program before, by which Popen knows that this one runs, a moment earlier."""
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{process.pid}/comm").read_text().strip() != name and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 def test_more_processes_than_one_look_has_room_for() -> None:
     waiting = [subprocess.Popen(["sleep", "100"]) for _ in range(70)]
     try:
+        for process in waiting:
+            wait_for_name(process, "sleep")
         assert {process.pid for process in waiting} <= set(processes_named(["sleep"]))
     finally:
         for process in waiting:
