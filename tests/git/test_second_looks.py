@@ -623,7 +623,7 @@ def test_a_lock_of_somebody_stays_when_files_of_a_killed_run_go(pushed: History)
 
 
 def damaged(repo: Path, pack: str) -> None:
-    """Change a byte of its only entry."""
+    """Change a byte of its last entry."""
     path = pack_dir(repo) / f"{pack}.pack"
     path.chmod(0o644)
     data = bytearray(path.read_bytes())
@@ -638,7 +638,7 @@ def blobs(*contents: bytes) -> list[Whole]:
 def test_a_page_does_not_wait_for_a_pack_that_stays_for_a_damaged_object(tmp_path: Path) -> None:
     """I14: else its hold would never end."""
     repo = init_server(tmp_path / "server")
-    names = [add_pack(repo, blobs(b"number %d\n" % number * 40)) for number in range(4)]
+    names = [add_pack(repo, blobs(b"sound %d\n" % number, b"number %d\n" % number * 40)) for number in range(4)]
     damaged(repo, names[0])
     result = commands.repack(str(repo))
     assert [names[0]] == [left.pack for left in result.left_out]
