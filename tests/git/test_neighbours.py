@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import pytest
 from histories import HistorySpec, init_server, pushed_history
-from neighbours import NEIGHBOURS, READERS, Scene, Unknown, jgit
+from jgit import Unknown, jgit
+from neighbours import NEIGHBOURS, READERS, Scene
 from oracle import all_objects, fsck, git, midx_names, pack_dir, packs
 from running import Reader, gpa
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from .world import World, digest
+from .world import World, digest, idx_objects
 
 OID = re.compile(r"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")
 
 READER_SEED = 7
+
+KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+"""libgit2's numbers."""
 
 
 @dataclass
@@ -37,8 +40,13 @@ class Checker:
     def __init__(self, world: World) -> None:
         self.world = world
         self.old_store: Any = None
+        self.old_repository: Any = None
         if not world.hunt.stock:
             self.old_store = self._open_store()
+            if world.object_format == "sha1":
+                from gpa_maint.integrations import libgit2
+
+                self.old_repository = libgit2.open_repository(world.repo, self.old_store)
 
     def _open_store(self) -> Any:
         from gpa_maint import PageStore
@@ -46,6 +54,7 @@ class Checker:
         return PageStore.open(self.world.repo / "objects", object_format=self.world.object_format)
 
     def close(self) -> None:
+        self.old_repository = None
         if self.old_store is not None:
             self.old_store.close()
 
@@ -64,6 +73,8 @@ class Checker:
             texts += self._read_by_store("PageStore, opened before", self.old_store, wanted)
             with self._open_store() as store:
                 texts += self._read_by_store("PageStore, opened now", store, wanted)
+            texts += self._read_by_pygit2(wanted)
+            texts += self._shelf()
         found.checked = len(wanted)
         self._sort(found, texts)
         return found
@@ -130,6 +141,7 @@ class Checker:
             texts += self._read_by_store("PageStore, opened before", self.old_store, wanted)
             with self._open_store() as store:
                 texts += self._read_by_store("PageStore, opened now", store, wanted)
+            texts += self._read_by_pygit2(wanted)
         gone = before - set(world.ledger.promised())
         texts = [text for text in texts if not gone.intersection(OID.findall(text))]
         found.checked = len(wanted)
@@ -204,6 +216,33 @@ class Checker:
             if oid != digest(self.world.object_format, kind, content)
         ]
 
+    def _read_by_pygit2(self, oids: list[str]) -> list[str]:
+        """By a repository of pygit2's that has been open from the beginning."""
+        if self.old_repository is None:
+            return []
+        import pygit2
+
+        texts = []
+        for oid in oids:
+            try:
+                kind, content = self.old_repository.read(oid)
+            except (KeyError, pygit2.GitError) as error:
+                texts.append(f"pygit2, opened before: {oid}: {error!r}")
+                continue
+            if oid != digest(self.world.object_format, KINDS[kind], content):
+                texts.append(f"pygit2, opened before: {oid} has another content")
+        return texts
+
+    def _shelf(self) -> list[str]:
+        """What the uploaded pages lack."""
+        wanted = self.world.shelved & set(self.world.ledger.promised())
+        if not wanted:
+            return []
+        there: set[str] = set()
+        for idx in (self.world.folder / "shelf").glob("*.idx"):
+            there |= idx_objects(self.world, idx)
+        return [f"the uploaded pages lack {oid}, which was acknowledged" for oid in sorted(wanted - there)]
+
     def _sort(self, found: Findings, texts: list[str]) -> None:
         """Into what is lost and what is bad: an object that no pack and no file has is lost."""
         if not texts:
@@ -223,11 +262,3 @@ def objects_here(world: World) -> set[str]:
         if idx.with_suffix(".pack").exists():
             here |= idx_objects(world, idx)
     return here
-
-
-def idx_objects(world: World, idx: Any) -> set[str]:
-    try:
-        content = idx.read_bytes()
-    except FileNotFoundError:
-        return set()
-    return {line.split()[1] for line in world.quick("show-index", input=content).splitlines()}

@@ -19,6 +19,17 @@ from .world import Hunt, World, make_world
 EPISODES = 3
 EPISODE_SECONDS = (2, 4, 8, 15)
 
+CHANCES = {
+    "writer": 0.6,
+    "stock-writer": 0.3,
+    "worktree": 0.3,
+    "fetch": 0.2,
+    "refs": 0.3,
+    "backup": 0.3,
+    "borrower": 0.3,
+}
+"""How often a lane is there; those of the two clients and of git always are."""
+
 
 def overlap(shared: Hunt, random: Random, deadline: float) -> tuple[World, int, Findings]:
     """Some episodes in one repository; between them, and at the end, everything is checked. Also how many steps ran."""
@@ -54,7 +65,7 @@ def draw_lanes(shared: Hunt, random: Random) -> list[list[str]]:
     elif random.random() < 0.5:
         by_lane["git"] = random.sample(by_lane["git"], 4)
     lanes = [by_lane[lane] for lane in ("client-0", "client-1", "git")]
-    for lane, chance in (("writer", 0.6), ("stock-writer", 0.3), ("worktree", 0.3), ("fetch", 0.2), ("refs", 0.3)):
+    for lane, chance in CHANCES.items():
         if lane in by_lane and random.random() < chance:
             lanes.append(by_lane[lane])
     if "ours" in by_lane:

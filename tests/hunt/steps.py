@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
-from .world import World, document, import_commit
+from jgit import Unknown, jgit
+
+from .world import CONFIG, World, document, idx_objects, import_commit
 from .writers import OURS, SHA256, STOCK
 
 
@@ -159,6 +162,9 @@ def _write(world: World, random: Random, kinds: list[str], **options: Any) -> No
         if word == "ref":
             with world.lock:
                 world.heads[rest[0]] = rest[1]
+        elif word == "shelf":
+            world.ledger.promise(rest, "page", since)
+            world.shelved.update(rest)
         else:
             world.ledger.promise(rest, word, since)  # type: ignore[arg-type]
 
@@ -197,7 +203,13 @@ def old_document_again(world: World, random: Random, **options: Any) -> None:
         since = world.ledger.mark()
         done = world.git(random, "hash-object", "-w", "--stdin", input=content, **options)
         if not done.status:
-            world.ledger.promise([done.stdout.decode().strip()], "packed", since)
+            oid = done.stdout.decode().strip()
+            world.ledger.promise([oid], "again" if _is_in_cruft_pack(world, oid) else "packed", since)
+
+
+def _is_in_cruft_pack(world: World, oid: str) -> bool:
+    packs = (world.repo / "objects" / "pack").glob("*.mtimes")
+    return any(oid in idx_objects(world, path.with_suffix(".idx")) for path in packs)
 
 
 # -- Refs
@@ -241,6 +253,7 @@ def _maintain(
             world.ledger.packed_are_dropped()
         if args:
             with world.pruning:
+                world.ledger.again_are_pruned()
                 world.git(random, *args, **options)
             args = ()
 
@@ -337,6 +350,18 @@ def maintenance(world: World, random: Random, **options: Any) -> None:
     _maintain(world, random, *settings, "maintenance", "run", "--quiet", f"--task={task}", packs_loose=True, **options)
 
 
+@step("jgit", 1)
+def jgit_gc(world: World, random: Random, **options: Any) -> None:
+    """JGit's, where it is installed. It knows SHA-1 alone."""
+    del random, options
+    if world.object_format == "sha1":
+        world.traffic.wait_for_packed_writers()
+        world.ledger.loose_are_packed()
+        with world.pruning, suppress(Unknown):
+            world.ledger.packed_are_dropped()
+            jgit(world.repo, "gc")
+
+
 @step("alone", 1)
 def prune_now(world: World, random: Random, **options: Any) -> None:
     """What no ref, reflog or index names may go: never beside a writer, as git's manual says."""
@@ -396,7 +421,53 @@ def gpa_repair(world: World, random: Random, **options: Any) -> None:
 
 @step("ours", 1)
 def gpa_verify(world: World, random: Random, **options: Any) -> None:
-    _gpa(world, random, "verify", *random.choice(((), ("--deep",))), **options)
+    _gpa(world, random, "verify", *random.choice(((), ("--deep",), ("--refs",))), **options)
+
+
+@step("backup", 2)
+def gpa_backup(world: World, random: Random, **options: Any) -> None:
+    """A copy that is made or brought up to date. A killed one leaves the refs of the last one, and all they name."""
+    backup = world.folder / "backup"
+    _gpa(world, random, "backup", str(backup), **options)
+    if not (backup / "HEAD").exists():
+        return
+    for program in world.hunt.programs:
+        done = world.run(["git", "rev-list", "--objects", "--all"], random, program=program, cwd=backup, slow=False)
+        if done.status or done.stderr:
+            world.complain(f"the backup is not whole: {program} rev-list: {done.stderr}")
+
+
+# -- A repository that borrows from this one
+
+
+def _borrower(world: World) -> Path:
+    repo = world.folder / "borrower.git"
+    if not repo.exists():
+        world.quick("clone", "-q", "--bare", "--shared", str(world.repo), str(repo), cwd=world.folder)
+        for key, value in CONFIG.items():
+            world.quick("config", key, value, cwd=repo)
+        # Of the branches of the lender only this one is sure to stay.
+        for line in world.quick("for-each-ref", "--format=%(refname)", cwd=repo).splitlines():
+            if line != "refs/heads/base":
+                world.quick("update-ref", "-d", line, cwd=repo)
+    return repo
+
+
+@step("borrower")
+def borrow(world: World, random: Random, **options: Any) -> None:
+    """Some commits on what is borrowed; then git or git-gpa maintains the borrower."""
+    repo = _borrower(world)
+    import_commit(world, repo, f"refs/heads/own-{random.randrange(3)}", "refs/heads/base", random, files=4)
+    commands = [
+        ["git", "repack", "-q", "-a", "-d", "-l"],
+        ["git", "gc", "-q"],
+        ["git", "multi-pack-index", "write"],
+        *([] if world.hunt.stock else [["git-gpa", "run"], ["git-gpa", "repack"], ["git-gpa", "expire"]]),
+    ]
+    for command in random.sample(commands, 2):
+        world.run(command, random, cwd=repo, **options)
+    # The world complains when an object is not found.
+    world.run(["git", "rev-list", "--objects", "--all"], random, cwd=repo, **options)
 
 
 @step("alone", 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .check import Findings, idx_objects
-from .world import World
+from .check import Findings
+from .world import World, idx_objects
 
 LINES = 40
 

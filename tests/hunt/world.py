@@ -48,7 +48,7 @@ CONFIG = {
     "gpa.maxPages": "8",
 }
 
-Kind = Literal["page", "loose", "packed"]
+Kind = Literal["page", "loose", "packed", "again"]
 """Why an acknowledged object that no ref names has to stay: see Ledger."""
 
 
@@ -73,6 +73,8 @@ class Ledger:
     loose   A stock writer made it. Some of git's commands put unreachable loose objects into a pack:
             repack --geometric, the loose-objects task, cruft packs. Then it counts as packed.
     packed  `git repack -a -d` drops unreachable objects from packs, without git-gpa too. The promise ends there.
+    again   It was written again as a loose object, and a cruft pack has it with its old time. Whatever of git's runs
+            `git prune-packed` deletes the young one, and then the next cruft pack is made without the old one.
 
     Where steps overlap, a command counts as having touched every object of a writer that was at work meanwhile.
     """
@@ -109,12 +111,17 @@ class Ledger:
     def packed_are_dropped(self) -> None:
         with self._lock:
             self._now = self._now._replace(dropped=self._now.dropped + 1)
-            self._kinds = {oid: kind for oid, kind in self._kinds.items() if kind != "packed"}
+            self._kinds = {oid: kind for oid, kind in self._kinds.items() if kind not in ("packed", "again")}
+
+    def again_are_pruned(self) -> None:
+        """Nobody writes an object again meanwhile (see World.pruning)."""
+        with self._lock:
+            self._kinds = {oid: kind for oid, kind in self._kinds.items() if kind != "again"}
 
     def loose_are_ours(self) -> None:
         """In a sequence: ours has put all loose objects into pages."""
         with self._lock:
-            self._kinds = {oid: "page" if kind == "loose" else kind for oid, kind in self._kinds.items()}
+            self._kinds = {oid: "page" if kind in ("loose", "again") else kind for oid, kind in self._kinds.items()}
 
     def all_may_go(self) -> None:
         with self._lock:
@@ -205,6 +212,8 @@ class World:
     delay_ms: int = 0
     overlapping: bool = False
     old_documents: list[bytes] = field(default_factory=list)
+    shelved: set[str] = field(default_factory=set)
+    """Objects that have to be in the uploaded pages too."""
     heads: dict[str, str] = field(default_factory=dict)
     """Acknowledged tips of branches that only go forward."""
     complaints: list[str] = field(default_factory=list)
@@ -409,3 +418,11 @@ def import_commit(world: World, repo: Path, ref: str, parent: str, random: Rando
 
 def digest(object_format: str, kind: str, content: bytes) -> str:
     return hashlib.new(object_format, b"%s %d\0" % (kind.encode(), len(content)) + content).hexdigest()
+
+
+def idx_objects(world: World, idx: Path) -> set[str]:
+    try:
+        content = idx.read_bytes()
+    except FileNotFoundError:
+        return set()
+    return {line.split()[1] for line in world.quick("show-index", input=content).splitlines()}

@@ -1,6 +1,7 @@
 """python -m tests.hunt.writers <kind> <repository> <seed>: a program that writes objects, and says which are stored.
 
-It prints `page <oid>` or `loose <oid>` when the library has acknowledged the object and other processes can read it.
+It prints `page <oid>`, `loose <oid>` or `shelf <oid>` when the library has acknowledged the object and other processes
+can read it; with `shelf` a copy of it has been carried away, too.
 From then on the hunter expects the object to stay, even if this process is killed.
 """
 
@@ -8,10 +9,12 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -79,6 +82,40 @@ def with_store(random: Random, repo: str, write: Any) -> None:
         writer = store.writer(durability=how, deltas=random.random() < 0.3)
         seal = random.choice((writer.seal, writer.save))
         write(random, lambda kind, data: writer.add(kind, data).hex(), seal, Said("page"), repo)
+
+
+def with_uploads(random: Random, repo: str, write: Any) -> None:
+    """Pages that are copied to a shelf, as to an object store: what is acknowledged has to be there too."""
+    from gpa_maint import PageStore
+
+    shelf = Path(repo).parent / "shelf"
+    shelf.mkdir(exist_ok=True)
+    with PageStore.for_repository(repo) as store:
+        writer = store.writer(durability=random.choice(("page", "journal")))
+
+        def upload() -> None:
+            while True:
+                known = None if random.random() < 0.7 else os.listdir(shelf)
+                report = writer.save(known)
+                try:
+                    for page in report.pages:
+                        put_on_shelf(Path(repo), shelf, page.name)
+                except FileNotFoundError:
+                    continue  # it was merged and deleted meanwhile, and the next report names what took its place
+                writer.confirm(report)
+                for name in report.superseded:
+                    for path in shelf.glob(f"{name}.*"):
+                        path.unlink()
+                return
+
+        write(random, lambda kind, data: writer.add(kind, data).hex(), upload, Said("shelf"), repo)
+
+
+def put_on_shelf(repo: Path, shelf: Path, name: str) -> None:
+    for suffix in (".pack", ".idx"):
+        temporary = shelf / f"temporary-{os.getpid()}"
+        shutil.copyfile(repo / "objects" / "pack" / f"{name}{suffix}", temporary)
+        temporary.rename(shelf / f"{name}{suffix}")
 
 
 def with_pygit2(random: Random, repo: str, write: Any, *, attach: bool = True) -> None:
@@ -169,6 +206,7 @@ def with_import(random: Random, repo: str, write: Any) -> None:
 
 OURS = {
     "store": with_store,
+    "uploads": with_uploads,
     "pygit2": with_pygit2,
     "dulwich": with_dulwich,
     "gitdb": with_gitdb,
@@ -179,7 +217,7 @@ STOCK = {
     "stock-pygit2": lambda random, repo, write: with_pygit2(random, repo, write, attach=False),
     "stock-dulwich": lambda random, repo, write: with_dulwich(random, repo, write, attach=False),
 }
-SHA256 = ("store", "import-objects", "stock-git")
+SHA256 = ("store", "uploads", "import-objects", "stock-git")
 
 
 def main() -> None:
