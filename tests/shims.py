@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -85,6 +86,11 @@ def build(folder: Path, source: str = FAILING_OPEN) -> Path:
     return folder / "shim.so"
 
 
+def preloaded(library: Path) -> str:
+    """The value of LD_PRELOAD: AddressSanitizer's library, in a test that runs with it, has to stay the first."""
+    return ":".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))
+
+
 def failing_open(library: Path, path_end: str, number: int) -> dict[str, str]:
     """The environment in which opening a file whose path ends so, for reading, fails with this errno."""
-    return {"LD_PRELOAD": str(library), "GPA_TEST_PATH": path_end, "GPA_TEST_ERRNO": str(number)}
+    return {"LD_PRELOAD": preloaded(library), "GPA_TEST_PATH": path_end, "GPA_TEST_ERRNO": str(number)}

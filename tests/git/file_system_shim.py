@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from shims import preloaded
 
 CODE = r"""
 #define _GNU_SOURCE
@@ -163,7 +164,7 @@ def environment(library: Path, call: str, number: int, below: Path) -> dict[str,
     """The environment of a program in which `call` answers the errno `number`, for files below the folder `below`."""
     return {
         **os.environ,
-        "LD_PRELOAD": str(library),
+        "LD_PRELOAD": preloaded(library),
         "FAIL_CALL": call,
         "FAIL_ERRNO": str(number),
         "FAIL_BELOW": str(below),
