@@ -20,11 +20,9 @@ from .errors import Corrupt, GitFailed, GpaError, Locked, Refused, StalePlan, St
 from .git import ObjectDir, run_git
 from .inventory import complaints_of, link_among_refs, look_around, take_inventory
 from .model import (
-    ExpireResult,
     Inventory,
     LeftOut,
     RepackPlan,
-    RepackResult,
     RunPlan,
     RunResult,
     RunRules,
@@ -37,7 +35,7 @@ from .plan.repack import plan_batch, why_not_small
 from .plan.run import left_out, needs_index, plan_run
 from .state import Moment, Totals, last_run_path, note_moment, read_totals, write_totals
 from .state import log as log
-from .words import count_of, human_size
+from .summary import describe_run, describe_step
 
 ROUNDS = 256
 """How many steps a run does at most: merging a backlog takes several batches."""
@@ -228,8 +226,14 @@ class _Run:
         self._pages.update(page.name for page in done.pages)
         written = sum(page.size for page in done.pages)
         self._totals = self._totals._replace(pushed_bytes=self._totals.pushed_bytes + done.loose_bytes)
-        text = f"packed {count_of(done.object_count, 'loose object')} -> {count_of(len(done.pages), 'page')}"
-        return StepResult("loose", f"{text}, {human_size(written)}", 0.0, pack_bytes=written)
+        return _told(
+            "loose",
+            pack_bytes=written,
+            sources=done.object_count,
+            source_bytes=done.loose_bytes,
+            pages=len(done.pages),
+            objects=done.object_count,
+        )
 
     def _index(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         unnamed = self._unnamed(inventory)
@@ -237,11 +241,11 @@ class _Run:
         self._warnings += done.warnings
         self._complaints += done.complaints
         if done.removed:
-            return StepResult("index", "removed the index: none of the packs that it named is there", 0.0)
+            return _told("index")
         if not done.written:
             return None
-        text = f"wrote the index: {count_of(done.pack_count, 'pack')}, {count_of(done.object_count, 'object')}"
-        return StepResult("index", f"{text}, {human_size(done.size)}", 0.0, index_bytes=done.size)
+        counts = {"sources": done.pack_count, "source_bytes": done.size, "objects": done.object_count}
+        return _told("index", index_bytes=done.size, **counts)
 
     def _merge(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         rules = rules_from(self._objdir.settings)
@@ -264,19 +268,26 @@ class _Run:
         self._pages.update(page.name for page in done.pages)
         written = sum(page.size for page in done.pages)
         index_bytes = done.midx.size if done.midx else 0
-        return StepResult(step.verb, describe_merge(step.verb, done), 0.0, pack_bytes=written, index_bytes=index_bytes)
+        return _told(
+            step.verb,
+            pack_bytes=written,
+            index_bytes=index_bytes,
+            sources=len(done.merged),
+            source_bytes=done.source_bytes,
+            pages=len(done.pages),
+            objects=done.object_count,
+        )
 
     def _batch(self, step: RunStep, inventory: Inventory, rules: RunRules) -> RepackPlan:
-        """The planned packs, as far as they are still there and to be merged; a fold makes one page of them."""
+        """The planned packs, as far as they are still there and to be merged, into one page where the plan says so."""
         order = {name: place for place, name in enumerate(step.packs)}
         packs = sorted((pack for pack in inventory.packs if pack.name in order), key=lambda pack: order[pack.name])
         ready = [pack for pack in packs if not (pack.is_protected or pack.is_superseded or not pack.object_count)]
-        folded = step.verb == "fold"
         return plan_batch(
             inventory,
             ready if len(ready) > 1 else [],
-            page_objects=UNBOUNDED if folded else rules.page_objects,
-            page_bytes=1 << 62 if folded else rules.page_bytes,
+            page_objects=UNBOUNDED if step.whole else rules.page_objects,
+            page_bytes=1 << 62 if step.whole else rules.page_bytes,
             depth=rules.depth,
         )
 
@@ -296,9 +307,9 @@ class _Run:
         if not done.deleted and not done.released:
             self._reasons.append(done.reason)
             return None
-        text = describe_expire(done)
         index_bytes = done.midx.size if done.midx else 0
-        return StepResult("expire", text, 0.0, index_bytes=index_bytes, freed_bytes=done.freed_bytes)
+        counts = {"sources": len(done.deleted), "pages": len(done.released)}
+        return _told("expire", index_bytes=index_bytes, freed_bytes=done.freed_bytes, **counts)
 
     def _unnamed(self, inventory: Inventory) -> frozenset[str]:
         """Packs that an index which this run writes does not name."""
@@ -316,7 +327,7 @@ class _Run:
                 self._complaints.append(str(error))
         if not count:
             return None
-        return StepResult("tidy", f"removed {count_of(count, 'file')} of killed git processes", 0.0)
+        return _told("tidy", sources=count)
 
     def _pack_refs(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         link = link_among_refs(self._objdir)
@@ -332,7 +343,7 @@ class _Run:
                 raise Stopped from None
             raise
         packed = inventory.loose_refs - self._look().loose_refs
-        return StepResult("refs", f"packed {count_of(packed, 'loose ref')}", 0.0) if packed > 0 else None
+        return _told("refs", sources=packed) if packed > 0 else None
 
     # -- what is left behind
 
@@ -418,6 +429,12 @@ class _Run:
         fs.put_marker(self._objdir, "next-", f"{packs}-{sampled}")
 
 
+def _told(verb: str, **counts: int) -> StepResult:
+    """A step with its counts, and its words."""
+    step = StepResult(verb, "", 0.0, **counts)
+    return step._replace(text=describe_step(step))
+
+
 def _next_due(inventory: Inventory, grace_seconds: int, keep_new: int) -> int:
     plan = plan_expire(inventory, grace_seconds=grace_seconds, keep_new=keep_new, now=rounds.now())
     daily = rounds.now() + LOOK_AFTER_SECONDS
@@ -439,39 +456,3 @@ def _count_pushed(objdir: ObjectDir, inventory: Inventory) -> Totals:
         pushed_bytes=totals.pushed_bytes + sum(pack.size for pack in new),
         known=tuple(pack.name for pack in inventory.packs),
     )
-
-
-def describe_merge(verb: str, done: RepackResult) -> str:
-    """In git's manner: merged 65 packs, 4.10 MiB -> 2 pages, 2340 objects, 1.02 MiB"""
-    size = human_size(sum(page.size for page in done.pages))
-    return (
-        f"{'folded' if verb == 'fold' else 'merged'} {count_of(len(done.merged), 'pack')}, "
-        f"{human_size(done.source_bytes)} -> {count_of(len(done.pages), 'page')}, "
-        f"{count_of(done.object_count, 'object')}, {size}"
-    )
-
-
-def describe_outcome(result: RunResult) -> str:
-    """What a run did and how it ended, or why it had nothing to do. One line, whatever git has said in an error."""
-    parts = [step.text for step in result.steps]
-    parts += [f"stopped: {result.stopped}"] if result.stopped else []
-    parts += [f"failed: {' '.join(result.error.split())}"] if result.error else []
-    return "; ".join(parts) or f"nothing to do: {result.reason}"
-
-
-def describe_expire(done: ExpireResult) -> str:
-    """As in "deleted 65 superseded pages, 4.10 MiB; ended the hold of 2 pages"."""
-    parts = []
-    if done.deleted:
-        parts.append(f"deleted {count_of(len(done.deleted), 'superseded page')}, {human_size(done.freed_bytes)}")
-    if done.released:
-        parts.append(f"ended the hold of {count_of(len(done.released), 'page')}")
-    return "; ".join(parts)
-
-
-def describe_run(result: RunResult) -> str:
-    """One line for the log."""
-    ends = [f"error: {line}" for line in result.complaints]
-    ends += [f"warning: {line}" for line in result.warnings]
-    ends += [f"left out {left.oid}: {left.reason}" for left in result.left_out]
-    return "; ".join([describe_outcome(result), *ends, f"{result.seconds:.2f} s"])

@@ -224,12 +224,13 @@ class RunRules(NamedTuple):
 
 
 class RunStep(NamedTuple):
-    """One step of a run, due or not, and why. `packs`: those to be merged."""
+    """One step of a run, due or not, and why. `packs`: those to be merged, `whole`: into one pack, however large."""
 
     verb: str
     due: bool
     reason: str
     packs: tuple[str, ...] = ()
+    whole: bool = False
 
 
 class RunPlan(NamedTuple):
@@ -316,7 +317,11 @@ class ExpireResult(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What one step of a run did, in words, and the bytes it wrote and removed."""
+    """What one step of a run did, in words, and the bytes it wrote and removed.
+
+    `sources`: packs merged, loose objects or refs packed, pages deleted, files removed, packs that the index names;
+    `source_bytes` is their size, or that of the index. `pages`: made, or no longer held. `times`: more than 1 in a sum.
+    """
 
     verb: str
     text: str
@@ -324,6 +329,11 @@ class StepResult(NamedTuple):
     pack_bytes: int = 0
     index_bytes: int = 0
     freed_bytes: int = 0
+    sources: int = 0
+    source_bytes: int = 0
+    pages: int = 0
+    objects: int = 0
+    times: int = 1
 
 
 class RunResult(NamedTuple):
@@ -421,7 +431,7 @@ def run_result_from_json(text: str) -> RunResult:
                 str(step["verb"]),
                 str(step["text"]),
                 float(step["seconds"]),
-                **{field: int(step[field]) for field in ("pack_bytes", "index_bytes", "freed_bytes")},
+                **{field: int(step[field]) for field in StepResult._fields[3:] if field in step},
             )
             for step in body["steps"]
         ),

@@ -24,6 +24,7 @@ from gpa_maint.due import is_worth_while
 from gpa_maint.errors import Locked
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RunResult, to_json
+from gpa_maint.summary import sum_steps
 
 FOREGROUND_SETTLE = 60
 BACKGROUND_SETTLE = 12 * 3600
@@ -82,7 +83,7 @@ def tell(args: Namespace, result: RunResult) -> None:
     if args.json:
         put(to_json(result), exact=True)
         return
-    for step in result.steps:
+    for step in sum_steps(result.steps):
         say(args, step.text)
     if result.stopped:
         say(args, f"stopped: {result.stopped}; the next run goes on from here")

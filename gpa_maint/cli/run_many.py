@@ -12,6 +12,7 @@ from gpa_maint.cli.ui import count_of, one_line, progress, put, say, tell
 from gpa_maint.commands import Stop, plan_maintenance_of
 from gpa_maint.git import find_object_dir
 from gpa_maint.model import RunResult, to_json
+from gpa_maint.summary import sum_steps
 
 
 def main(args: Namespace) -> int:
@@ -69,7 +70,7 @@ def _tell_of_error(kind: str, path: str, error: Exception) -> None:
 
 
 def _steps(result: RunResult) -> str:
-    return "; ".join(step.text for step in result.steps)
+    return "; ".join(step.text for step in sum_steps(result.steps))
 
 
 def _show_plans(paths: Iterable[str], *, keep_going: bool) -> int:

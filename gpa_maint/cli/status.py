@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import count_of, human_size, one_line, put, when
-from gpa_maint.maintenance import describe_outcome
 from gpa_maint.model import RunResult, to_json
 from gpa_maint.reports import Cost, Status
+from gpa_maint.summary import describe_kinds, sum_steps
 
 
 def main(options: list[str]) -> int:
@@ -75,14 +76,22 @@ def _going(status: Status) -> str:
 
 
 def _past(status: Status) -> Iterator[str]:
-    last = status.last_run
-    yield f"last run      {_run(last)}" if last else "last run      none is known"
+    yield from _run(status.last_run) if status.last_run else ["last run      none is known"]
     if status.cost:
         yield f"written       {_cost(status.cost)}"
 
 
-def _run(last: RunResult) -> str:
-    return f"{when(last.started)}, {last.seconds:.2f} s: {describe_outcome(last)}"
+def _run(last: RunResult) -> Iterator[str]:
+    """What it did: on one line, or, where that was several things, on a line for each kind of step."""
+    head = f"last run      {when(last.started)}, {last.seconds:.2f} s"
+    lines = describe_kinds(last)
+    if len(lines) == 1:
+        yield f"{head}: {lines[0]}"
+        return
+    yield head
+    verbs = [step.verb for step in sum_steps(last.steps)]
+    for verb, line in zip_longest(verbs, lines, fillvalue=""):
+        yield f"  {verb:<12}{line}"
 
 
 def _cost(cost: Cost) -> str:

@@ -5,7 +5,8 @@ What is written must stay small beside what is pushed. Three rules see to it, an
 - Few or small packs are left alone. When there are too many, those are merged whose pack grows most by it.
 - An index costs bytes for every object of the repository. Where it is not cheap beside what was pushed since, packs
   outside it are merged with one another, which needs no new index, and it leaves out what will be merged again soon.
-- Full pages are folded 64 at a time, so an object is written once for each power of 64.
+- Full pages are folded 64 at a time, so an object is written once for each power of 64. A backlog of small packs whose
+  pages would be folded at once is merged into folded packs, so its objects are written once.
 
 A run does the first step that is due and decides again, until none is. Every merge leaves fewer small packs or fewer
 full pages, and every index fewer packs outside it; so there is an end.
@@ -26,6 +27,10 @@ FOLD = 64
 
 BATCH_PAGES = 64
 """A batch ends with the pack that brings it to as many objects as this many pages hold: a bound for memory and disk."""
+
+BACKLOG_FOLDS = 4
+"""A batch of a backlog holds as many objects as this many folded packs: each batch costs a look at every pack there is,
+and memory for each of its objects."""
 
 INDEX_SHARE = 4
 """The index is cheap when it is at most one part in this many of the bytes outside it. `simulate` chose it: with 2, one
@@ -229,9 +234,13 @@ def _plan_repack(live: _Live, need: _Need, rules: RunRules) -> RunStep:
     small, pool = live.small, _pool(live, need, rules)
     objects = sum(pack.live_count for pack in pool)
     found = f"{count_of(len(small), 'small pack')}, {len(pool)} of them to be merged now with {objects} objects"
+    if len(pool) >= 2 and _is_backlog(live, pool, rules):
+        batch = _oldest(pool, rules, FOLD * BACKLOG_FOLDS)
+        reason = f"{found}: so many that their pages would be folded at once (gpa.maxPages, {rules.max_pages})"
+        return RunStep("repack", True, reason, _names(batch), whole=True)
     if len(pool) >= 2 and objects >= rules.page_objects:
-        batch = _oldest(pool, rules.page_objects * BATCH_PAGES)
-        return RunStep("repack", True, f"{found}: at least gpa.pageObjects ({rules.page_objects})", batch)
+        batch = _oldest(pool, rules, BATCH_PAGES)
+        return RunStep("repack", True, f"{found}: at least gpa.pageObjects ({rules.page_objects})", _names(batch))
     if len(small) >= 2 and len(small) > rules.auto_pages:
         batch = _most_grown(pool if len(pool) >= 2 else small)
         return RunStep("repack", True, f"{found}: more than gpa.autoPages ({rules.auto_pages})", batch)
@@ -241,16 +250,30 @@ def _plan_repack(live: _Live, need: _Need, rules: RunRules) -> RunStep:
     return RunStep("repack", False, f"{count_of(len(small), 'small pack')} with {held}")
 
 
-def _oldest(packs: list[PackInfo], object_limit: int) -> tuple[str, ...]:
-    """The oldest packs, until they hold `object_limit` objects."""
+def _is_backlog(live: _Live, pool: list[PackInfo], rules: RunRules) -> bool:
+    """Whether full pages made of all these would be folded at once, for there would be more than gpa.maxPages."""
+    pages = _page_count(pool, rules)
+    return pages >= FOLD and pages + sum(map(len, live.full.values())) > rules.max_pages
+
+
+def _page_count(packs: Iterable[PackInfo], rules: RunRules) -> int:
+    """How many full pages these packs make, about."""
+    objects = size = 0
+    for pack in packs:
+        objects, size = objects + pack.live_count, size + pack.expected_size
+    return max(objects // rules.page_objects, size // rules.page_bytes)
+
+
+def _oldest(packs: list[PackInfo], rules: RunRules, pages: int) -> list[PackInfo]:
+    """The oldest packs, until they hold as many objects as so many pages, or as many bytes as FOLD pages."""
     batch: list[PackInfo] = []
-    objects = 0
+    objects = size = 0
     for pack in _oldest_first(packs):
-        if objects >= object_limit and len(batch) >= 2:
+        if len(batch) >= 2 and (objects >= rules.page_objects * pages or size >= rules.page_bytes * FOLD):
             break
         batch.append(pack)
-        objects += pack.live_count
-    return _names(batch)
+        objects, size = objects + pack.live_count, size + pack.expected_size
+    return batch
 
 
 def _most_grown(packs: list[PackInfo]) -> tuple[str, ...]:
@@ -283,9 +306,8 @@ def _plan_fold(live: _Live, need: _Need, rules: RunRules) -> RunStep:
     for packs in choices:
         if len(packs) >= FOLD:
             reason = _why_fold(count, live, need, rules)
-            return RunStep(
-                "fold", True, f"{reason}: the oldest {FOLD} of one size", _names(_oldest_first(packs)[:FOLD])
-            )
+            batch = _names(_oldest_first(packs)[:FOLD])
+            return RunStep("fold", True, f"{reason}: the oldest {FOLD} of one size", batch, whole=True)
     return RunStep(
         "fold", False, f"{count_of(count, 'full page')}, but fewer than {FOLD} of one size" if is_over else few
     )

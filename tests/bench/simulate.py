@@ -2,12 +2,13 @@
 
 The policy is the real one, plan_run(); there is no disk, so that 100,000 pushes take seconds. The model:
 
-- A push brings one pack. When `look_every` packs have come since the last look, a run takes place as in maintenance.py:
-  the first step that is due, decided again each time.
+- A push brings one pack. When the traffic's `look_every` packs have come since the last look, a run takes place as in
+  maintenance.py: the first step that is due, decided again each time.
 - A pack that is merged for the first time keeps `kept_share` of its bytes: thin packs carry the bases of their deltas
   whole, and other pushes have them too. Every object is new, which is the worst case for the index.
-- A merge takes its sources oldest first and fills pages, a fold makes one pack. Both cost the bytes written, those of
-  the idx included. Where needs_index() says so, the index is written as well, over all packs but those of left_out().
+- A merge takes its sources oldest first and fills pages; a fold, or a merge of a backlog, makes one pack. Both cost the
+  bytes written, those of the idx included. Where needs_index() says so, the index is written as well, over all packs
+  but those of left_out().
 - The index costs 28 bytes an object, and names. Expire writes it again when it deletes packs that the index names.
 - One push is one second, and superseded packs go `grace` pushes later: 300 is an hour of 5 pushes a minute.
 
@@ -26,7 +27,7 @@ from typing import NamedTuple
 from gpa_maint.model import IndexInfo, Inventory, PackInfo, RunPlan, RunRules, RunStep
 from gpa_maint.plan.run import left_out, needs_index, plan_run
 
-from .traffic import TRAFFICS, Traffic
+from .traffic import BACKLOGS, TRAFFICS, Traffic
 
 IDX_BYTES = 1072
 """An idx without objects, about; an index without packs is as large."""
@@ -176,7 +177,7 @@ class Repository:
         is_fold = step.verb == "fold"
         asks_index = needs_index(self.inventory(), step.packs)
         sources = sorted((self.packs[name] for name in step.packs), key=lambda pack: (pack.mtime, pack.name))
-        limits = (math.inf, math.inf) if is_fold else (self.rules.page_objects, self.rules.page_bytes)
+        limits = (math.inf, math.inf) if step.whole else (self.rules.page_objects, self.rules.page_bytes)
         pages = list(fill_pages([self._piece(pack) for pack in sources], *limits))
         written = sum(page.size + IDX_BYTES + OID_BYTES * page.objects for page in pages)
         self.folded, self.merged = self.folded + written * is_fold, self.merged + written * (not is_fold)
@@ -224,9 +225,7 @@ def fill_pages(pieces: Iterable[Piece], object_limit: float, byte_limit: float) 
         yield page
 
 
-def simulate(
-    traffic: Traffic, *, rules: RunRules, look_every: int = 16, seed: int = 1
-) -> tuple[Repository, list[Sample]]:
+def simulate(traffic: Traffic, *, rules: RunRules, seed: int = 1) -> tuple[Repository, list[Sample]]:
     """The repository after all pushes of `traffic`, and samples from the way there. Stuck when the policy is."""
     repository = Repository(rules, traffic.kept_share)
     source = random.Random(seed)
@@ -238,7 +237,7 @@ def simulate(
     for number in range(1, traffic.pushes + 1):
         repository.push(*traffic.push(source))
         peak = max(peak, repository.live)
-        if number % look_every == 0:
+        if number % traffic.look_every == 0:
             repository.run()
         if number % every == 0:
             samples.append(Sample(number, repository.amplification, peak))
@@ -294,6 +293,8 @@ def bench(chart: Path | None, pushes: int | None = None) -> None:
     for traffic, samples, row in play(traffics, rules):
         print(f"| {' | '.join(row)} |", flush=True)
         curves[traffic.name] = samples
+    for _, _, row in play(BACKLOGS if pushes is None else (), rules):
+        print(f"| {' | '.join(row)} |", flush=True)
     if chart:
         draw(curves, rules, chart)
 

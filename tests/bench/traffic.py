@@ -19,7 +19,10 @@ MANY = 10**7
 
 
 class Traffic(NamedTuple):
-    """So many packs made by `push`, beside what was imported before; merging keeps `kept_share` of their bytes."""
+    """So many packs made by `push`, beside what was imported before; merging keeps `kept_share` of their bytes.
+
+    A run takes place when `look_every` packs have come: as the hook has it, or a first run over a backlog.
+    """
 
     name: str
     push: Push
@@ -27,6 +30,7 @@ class Traffic(NamedTuple):
     pushes: int = 100_000
     imported_objects: int = 0
     imported_object_bytes: int = 1000
+    look_every: int = 16
 
 
 def equal(objects: int, size: int = 0) -> Push:
@@ -69,3 +73,9 @@ TRAFFICS = (
     Traffic("2,001 objects, all stays", equal(2001), 1.0, LARGE_PUSHES),
     Traffic("1 or 2,001 objects, all stays", now_and_then(2, equal(2001), equal(1)), 1.0, 2 * LARGE_PUSHES),
 )
+
+BACKLOGS = (
+    Traffic("10,000 packs of 199 objects, then a run", equal(199), 1.0, 10_000, look_every=10_000),
+    Traffic("30,000 packs of 37 objects, then a run", equal(*REAL), 1.0, 30_000, look_every=30_000),
+)
+"""What a first run finds where nothing has merged before."""

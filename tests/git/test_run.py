@@ -109,10 +109,22 @@ def test_a_dry_run_says_for_each_step_what_would_be_done_and_changes_nothing(ser
 def test_many_full_pages_are_folded_into_a_larger_one(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_run, "FOLD", 3)
     digest = content_digest(server)
+    configure(server, pageObjects="20")
+    assert "repack" in {step.verb for step in commands.maintain(str(server)).steps}
+    configure(server, maxPages="2")
+    assert {"fold", "index", "expire"} >= {step.verb for step in commands.maintain(str(server)).steps} >= {"fold"}
+    assert 3 >= len(packs(server))
+    assert 60 <= max(packs(server).values())
+    assert_sound(server, digest)
+
+
+def test_a_backlog_is_merged_once_into_a_larger_pack(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_run, "FOLD", 3)
+    digest = content_digest(server)
     configure(server, pageObjects="20", maxPages="2")
     result = commands.maintain(str(server))
-    assert {"repack", "fold", "index", "expire"} == {step.verb for step in result.steps}
-    assert 3 >= len(packs(server))
+    assert "fold" not in {step.verb for step in result.steps}
+    assert 1 == sum(step.pages for step in result.steps if step.verb == "repack")
     assert 60 <= max(packs(server).values())
     assert_sound(server, digest)
 

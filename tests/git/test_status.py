@@ -215,7 +215,8 @@ def test_the_last_run_and_what_all_have_cost_are_told(server: Path) -> None:
     assert found.cost.amplification == (pages + found.index_bytes) / found.cost.pushed_bytes
     answer = gpa(server, "status").stdout
     assert "last run      20" in answer
-    assert " s: merged 3 packs, " in answer
+    assert "\n  repack      merged 3 packs, " in answer
+    assert "\n  index       wrote the index: " in answer
     assert f"written       {found.cost.amplification:.2f} times what was pushed: " in answer
 
 

@@ -18,7 +18,7 @@ PACKAGE = Path(gpa_maint.__file__).parent
 # Each room may use those below it, and itself. What is not drawn is not allowed.
 ARROWS: dict[str, str] = {
     "cli": "archive_v1 pictures batch fleet hooks timers commands maintenance state reports model git config due "
-    "threads words tuples errors about __init__",
+    "threads summary words tuples errors about __init__",
     "about": "_core __init__",
     "archive_v1": "arguments rounds apply store model fs untrusted _core git errors tuples",
     "fleet": "reports commands untrusted errors model tuples",
@@ -31,7 +31,8 @@ ARROWS: dict[str, str] = {
     "timers": "reports model git errors tuples",
     "importing": "store journal reports git errors tuples",
     "batch": "store _core git errors",
-    "maintenance": "due untrusted rounds inventory plan apply model state fs git errors config words",
+    "maintenance": "due untrusted rounds inventory plan apply model state fs git errors config summary",
+    "summary": "model words",
     "rounds": "inventory plan apply model state fs _core git errors words",
     "apply": "model state fs _core git errors tuples",
     "mending": "reports diagnosis rounds plan apply store model state fs untrusted _core git errors words",

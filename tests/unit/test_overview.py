@@ -15,7 +15,6 @@ from gpa_maint.cli.prometheus import describe as describe_metrics
 from gpa_maint.cli.status import describe
 from gpa_maint.cli.ui import when
 from gpa_maint.hooks.settings import SETTINGS
-from gpa_maint.maintenance import describe_outcome, describe_run
 from gpa_maint.model import Inventory, LeftOut, PackInfo, RunResult, RunRules, StepResult, run_result_from_json, to_json
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.explain import plan_explain
@@ -23,6 +22,7 @@ from gpa_maint.plan.run import FOLD, plan_run
 from gpa_maint.plan.status import count_kinds, make_status
 from gpa_maint.plan.warn import find_warnings
 from gpa_maint.reports import Cost, LockFile, Status, StatusWarning, Surroundings
+from gpa_maint.summary import describe_outcome, describe_run, describe_step, sum_steps
 
 NOW = 2_000_000_000
 DAY = 86400
@@ -276,8 +276,54 @@ def test_the_answer_fits_one_screen_and_says_every_part(found: Status) -> None:
 
 
 def test_the_last_run_is_told_with_how_it_ended() -> None:
-    line = next(line for line in describe(FULL_STATUS).splitlines() if line.startswith("last run"))
-    assert f"{when(NOW - 60)}, 1.50 s: merged 2 packs; deleted 1; stopped: time limit; failed: cannot write" in line
+    lines = describe(FULL_STATUS).splitlines()
+    at = lines.index(f"last run      {when(NOW - 60)}, 1.50 s")
+    assert lines[at + 1 : at + 5] == [
+        "  repack      merged 2 packs",
+        "  expire      deleted 1",
+        "              stopped: time limit",
+        "              failed: cannot write",
+    ]
+
+
+def test_a_last_run_of_one_step_is_one_line() -> None:
+    found = FULL_STATUS._replace(last_run=LAST._replace(steps=LAST.steps[:1], stopped="", error=""))
+    assert f"last run      {when(NOW - 60)}, 1.50 s: merged 2 packs" in describe(found).splitlines()
+
+
+MIB = 1 << 20
+SUMS = {
+    "loose": "packed 2048 loose objects in 2 steps -> 4 pages, 2.00 MiB",
+    "index": "wrote the index 2 times, the last one with 1024 packs, 9 objects, 3.00 MiB",
+    "repack": "merged 2048 packs in 2 steps, 6.00 MiB -> 4 pages, 18 objects, 2.00 MiB",
+    "fold": "folded 2048 packs in 2 steps, 6.00 MiB -> 4 pages, 18 objects, 2.00 MiB",
+    "expire": "deleted 2048 superseded pages in 2 steps, 14.00 MiB; ended the hold of 4 pages",
+    "tidy": "removed 2048 files of killed git processes",
+    "refs": "packed 2048 loose refs",
+}
+
+
+def done(verb: str) -> StepResult:
+    made = StepResult(verb, "", 0.5, MIB, 5 * MIB, 7 * MIB, sources=1024, source_bytes=3 * MIB, pages=2, objects=9)
+    return made._replace(text=describe_step(made))
+
+
+def test_there_is_a_sum_of_each_kind_of_step() -> None:
+    assert {step.verb for step in plan_run(inventory(), rules=RunRules(), now=NOW).steps} == SUMS.keys()
+
+
+@pytest.mark.parametrize("verb", SUMS)
+def test_steps_of_one_kind_are_told_in_one_line_with_sums(verb: str) -> None:
+    other = done("tidy" if verb != "tidy" else "refs")
+    assert (done(verb),) == sum_steps([done(verb)])
+    found = sum_steps([done(verb), other, done(verb)])
+    assert [SUMS[verb], other.text] == [step.text for step in found]
+    assert (2, 1.0, 2 * MIB, 10 * MIB, 14 * MIB) == (found[0].times, *found[0][2:6])
+
+
+def test_steps_that_an_earlier_version_recorded_are_told_in_one_line_too() -> None:
+    old = [StepResult("fold", f"folded 64 packs, {number} MiB", 1.0) for number in range(3)]
+    assert ["folded 64 packs, 2 MiB, and 2 steps like it before"] == [step.text for step in sum_steps(old)]
 
 
 @pytest.mark.parametrize(

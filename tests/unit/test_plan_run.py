@@ -8,9 +8,10 @@ import pytest
 from inventories import inventory, pack, unindexed
 
 from gpa_maint.model import IndexInfo, Inventory, PackInfo, RunPlan, RunRules, RunStep
-from gpa_maint.plan.run import FEW, FOLD, index_bytes, left_out, level_of, needs_index, plan_run
+from gpa_maint.plan.explain import plan_explain
+from gpa_maint.plan.run import BACKLOG_FOLDS, FEW, FOLD, index_bytes, left_out, level_of, needs_index, plan_run
 from tests.bench.simulate import AMPLIFICATION_LIMIT, GRACE, pack_limit, simulate
-from tests.bench.traffic import TRAFFICS, Traffic, equal
+from tests.bench.traffic import BACKLOGS, TRAFFICS, Traffic, equal
 
 NOW = 1_000_000
 RULES = RunRules(page_objects=100, auto_pages=4, auto_unindexed=10, max_pages=8)
@@ -190,6 +191,43 @@ def test_each_object_is_folded_once_for_each_level() -> None:
     told = step("fold", *folded, *full(FOLD), rules={"max_pages": FOLD})
     assert {one.name for one in full(FOLD)} == set(told.packs)
     assert not step("fold", *folded, *full(FOLD - 1), rules={"max_pages": FOLD}).due
+
+
+# -- A backlog
+
+
+def test_a_backlog_is_merged_into_packs_that_are_not_folded() -> None:
+    """Of 50 objects a pack: 64 pages and more would be folded at once, where that is too many of them."""
+    packs = small(2 * FOLD, object_count=50)
+    told = step("repack", *packs, rules={"max_pages": FOLD - 1})
+    assert (True, True, tuple(one.name for one in packs)) == (told.due, told.whole, told.packs)
+    assert "folded at once" in told.reason
+    assert not step("repack", *packs, rules={"max_pages": FOLD}).whole
+    assert step("repack", *packs, *full(1), rules={"max_pages": FOLD}).whole
+    assert not step("repack", *packs[2:], *full(9), rules={"max_pages": FOLD}).whole
+
+
+def test_a_batch_of_a_backlog_is_bounded_by_objects_and_bytes() -> None:
+    many = small(6 * BACKLOG_FOLDS * FOLD, object_count=50)
+    assert 2 * BACKLOG_FOLDS * FOLD == len(step("repack", *many).packs)
+    large = small(3 * FOLD, object_count=1, size=RULES.page_bytes // 2)
+    told = step("repack", *large)
+    assert (True, 2 * FOLD) == (told.whole, len(told.packs))
+
+
+def test_explain_names_the_rule_of_a_backlog() -> None:
+    packs = small(2 * FOLD, object_count=50)
+    rules = RULES._replace(max_pages=FOLD - 1)
+    said = plan_explain(inventory(*packs), rules=rules, now=NOW)
+    assert ({"merge"}, 1) == ({one.action for one in said}, len({one.reason for one in said}))
+    assert "so many that their pages would be folded at once (gpa.maxPages, 63)" in said[0].reason
+
+
+@pytest.mark.parametrize("traffic", BACKLOGS, ids=lambda traffic: traffic.name)
+def test_objects_of_a_backlog_are_written_once(traffic: Traffic) -> None:
+    repository, _ = simulate(traffic, rules=RunRules(expire_grace=GRACE))
+    assert (1, 0) == (repository.peak_writes, repository.folded)
+    assert pack_limit(RunRules()) >= repository.live
 
 
 # -- What it comes to
