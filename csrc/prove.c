@@ -84,11 +84,7 @@ static uint32_t base_slot(const struct proof *p, uint32_t i)
 	return p->slots[i].base == NONE ? NONE : p->slots[i].base - p->first_slot;
 }
 
-/*
- * The slots whose content is what the chosen copy is in its own pack. A delta that was made has none. Where its pack has
- * another copy of the base, which is whole, the base here is like it: either it is whole too, and was compared when the
- * copies were, or it is proved, since its copies are not all whole and alike.
- */
+/* The slots whose content is what the chosen copy is in its own pack. A delta that was made has none. */
 static int is_as_in_source(const gpa_merge *m, const struct proof *p, uint32_t i, const unsigned char *as_in_source)
 {
 	const slot *s = &p->slots[i];
@@ -101,7 +97,11 @@ static int is_as_in_source(const gpa_merge *m, const struct proof *p, uint32_t i
 	const copy *theirs = &m->copies[c->base];
 	if (p->slots[base].chosen == c->base)
 		return as_in_source[base];
-	return theirs->base == NONE && !theirs->damaged && !theirs->lies && !m->is_checked;
+	/* Is the base here like theirs? It is, when the sum of that one is the sum of this; its id alone says nothing of it. */
+	if (theirs->base != NONE || theirs->damaged || theirs->lies || m->is_checked)
+		return 0;
+	p->needed[base] |= NEED_SUM;
+	return 1;
 }
 
 /* One whose sum can be trusted to be that of the others; NULL where the slot itself is whole. */
@@ -150,6 +150,7 @@ static uint32_t find_needed(const gpa_merge *m, struct proof *p)
 {
 	uint32_t needed = 0;
 	unsigned char *as_in_source = p->wanted;	/* borrowed */
+	memset(p->needed, 0, p->count);
 	for (uint32_t i = 0; i < p->count; i++) {
 		as_in_source[i] = (unsigned char)is_as_in_source(m, p, i, as_in_source);
 		p->needed[i] = what_is_needed(m, &p->slots[i], as_in_source[i]);
