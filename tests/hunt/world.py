@@ -345,7 +345,9 @@ NEW_WORKTREE = re.compile(r"bad object worktrees/[^/]*/HEAD")
 # git looks for an object and finds none, then looks why, and meanwhile somebody has written it: without git-gpa too.
 JUST_WRITTEN = re.compile(r"fatal: loose object [0-9a-f]+ \(stored in [^)]*\) is corrupt")
 # What our verbs may say when they do nothing, since another one or git's maintenance is at work.
-BUSY = re.compile(r"cannot lock|is at work|is running|runs in|inside a quarantine|again later is safe")
+BUSY = re.compile(
+    r"cannot lock|is at work|is running|runs in|inside a quarantine|again later is safe|Another git process"
+)
 USAGE = 129
 
 
