@@ -242,8 +242,8 @@ def _plan_repack(live: _Live, need: _Need, rules: RunRules) -> RunStep:
         batch = _oldest(pool, rules, BATCH_PAGES)
         return RunStep("repack", True, f"{found}: at least gpa.pageObjects ({rules.page_objects})", _names(batch))
     if len(small) >= 2 and len(small) > rules.auto_pages:
-        batch = _most_grown(pool if len(pool) >= 2 else small)
-        return RunStep("repack", True, f"{found}: more than gpa.autoPages ({rules.auto_pages})", batch)
+        grown = _most_grown(pool if len(pool) >= 2 else small)
+        return RunStep("repack", True, f"{found}: more than gpa.autoPages ({rules.auto_pages})", grown)
     if need.crowded and len(_free(small)) >= FEW:
         return RunStep("repack", True, f"{found}: rather than an index, since {need.reason}", _most_grown(_free(small)))
     held = count_of(sum(pack.live_count for pack in small), "object")
