@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from . import fs
 from ._core.files import idx_fault
@@ -16,7 +16,7 @@ from .apply.expire import Proved, delete_packs, end_holds, names_any, prove_doom
 from .apply.repack import Report, write_pages
 from .apply.stop import Progress, Stop, until_stopped
 from .apply.write import UnsoundIndex, publish_index, record_superseded, trailer_on_disk
-from .errors import Corrupt, GpaError, Locked, StalePlan, SystemFailed, Unsupported
+from .errors import Corrupt, GpaError, Locked, StalePlan, Stopped, SystemFailed, Unsupported
 from .git import ObjectDir, refuse_quarantine, run_git
 from .inventory import complaints_of, index_is_sound, loose_objects, take_inventory
 from .model import (
@@ -63,9 +63,19 @@ def at_work(objdir: ObjectDir) -> Iterator[fs.Workspace]:
         doomed = read_state(objdir).doomed
         if doomed:
             fs.finish_deleting(objdir, doomed)
-        yield space
-        if space.beside:
-            settle(objdir, space, space.beside, seconds=SETTLE_SECONDS)
+        try:
+            yield space
+        except GpaError as error:
+            # An index may have been published before. Why the verb ends counts more than what goes wrong here.
+            with suppress(GpaError):
+                _settle_at_the_end(objdir, space, 0 if isinstance(error, Stopped) else SETTLE_SECONDS)
+            raise
+        _settle_at_the_end(objdir, space, SETTLE_SECONDS)
+
+
+def _settle_at_the_end(objdir: ObjectDir, space: fs.Workspace, seconds: float) -> None:
+    if space.beside:
+        settle(objdir, space, space.beside, seconds=seconds)
 
 
 def settle(

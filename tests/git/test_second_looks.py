@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from gpa_maint.apply import expire
 from gpa_maint.apply.expire import end_holds, prove_doomed
 from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.repair import write_loose
-from gpa_maint.errors import Locked, StalePlan, SystemFailed
+from gpa_maint.errors import GitFailed, Locked, StalePlan, SystemFailed
 from gpa_maint.fs import holds
 from gpa_maint.git import find_object_dir
 from gpa_maint.inventory import take_inventory
@@ -154,6 +155,29 @@ def test_a_pack_that_goes_while_the_index_is_published_is_dropped_from_it(
     once_at(monkeypatch, is_published, lambda: take_away(pushed.server, twin, *suffixes))
     commands.write(str(pushed.server))
     assert twin not in midx_names(pushed.server)
+
+
+def test_a_verb_that_fails_leaves_no_index_that_names_a_deleted_pack(
+    pushed: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5. A git process is at work while the index is published; it deletes a pack, then the verb fails."""
+    twin = twin_of(pushed.server)
+    digest = content_digest(pushed.server)
+    ended = fs.Deleter(pid=2**22, began=1, command="repack")
+    beside: Iterator[list[fs.Deleter]] = chain([[]], repeat([ended]))  # it begins after the verb
+    monkeypatch.setattr(fs, "deleters", lambda _objdir: next(beside))
+
+    def fail(args: list[str], **_options: object) -> str:
+        assert twin in midx_names(pushed.server)
+        take_away(pushed.server, twin, ".idx", ".pack")
+        raise GitFailed(args, 1, "no bitmap")
+
+    monkeypatch.setattr(commands, "run_git", fail)
+    with pytest.raises(GitFailed, match="no bitmap"):
+        commands.write(str(pushed.server), bitmap=True)
+    assert {*pushed.packs} < {*midx_names(pushed.server)}
+    assert twin not in midx_names(pushed.server)
+    assert digest == content_digest(pushed.server)
 
 
 def test_an_index_is_synced_before_it_is_published(pushed: History, monkeypatch: pytest.MonkeyPatch) -> None:
