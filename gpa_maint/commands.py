@@ -8,6 +8,7 @@ gets Locked. `report(title, done, total)` is called now and then while a long st
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from .apply.repack import Report
 from .apply.stop import Progress, Stop
 from .apply.write import record_superseded
 from .arguments import checked
-from .errors import GpaError
+from .errors import GitFailed, GpaError
 from .git import ObjectDir, find_object_dir, is_partial, run_git
 from .inventory import read_index, take_inventory
 from .model import (
@@ -137,7 +138,13 @@ def _write_bitmap(
     if only is not None:
         args.append("--stdin-packs")
         stdin = "".join(f"{name}.idx\n" for name in sorted(only))
-    run_git(args, cwd=path, stdin=stdin)
+    try:
+        run_git(args, cwd=path, stdin=stdin)
+    except GitFailed as failed:
+        # Somebody took the lock after it was released here. It may be free again by now.
+        if f"multi-pack-index.lock': {os.strerror(errno.EEXIST)}" in failed.stderr:
+            raise fs.index_locked(objdir) from None
+        raise
     space.beside += fs.deleters(objdir)
     index = read_index(objdir)
     if index is None:

@@ -23,7 +23,15 @@ from .door import (
     unlink_in,
 )
 from .holds import Hold, holds_of, read_hold
-from .index import check_index_lock, finish_deleting, index_lock, remove_chain, remove_index, remove_index_files
+from .index import (
+    check_index_lock,
+    finish_deleting,
+    index_lock,
+    index_locked,
+    remove_chain,
+    remove_index,
+    remove_index_files,
+)
 from .locks import (
     check_git_locks,
     dead_keeps,
@@ -89,6 +97,7 @@ __all__ = [
     "hide_idx",
     "holds_of",
     "index_lock",
+    "index_locked",
     "is_dead",
     "is_dead_keep",
     "is_held",

@@ -24,7 +24,7 @@ def index_lock(objdir: ObjectDir, new_index: str) -> Iterator[Callable[[], None]
     try:
         take_name(new_index, lock)
     except FileExistsError:
-        raise _index_locked(lock) from None
+        raise index_locked(objdir) from None
     held = True
 
     def publish() -> None:
@@ -41,12 +41,13 @@ def index_lock(objdir: ObjectDir, new_index: str) -> Iterator[Callable[[], None]
 
 def check_index_lock(objdir: ObjectDir) -> None:
     """Locked when somebody holds git's lock on the index: better said before the work than after it."""
+    if os.path.lexists(os.path.join(objdir.pack_dir, INDEX_LOCK)):
+        raise index_locked(objdir)
+
+
+def index_locked(objdir: ObjectDir) -> Locked:
+    """The error that says so in git's words."""
     lock = os.path.join(objdir.pack_dir, INDEX_LOCK)
-    if os.path.lexists(lock):
-        raise _index_locked(lock)
-
-
-def _index_locked(lock: str) -> Locked:
     hint = (
         "another git process seems to be writing the index; no object was touched. If none is running, one was killed: "
         f"remove '{lock}' and run again"

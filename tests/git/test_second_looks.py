@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from histories import History, HistorySpec, init_server, send_push, set_pack_mtimes
@@ -25,7 +26,7 @@ from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.repair import write_loose
 from gpa_maint.errors import GitFailed, Locked, StalePlan, SystemFailed
 from gpa_maint.fs import holds
-from gpa_maint.git import find_object_dir
+from gpa_maint.git import find_object_dir, run_git
 from gpa_maint.inventory import take_inventory
 from gpa_maint.plan.repack import plan_repack
 
@@ -178,6 +179,24 @@ def test_a_verb_that_fails_leaves_no_index_that_names_a_deleted_pack(
     assert {*pushed.packs} < {*midx_names(pushed.server)}
     assert twin not in midx_names(pushed.server)
     assert digest == content_digest(pushed.server)
+
+
+def test_a_lock_that_appears_before_git_writes_a_bitmap_ends_the_run(
+    pushed: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = pack_dir(pushed.server) / "multi-pack-index.lock"
+
+    def locked(args: list[str], **options: Any) -> str:
+        lock.write_text("git's\n")
+        try:
+            return run_git(args, **options)
+        finally:
+            lock.unlink()
+
+    monkeypatch.setattr(commands, "run_git", locked)
+    with pytest.raises(Locked, match=rf"^Unable to create '{lock}': File exists\.$"):
+        commands.write(str(pushed.server), bitmap=True)
+    assert [] == leftovers(pushed.server)
 
 
 def test_an_index_is_synced_before_it_is_published(pushed: History, monkeypatch: pytest.MonkeyPatch) -> None:
