@@ -309,6 +309,9 @@ void pack_maps_note_read(pack_maps *maps, uint64_t bytes)
 	pthread_mutex_lock(&maps->lock);
 	__atomic_store_n(&maps->read_bytes, 0, __ATOMIC_RELAXED);
 	for (pack_file *p = maps->newest; p; p = p->older)
-		madvise((void *)p->pack.ptr, p->pack.len, MADV_DONTNEED);
+		/* of a pack that nobody has used since the last time no page is there */
+		if (__atomic_exchange_n(&p->used, 0, __ATOMIC_RELAXED) ||
+		    __atomic_load_n(&p->hold, __ATOMIC_RELAXED) != PACK_MAPPED)
+			madvise((void *)p->pack.ptr, p->pack.len, MADV_DONTNEED);
 	pthread_mutex_unlock(&maps->lock);
 }

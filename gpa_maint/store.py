@@ -19,6 +19,7 @@ from ._core.reader import Reader, ReaderStats, StreamHandle
 from .arguments import THREADS, check, check_all, hex_prefix, raw_oid
 from .errors import AmbiguousPrefix, Corrupt, GitFailed, GpaError, ObjectMissing
 from .git import alternates_here, find_object_dir, object_dir_at, run_git, with_alternates
+from .memory import default_map_bytes
 from .tuples import NamedTuple
 from .untrusted import open_regular
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # start-up cost: reading does without it
     from .journal import Writer
 
 CACHE_BYTES = 96 << 20  # git's core.deltaBaseCacheLimit
-MAP_BYTES = 256 << 20
 MAP_COUNT = 8192  # an eighth of Linux's bound for a process
 PREFIX_LEAST = 4  # hex digits, as in git
 CANDIDATES = 64
@@ -114,7 +114,7 @@ class PageStore:
         alternates: Iterable[str | os.PathLike[str]] = (),
         verify: bool = False,
         cache_bytes: int = CACHE_BYTES,
-        map_bytes: int = MAP_BYTES,
+        map_bytes: int | None = None,
         map_count: int = MAP_COUNT,
     ) -> None:
         """As open()."""
@@ -129,7 +129,7 @@ class PageStore:
         self._options: dict[str, Any] = {
             "verify": verify,
             "cache_bytes": cache_bytes,
-            "map_bytes": map_bytes,
+            "map_bytes": default_map_bytes() if map_bytes is None else map_bytes,
             "map_count": map_count,
         }
         self._reader: Reader | _Closed = self._open_reader()
@@ -142,8 +142,10 @@ class PageStore:
         """The store of an object directory, as `.git/objects`.
 
         `verify` hashes each object that is read. Memory: `cache_bytes` of delta bases and 1 MiB more for each thread,
-        and about `map_bytes` of packs, of which `map_count` files are mapped at a time. `object_format` is found out
-        where it is not given. `alternates` are asked beside those that objects/info/alternates lists.
+        and about `map_bytes` of packs, of which `map_count` files are mapped at a time. These are pages of the page
+        cache, which the kernel takes back when it needs them. None: half of the memory that the machine has, or that
+        its control group lets this process use, 256 MiB to 8 GiB; at most a quarter of RLIMIT_AS. `object_format` is
+        found out where it is not given. `alternates` are asked beside those that objects/info/alternates lists.
         """
         return cls(objects_dir, **options)
 

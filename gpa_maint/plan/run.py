@@ -235,12 +235,12 @@ def _plan_repack(live: _Live, need: _Need, rules: RunRules) -> RunStep:
     objects = sum(pack.live_count for pack in pool)
     found = f"{count_of(len(small), 'small pack')}, {len(pool)} of them to be merged now with {objects} objects"
     if len(pool) >= 2 and _is_backlog(live, pool, rules):
-        batch = _oldest(pool, rules, FOLD * BACKLOG_FOLDS)
+        batch = _names(_oldest(pool, rules, FOLD * BACKLOG_FOLDS))
         reason = f"{found}: so many that their pages would be folded at once (gpa.maxPages, {rules.max_pages})"
-        return RunStep("repack", True, reason, _names(batch), whole=True)
+        return RunStep("repack", True, reason, batch, whole=True)
     if len(pool) >= 2 and objects >= rules.page_objects:
-        batch = _oldest(pool, rules, BATCH_PAGES)
-        return RunStep("repack", True, f"{found}: at least gpa.pageObjects ({rules.page_objects})", _names(batch))
+        batch = _names(_oldest(pool, rules, BATCH_PAGES))
+        return RunStep("repack", True, f"{found}: at least gpa.pageObjects ({rules.page_objects})", batch)
     if len(small) >= 2 and len(small) > rules.auto_pages:
         grown = _most_grown(pool if len(pool) >= 2 else small)
         return RunStep("repack", True, f"{found}: more than gpa.autoPages ({rules.auto_pages})", grown)
@@ -306,8 +306,8 @@ def _plan_fold(live: _Live, need: _Need, rules: RunRules) -> RunStep:
     for packs in choices:
         if len(packs) >= FOLD:
             reason = _why_fold(count, live, need, rules)
-            batch = _names(_oldest_first(packs)[:FOLD])
-            return RunStep("fold", True, f"{reason}: the oldest {FOLD} of one size", batch, whole=True)
+            oldest = _names(_oldest_first(packs)[:FOLD])
+            return RunStep("fold", True, f"{reason}: the oldest {FOLD} of one size", oldest, whole=True)
     return RunStep(
         "fold", False, f"{count_of(count, 'full page')}, but fewer than {FOLD} of one size" if is_over else few
     )

@@ -3,8 +3,8 @@
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
    python -m tests.bench picture --chart=<file.svg>
 
-Questions: merge, index, push, upkeep, status, clone, loose, read, libgit2, integrations, archive, write, deltas,
-growth. Workloads are made of a seed, or of --repo.
+Questions: merge, index, push, upkeep, status, clone, loose, read, mapped, libgit2, integrations, archive, write,
+deltas, growth. Workloads are made of a seed, or of --repo.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tests.bench import (
     integrations,
     libgit2,
     loose,
+    mapped,
     merge,
     picture,
     push,
@@ -53,6 +54,7 @@ QUESTIONS: dict[str, Callable[..., None]] = {
     "clone": clone.bench,
     "loose": loose.bench,
     "read": read.bench,
+    "mapped": mapped.bench,
     "integrations": integrations.bench,
     "libgit2": libgit2.bench,
     "archive": archive.bench,

@@ -111,9 +111,12 @@ def test_many_full_pages_are_folded_into_a_larger_one(server: Path, monkeypatch:
     digest = content_digest(server)
     configure(server, pageObjects="20")
     assert "repack" in {step.verb for step in commands.maintain(str(server)).steps}
+    before = packs(server)
+    assert 20 in before.values()
     configure(server, maxPages="2")
-    assert {"fold", "index", "expire"} >= {step.verb for step in commands.maintain(str(server)).steps} >= {"fold"}
-    assert 3 >= len(packs(server))
+    folds = [step for step in commands.maintain(str(server)).steps if step.verb == "fold"]
+    assert folds
+    assert len(packs(server)) < len(before)
     assert 60 <= max(packs(server).values())
     assert_sound(server, digest)
 

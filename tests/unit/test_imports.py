@@ -50,7 +50,7 @@ ARROWS: dict[str, str] = {
     "config": "errors tuples",
     "integrations": "arguments store journal fs errors",
     "paged_archive": "archive_v1 fs _core errors tuples",
-    "store": "arguments journal _core git errors untrusted tuples",
+    "store": "arguments memory journal _core git errors untrusted tuples",
     "plan": "reports model words tuples",
     "_core": "errors tuples",
     "model": "tuples",
@@ -61,6 +61,7 @@ ARROWS: dict[str, str] = {
     "arguments": "tuples",
     "errors": "",
     "untrusted": "",
+    "memory": "",
     "words": "",
     "tuples": "",
 }

@@ -1,0 +1,80 @@
+"""How much memory this process may use, by the machine, its control groups and its limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+MAP_LEAST = 256 << 20
+MAP_MOST = 8 << 30
+"""Bounds of default_map_bytes(): below the first a store would read its packs from the disk again and again."""
+
+SHARE = 2
+"""One part in this many of the memory is for packs: the rest is for what the program itself does."""
+
+ADDRESS_SHARE = 4
+"""The same for the address space, of which other maps take more."""
+
+CGROUP_FILES = ("memory.max", "memory.high", "memory/memory.limit_in_bytes", "memory.limit_in_bytes")
+CGROUP_ROOT = "/sys/fs/cgroup"
+NO_LIMIT = 1 << 60
+"""Version 1 of control groups says "no limit" by a number of this size."""
+
+
+def default_map_bytes(*, root: str = CGROUP_ROOT, process: str = "/proc/self/cgroup") -> int:
+    """Bytes of packs that a store keeps mapped: half of the memory there is for this process, 256 MiB to 8 GiB.
+
+    A quarter of the address space where RLIMIT_AS bounds that, however small.
+    """
+    most = min(MAP_MOST, max(MAP_LEAST, memory_bytes(root=root, process=process) // SHARE))
+    return min(most, _address_space() // ADDRESS_SHARE)
+
+
+def memory_bytes(*, root: str = CGROUP_ROOT, process: str = "/proc/self/cgroup") -> int:
+    """Bytes of memory that the machine has, or the least that a control group of this process may use."""
+    try:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        physical = 0
+    return min([*([physical] if physical > 0 else []), *_cgroup_limits(root, process)], default=0)
+
+
+def _cgroup_limits(root: str, process: str) -> Iterator[int]:
+    """The limits of the control groups of this process, up to the outermost. A container sees its own as the root."""
+    for folder in _cgroup_folders(root, process):
+        for name in CGROUP_FILES:
+            try:
+                with open(os.path.join(folder, name), "rb") as file:
+                    limit = int(file.read(64))
+            except (OSError, ValueError):  # not there, or "max"
+                continue
+            if 0 < limit < NO_LIMIT:
+                yield limit
+
+
+def _cgroup_folders(root: str, process: str) -> Iterator[str]:
+    yield root
+    try:
+        with open(process, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read(65536).splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base = os.path.join(root, "memory") if controllers else root
+        parts = [part for part in path.split("/") if part not in ("", "..", ".")]
+        for count in range(1, len(parts) + 1):
+            yield os.path.join(base, *parts[:count])
+
+
+def _address_space() -> int:
+    try:
+        import resource  # not on every system
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    except (ImportError, OSError, ValueError):
+        return NO_LIMIT
+    return NO_LIMIT if limit == resource.RLIM_INFINITY else limit
