@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
-from gpa_maint.cli.ui import one_line, put, when
+from gpa_maint.cli.ui import count_of, one_line, put, when
 from gpa_maint.model import Step, to_json
 from gpa_maint.reports import Explanation
+
+MOST_LINES = 100
+"""Packs that are told of one by one, unless --all or their names ask for more."""
+
+FEW = 3
+"""So many packs with one rule are told of one by one in any case."""
+
+OF_ONE_PACK = re.compile(r"^\d+ of \d+ objects; |(?<=^large pack) of \d+ objects")
+"""What a reason says of its pack alone, before the rule."""
 
 
 def main(options: list[str]) -> int:
@@ -15,13 +26,30 @@ def main(options: list[str]) -> int:
     if args.json:
         put(to_json(found), exact=True)
     elif found.steps or not args.quiet:
-        put(describe(found))
+        is_long = len(found.steps) > MOST_LINES and not (args.all or args.pack)
+        put(summarize(found) if is_long else describe(found))
     return 0
 
 
 def describe(explanation: Explanation) -> str:
     """One line a pack."""
     return "\n".join(map(_line, explanation.steps)) or "there are no packs"
+
+
+def summarize(explanation: Explanation) -> str:
+    """One line for the packs that one rule decides about, in the order of the oldest of each; of a few, one a pack."""
+    groups: dict[tuple[str, str], list[Step]] = {}
+    for step in explanation.steps:
+        groups.setdefault((step.action, OF_ONE_PACK.sub("", step.reason)), []).append(step)
+    lines: list[str] = []
+    for (action, rule), steps in groups.items():
+        if len(steps) <= FEW:
+            lines += map(_line, steps)
+            continue
+        dues = [step.due for step in steps if step.due is not None and action == "wait"]
+        due = f"; the first goes at {when(min(dues))}, the last at {when(max(dues))}" if dues else ""
+        lines.append(f"{action:<6} {count_of(len(steps), 'pack')}: {rule}{due}")
+    return "\n".join([*lines, f"{count_of(len(explanation.steps), 'pack')}; --all tells of each, the oldest first"])
 
 
 def _line(step: Step) -> str:
@@ -33,8 +61,11 @@ def parser() -> Parser:
     made = new_parser(
         "explain",
         "Say for each pack, the oldest first, what a run would do with it now, and by which rule:\n"
-        "merge, fold, delete, wait or leave.",
+        "merge, fold, delete, wait or leave. Of many packs, a line for each rule and how many it is for.",
     )
     made.add_argument("pack", metavar="<pack>", nargs="*", help="only these: a name, or the path of a .pack or .idx")
+    made.add_argument(
+        "--all", action="store_true", help=f"one line a pack, also where there are more than {MOST_LINES}"
+    )
     made.add_argument("--json", action="store_true", help="answer in JSON")
     return made

@@ -172,7 +172,12 @@ def test_thousands_of_packs_are_no_obstacle(tmp_path: Path) -> None:
     assert "  small       3000  3000 objects" in answer
     assert "due: repack" in answer
     assert "many-packs" in codes(repo)
-    assert 3000 == len(gpa(repo, "explain").stdout.splitlines())
+    assert 3000 == len(gpa(repo, "explain", "--all").stdout.splitlines())
+    assert 3000 == len(gpa_json(repo, "explain")["steps"])
+    summary = gpa(repo, "explain").stdout.splitlines()
+    assert "3000 packs; --all tells of each, the oldest first" == summary[-1]
+    assert 3000 == sum(int(line.split()[1]) for line in summary[:-1])
+    assert len(summary) < 4
 
 
 def test_an_alternate_has_a_status_of_its_own(tmp_path: Path) -> None:

@@ -11,17 +11,28 @@ from hypothesis import strategies as st
 from inventories import inventory, pack, unindexed
 from metrics import parse_metrics
 
+from gpa_maint.cli.explain import summarize
 from gpa_maint.cli.prometheus import describe as describe_metrics
 from gpa_maint.cli.status import describe
 from gpa_maint.cli.ui import when
 from gpa_maint.hooks.settings import SETTINGS
-from gpa_maint.model import Inventory, LeftOut, PackInfo, RunResult, RunRules, StepResult, run_result_from_json, to_json
+from gpa_maint.model import (
+    Inventory,
+    LeftOut,
+    PackInfo,
+    RunResult,
+    RunRules,
+    Step,
+    StepResult,
+    run_result_from_json,
+    to_json,
+)
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.explain import plan_explain
 from gpa_maint.plan.run import FOLD, plan_run
 from gpa_maint.plan.status import count_kinds, make_status
 from gpa_maint.plan.warn import find_warnings
-from gpa_maint.reports import Cost, LockFile, Status, StatusWarning, Surroundings
+from gpa_maint.reports import Cost, Explanation, LockFile, Status, StatusWarning, Surroundings
 from gpa_maint.summary import describe_outcome, describe_run, describe_step, sum_steps
 
 NOW = 2_000_000_000
@@ -359,6 +370,22 @@ def test_with_an_unreadable_index_nothing_is_said_of_what_is_due() -> None:
 
 
 # -- explain
+
+
+def test_many_packs_are_told_of_by_rule() -> None:
+    steps = [
+        *(Step(f"pack-{number}", "merge", f"{number} of 9 objects; too many") for number in range(5)),
+        *(Step(f"pack-w{number}", "wait", "superseded", NOW + number) for number in range(4)),
+        *(Step(f"pack-l{number}", "leave", f"large pack of {number} objects; few") for number in range(4)),
+        *(Step(f"pack-k{number}", "leave", "kept (.keep)") for number in range(3)),
+    ]
+    assert summarize(Explanation(tuple(steps))).splitlines() == [
+        "merge  5 packs: too many",
+        f"wait   4 packs: superseded; the first goes at {when(NOW)}, the last at {when(NOW + 3)}",
+        "leave  4 packs: large pack; few",
+        *(f"leave  pack-k{number}: kept (.keep)" for number in range(3)),
+        "16 packs; --all tells of each, the oldest first",
+    ]
 
 
 def explained(*packs: PackInfo, rules: RunRules = SMALL_RULES) -> dict[str, tuple[str, str]]:

@@ -21,7 +21,7 @@ PLAIN = {
 NOT_PLAIN = {
     "run": ["--aut", "-nq", "--max-runtime 5", "-h", "x", "--auto=yes", "--nope", "--max-runtime", "--jobs=0", "--"],
     "repack": ["--batch-size=-1", "--batch-size=x", "--no-dry-run"],
-    "explain": ["", "pack-a --json", "--json"],
+    "explain": ["", "pack-a --json", "--json", "--all"],
     "cat-file": ["--batch", "--batch=%(rest) -z"],
     "schedule": ["--print=cron"],
 }
