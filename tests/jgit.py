@@ -34,17 +34,20 @@ def _lfs_class() -> bytes:
     return head + b"".join(pool) + struct.pack(">HHHHHH", 0x21, 2, 4, 0, 0, 1) + method + b"\0\0"
 
 
+def is_there() -> bool:
+    return shutil.which("java") is not None and (JARS / "org.eclipse.jgit.pgm.jar").exists()
+
+
 def jgit(repo: Path, *words: str) -> str:
     """Run JGit's command line program, which Debian's package jgit-cli has; raise Unknown where it is not there."""
-    java = shutil.which("java")
-    if not java or not (JARS / "org.eclipse.jgit.pgm.jar").exists():
+    if not is_there():
         raise Unknown("no JGit")
     lacking = repo.parent / "lacking" / "org" / "eclipse" / "jgit" / "lfs" / "BuiltinLFS.class"
     lacking.parent.mkdir(parents=True, exist_ok=True)
     lacking.write_bytes(_lfs_class())
     classes = f"{JARS}/*:{repo.parent}/lacking"
     options = ["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes]
-    command = [java, *options, "org.eclipse.jgit.pgm.Main", "--git-dir", str(repo), *words]
+    command = ["java", *options, "org.eclipse.jgit.pgm.Main", "--git-dir", str(repo), *words]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     # The program says "fatal:" and ends with 0, too.
     assert done.returncode == 0 and "fatal:" not in done.stderr, f"jgit {words}: {done.returncode}\n{done.stderr}"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import jgit
+
 from .overlaps import overlap
 from .sequences import sequence, shorten
 from .steps import Step
@@ -43,6 +45,8 @@ def hunt(folder: Path, options: Options) -> int:
     """The exit status: 1 when something was found."""
     shared = open_hunt(folder, stock=options.stock, delay_ms=options.delay_ms, fault=options.fault)
     print(f"hunting with seed {options.seed} in '{folder}', with {', '.join(shared.programs)}", flush=True)
+    if not jgit.is_there():
+        print("without JGit's gc: jgit-cli is not installed", flush=True)
     started, totals, number = time.monotonic(), Totals(), 0
     deadline = started + options.seconds
     while time.monotonic() < deadline:

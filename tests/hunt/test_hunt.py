@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def hunt(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.hunt", f"--folder={folder}", "--shorten=20", *args]
+    command = [sys.executable, "-m", "tests.hunt", f"--folder={folder}", "--shorten=8", *args]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
 
 
@@ -37,13 +37,13 @@ def test_an_index_whose_pack_is_away_for_a_moment_is_found(tmp_path: Path) -> No
 
 
 def test_nothing_is_lost_where_git_gpa_and_git_work_side_by_side(tmp_path: Path) -> None:
-    """I1, I2, I7: for a minute; `make hunt` goes on for as long as one likes."""
-    done = hunt(tmp_path / "h", "--seconds=45", "--seed=7")
+    """I1, I2, I7: for some seconds; `make hunt` goes on for as long as one likes."""
+    done = hunt(tmp_path / "h", "--seconds=15", "--seed=7")
     assert 0 == done.returncode, done.stdout + done.stderr
     assert ", 0 lost, 0 bad" in done.stdout
 
 
 def test_stock_git_by_itself_is_not_blamed(tmp_path: Path) -> None:
-    done = hunt(tmp_path / "h", "--seconds=20", "--seed=5", "--stock")
+    done = hunt(tmp_path / "h", "--seconds=8", "--seed=5", "--stock")
     assert 0 == done.returncode, done.stdout + done.stderr
     assert ", 0 lost, 0 bad" in done.stdout
