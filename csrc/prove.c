@@ -4,7 +4,7 @@
  * its own pack, merging has made a choice that no reader made before. So the page is read again, and each such object is
  * made. Threads do that while the next page is written and this one is synced.
  *
- * Its id is computed, unless whole copies of it say what it has to be: then type, size and Adler-32 of all of them and of
+ * Its id is computed, unless its other copies are whole and say what it has to be: then type, size and Adler-32 of all and of
  * what was made agree. That is what thin packs bring: the base of a delta, whole. For content that somebody made up to
  * have the same size and Adler-32 this is no proof; for each other it is.
  *
@@ -118,19 +118,18 @@ static const copy *whole_copy(const gpa_merge *m, const slot *s)
 	return NULL;
 }
 
-/* Do the whole copies speak for all: is the one that git reads whole, or the only delta the one that is taken? */
+/* Do the whole copies speak for all: is the copy that is taken the only delta, and each other one whole? */
 static int whole_ones_decide(const gpa_merge *m, const slot *s)
 {
-	uint32_t whole = 0, deltas = 0, named_whole = 0;
+	uint32_t whole = 0, deltas = 0;
 	for (uint32_t i = copies_begin(m, s->object); i < copies_end(m, s->object); i++) {
 		const copy *c = &m->copies[m->by_object[i]];
 		if (c->damaged || c->lies)
 			return 0;
 		whole += c->base == NONE;
 		deltas += c->base != NONE && m->by_object[i] != s->chosen;
-		named_whole += c->base == NONE && c->named;
 	}
-	return whole && (named_whole || !deltas);
+	return whole && !deltas;
 }
 
 /* An idx v1 has its entries made when they are written; so are those that are rebuilt. */

@@ -170,6 +170,22 @@ def test_an_honest_delta_on_a_base_that_lies_is_made_whole(
     scene.check()
 
 
+def test_an_honest_delta_on_a_base_that_lies_is_made_where_good_deltas_take_its_place(
+    tmp_path: Path, lie: bytes, when: str
+) -> None:
+    """Of two good copies that are deltas the id is computed; it says nothing of the base that the other pack has."""
+    longer, changed = GOOD + b"more", lie + b"and one more\n"
+    scene = Scene(tmp_path)
+    for other in (longer, longer + b"still more"):
+        good = OfsDelta(base_index=0, program=encode_delta(other, GOOD))
+        scene.add_good(blob(other), good, contents=[other, GOOD])
+    scene.add_liar((blob(lie), GOOD), (OfsDelta(base_index=0, program=encode_delta(lie, changed)), changed))
+    scene.objects[scene.oid(changed)] = changed
+    scene.index(when)
+    scene.merge()
+    scene.check()
+
+
 def test_an_honest_delta_on_a_delta_that_lies_is_made_whole(tmp_path: Path, lie: bytes, when: str) -> None:
     """The delta that lies takes more room than the good copy, which is the one that is taken."""
     changed = lie + b"and one more\n"
