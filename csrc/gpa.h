@@ -755,6 +755,8 @@ int gpa_reader_expand(unsigned char *oids, uint32_t *count, uint32_t room, gpa_r
 		      const unsigned char *prefix, unsigned digits, gpa_error *err);
 /* All ids, ascending, each once. Memory: 32 bytes an object while it works, and the ids. */
 int gpa_reader_list(gpa_buffer *oids, gpa_reader *reader, gpa_error *err);
+/* Put `count` ids into the order in which they are stored, pack by pack; those in no pack come last. */
+int gpa_reader_order(unsigned char *oids, gpa_reader *reader, uint32_t count, unsigned threads, gpa_error *err);
 
 /* An object read piece by piece; one thread at a time. What is not stored as a delta takes constant memory. */
 typedef struct gpa_stream gpa_stream;

@@ -159,6 +159,24 @@ void job_end(job *j)
 	gpa_reader_free(j->r);
 }
 
+int gpa_reader_order(unsigned char *oids, gpa_reader *r, uint32_t count, unsigned threads, gpa_error *err)
+{
+	job j;
+	size_t h = r->hash_size;
+	if (!count)
+		return GPA_OK;
+	unsigned char *ordered = malloc(count * h);
+	int status = ordered ? job_begin(&j, r, oids, count, threads, err) : out_of_memory(err);
+	if (!status) {
+		for (uint32_t i = 0; i < count; i++)
+			memcpy(ordered + i * h, oids + j.order[i].number * h, h);
+		job_end(&j);
+		memcpy(oids, ordered, count * h);
+	}
+	free(ordered);
+	return status;
+}
+
 int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *r, const unsigned char *oids,
 		     uint32_t count, uint64_t most, unsigned threads, gpa_error *err)
 {

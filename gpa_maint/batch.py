@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from ._core.batch import FIELDS, Batch
 from .errors import Corrupt, GpaError
@@ -30,10 +31,12 @@ def cat_file(
     text: str = DEFAULT_FORMAT,
     with_content: bool = False,
     buffered: bool = False,
+    unordered: bool = False,
     delimiter: bytes = b"\n",
     complain: Callable[[str], None],
 ) -> None:
-    """Answer on the descriptor `out` for each name that comes from `source`, or for all objects when that is None.
+    """Answer on the descriptor `out` for each name that comes from `source`, or for all objects when that is None,
+    in the order of their ids, or, `unordered`, as they are stored.
 
     `text` is the format of an answer's line. `delimiter` ends a line of input: a newline, or a NUL byte. `complain` is
     told of damaged objects that are answered as missing.
@@ -45,7 +48,7 @@ def cat_file(
     with PageStore.open(found.objects, object_format=found.object_format, alternates=alternates_here()) as store:
         server = _Server(store, fields, with_content, buffered, delimiter, out, complain)
         if source is None:
-            server.answer_all()
+            server.answer_all(unordered=unordered)
         else:
             server.answer_input(source)
 
@@ -118,11 +121,14 @@ class _Server:
             batch.flush()
             self._names.close()
 
-    def answer_all(self) -> None:
-        """Answer for each object there is, in the order of their ids."""
+    def answer_all(self, *, unordered: bool) -> None:
+        """Answer for each object there is, in the order of their ids, or in that in which they are stored."""
         batch = self._store._cat_file(**self._options, are_known=True)
+        blocks: Callable[[int], Iterator[bytes]] = self._store.oid_blocks
+        if unordered:
+            blocks = partial(self._store._stored_blocks, threads=len(os.sched_getaffinity(0)))
         try:
-            for oids in self._store.oid_blocks(OBJECTS):
+            for oids in blocks(OBJECTS):
                 batch.answer_objects(oids)
         finally:
             batch.flush()

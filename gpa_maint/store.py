@@ -236,6 +236,12 @@ class PageStore:
         ids, size = self._open().list(), self._oid_size * count
         return (ids[at : at + size] for at in range(0, len(ids), size))
 
+    def _stored_blocks(self, count: int, threads: int) -> Iterator[bytes]:
+        """As oid_blocks(), in the order in which the objects are stored; for batch.py."""
+        reader, size = self._open(), self._oid_size * count
+        ids = reader.order(reader.list(), threads)
+        return (ids[at : at + size] for at in range(0, len(ids), size))
+
     def __len__(self) -> int:
         """How many objects there are; they are counted anew each time."""
         return len(self._open().list()) // self._oid_size

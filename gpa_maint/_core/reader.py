@@ -197,6 +197,14 @@ class Reader:
         finally:
             lib.gpa_buffer_free(out)
 
+    def order(self, ids: bytes, threads: int) -> bytes:
+        """The same ids, one after the other, in the order in which they are stored; those in no pack come last."""
+        err, found = new_error(), bytearray(ids)
+        count = len(found) // self.hash_size
+        with ffi.from_buffer("unsigned char[]", found, require_writable=True) as pointer:
+            self._check(lib.gpa_reader_order(pointer, self._pointer, count, threads, err), err)
+        return bytes(found)
+
     def stream(self, oid: bytes) -> StreamHandle:
         out, err = ffi.new("gpa_stream **"), new_error()
         kind, size = ffi.new("int *"), ffi.new("uint64_t *")

@@ -24,6 +24,7 @@ def main(options: list[str]) -> int:
             text=text,
             with_content=args.batch is not None,
             buffered=args.buffer or args.batch_all_objects,
+            unordered=args.unordered,
             delimiter=b"\0" if args.z else b"\n",
             complain=complain,
         )
@@ -49,7 +50,9 @@ def parser() -> Parser:
     made.add_argument("--batch", help="a line about the object, then its content", **how)
     made.add_argument("--batch-check", help="the line alone", **how)
     made.add_argument("--batch-all-objects", action="store_true", help="for all objects, instead of those on stdin")
-    made.add_argument("--unordered", action="store_true", help="with --batch-all-objects, in any order")
+    made.add_argument(
+        "--unordered", action="store_true", help="with --batch-all-objects, in the order in which they are stored"
+    )
     made.add_argument(
         "--buffer", action="store_true", help="write many answers at a time, for input that does not wait"
     )

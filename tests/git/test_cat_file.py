@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from packwriter import Whole, add_pack, oid_hex
 from running import gpa
 from test_store import SHAPES, Shape, add_loose, half_indexed, loose_only, one_pack
 
+from gpa_maint import PageStore
 from gpa_maint.batch import parse_format
 from gpa_maint.errors import GpaError
 
@@ -72,6 +74,21 @@ def test_an_order_of_all_objects_is_accepted(tmp_path: Path) -> None:
     ours = run(repo, ["git", "gpa"], "--batch-check", "--batch-all-objects", "--unordered")
     theirs = run(repo, ["git"], "--batch-check", "--batch-all-objects", "--unordered")
     assert sorted(theirs.stdout.splitlines()) == sorted(ours.stdout.splitlines())
+
+
+def test_all_objects_come_as_they_are_stored_when_no_order_is_asked_for(tmp_path: Path) -> None:
+    repo = half_indexed(tmp_path, "sha1")
+    done = run(repo, ["git", "gpa"], "--batch-check=%(objectname)", "--batch-all-objects", "--unordered")
+    oids = done.stdout.decode().split()
+    assert len(oids) == len(set(oids))
+    with PageStore.for_repository(repo) as store:
+        places = [place for oid in oids if (place := store.locate(oid))]
+    packs = [place.pack for place in places]
+    assert 1 < len(set(packs))
+    assert sum(one != other for one, other in pairwise(packs)) == len(set(packs)) - 1
+    for pack in set(packs):
+        offsets = [place.offset for place in places if place.pack == pack]
+        assert sorted(offsets) == offsets
 
 
 @pytest.mark.parametrize("shape", [one_pack, loose_only, SHAPES["ref deltas"], SHAPES["long chain"]])
