@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +26,18 @@ def test_the_named_tests_and_the_broken_files_exist(mutant: Mutant) -> None:
         path, _, function = name.partition("::")
         tree = ast.parse((ROOT / path).read_text())
         assert function.partition("[")[0] in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_each_patch_fits_the_files_as_they_are() -> None:
+    environ = {**os.environ, "GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    misfits = []
+    for mutant in MUTANTS:
+        done = subprocess.run(
+            ["git", "apply", "--check", mutant.path], cwd=ROOT, env=environ, capture_output=True, check=False
+        )
+        if done.returncode:
+            misfits.append(mutant.name)
+    assert [] == misfits
 
 
 def test_at_least_95_percent_can_be_noticed() -> None:
