@@ -17,6 +17,7 @@ import os
 import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
+from io import BufferedReader
 from typing import IO, Any
 
 from . import fs, rounds, untrusted
@@ -282,7 +283,7 @@ class _Backup:
         for suffix in COMPANIONS:
             with contextlib.suppress(FileNotFoundError):
                 if not os.path.lexists(self._copy.pack_path(name, suffix)):
-                    with open(directory.pack_path(name, suffix), "rb") as file:
+                    with _companion(directory.pack_path(name, suffix)) as file:
                         self._publish(self._write(file, suffix), self._copy.pack_path(name, suffix))
                         fs.fsync_dir(self._copy.pack_dir)
 
@@ -291,15 +292,15 @@ class _Backup:
         with ExitStack() as stack:
             # Open all before anything is copied: what is open may be unlinked.
             files = {
-                suffix: stack.enter_context(open(directory.pack_path(name, suffix), "rb"))
+                suffix: stack.enter_context(fs.reading(directory.pack_path(name, suffix)))
                 for suffix in (".pack", ".idx")
             }
             for suffix in COMPANIONS:
                 with contextlib.suppress(FileNotFoundError):
-                    files[suffix] = stack.enter_context(open(directory.pack_path(name, suffix), "rb"))
+                    files[suffix] = stack.enter_context(_companion(directory.pack_path(name, suffix)))
             temps = {}
             for suffix, file in files.items():
-                checked = file.name if suffix in (".pack", ".idx") else ""
+                checked = directory.pack_path(name, suffix) if suffix in (".pack", ".idx") else ""
                 temps[suffix] = self._write(file, suffix, checked)
             # I4: the .idx makes the pack visible, so it comes last.
             for suffix in sorted(temps, key=[*COMPANIONS, ".pack", ".idx"].index):
@@ -366,14 +367,14 @@ class _Backup:
     def _shallow(self) -> bytes:
         """The commits whose parents are left out."""
         try:
-            return untrusted.read_bytes(os.path.join(self._source.common_dir, "shallow"))
+            return untrusted.read_whole(os.path.join(self._source.common_dir, "shallow"))[0]
         except FileNotFoundError:
             return b""
 
     def _write_shallow(self, content: bytes) -> None:
         path = os.path.join(self._where, "shallow")
         try:
-            before = untrusted.read_bytes(path)
+            before = untrusted.read_whole(path)[0]
         except FileNotFoundError:
             before = b""
         if content == before:
@@ -427,6 +428,12 @@ def _write_all(fd: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(fd, left) :]
+
+
+def _companion(path: str) -> BufferedReader:
+    """A file beside a pack. A link is refused: git only asks whether a .promisor is there, and does not read it."""
+    with fs.door.named("read", path):
+        return open(untrusted.open_regular(path), "rb")
 
 
 def _is_sound(file: IO[bytes], oid: str, object_format: str) -> bool:

@@ -66,7 +66,7 @@ def _health(objdir: ObjectDir, name: str, there: set[str], now: int, threads: in
             fault = pack_fault(objdir, name, threads)
         else:
             fault = "there is no idx" if has_pack else "there is no pack"
-            with open(path, "rb") as file:
+            with fs.reading(path) as file:
                 file.read(1)
     except (SystemFailed, OSError) as error:
         gone = isinstance(error, FileNotFoundError)

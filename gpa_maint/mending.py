@@ -214,15 +214,26 @@ class _Repair:
         path = os.path.join(self._objdir.gpa_dir, "damaged", "lost")
         lines = "".join(f"{one.oid} {one.name}\n" for one in self._lost)
         try:
-            try:
-                before = untrusted.read_bytes(path)
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EINVAL):
-                    raise
-                before = b""  # none yet, or not a file of ours: it is replaced, and what a link leads to is left alone
+            before = self._lost_before(path)
             fs.replace_file(self._objdir, self._space, path, before + lines.encode("utf-8", "surrogateescape"))
         except OSError as error:
             self._left.append(f"'{path}': the objects that are lost could not be added: {error}")
+
+    def _lost_before(self, path: str) -> bytes:
+        """What gpa/damaged/lost says already.
+
+        What is no file of ours is replaced: a link, and a file with a second name, which may be anybody's. What is too
+        large to be read whole is set aside as gpa/damaged/lost.old.
+        """
+        try:
+            before, status = untrusted.read_whole(path)
+            return before if status.st_nlink == 1 else b""
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                fs.rename(path, f"{path}.old")
+            elif error.errno not in (errno.ENOENT, errno.ELOOP, errno.EINVAL):
+                raise
+            return b""
 
 
 def _what(found: Salvage) -> str:

@@ -105,7 +105,7 @@ def _finish_page(objdir: ObjectDir, path: str) -> None:
 def _own_hash(path: str, object_format: str) -> str:
     """That of a pack without its trailer."""
     digest = hashlib.new(object_format)
-    with open(path, "rb") as file:
+    with fs.reading(path) as file:
         left = os.fstat(file.fileno()).st_size - digest.digest_size
         while left > 0 and (piece := file.read(min(left, PIECE_BYTES))):
             digest.update(piece)

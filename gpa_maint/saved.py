@@ -116,7 +116,7 @@ def describe(objdir: ObjectDir, names: list[str]) -> tuple[SavedPage, ...]:
 
 
 def _sha256(path: str) -> tuple[int, str]:
-    with open(path, "rb") as file:
+    with fs.reading(path) as file:
         digest: Any = hashlib.file_digest(file, "sha256")
         return file.tell(), digest.hexdigest()
 

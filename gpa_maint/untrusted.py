@@ -11,6 +11,7 @@ import stat
 from _thread import _local
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 
 MOST_BYTES = 64 << 20
 """More than any file that is read whole."""
@@ -173,6 +174,11 @@ def names_in(folder: str) -> list[str]:
         return os.listdir(fd)
     finally:
         os.close(fd)
+
+
+def reading(path: str) -> BufferedReader:
+    """A regular file, or the one that a link leads to, open for reading. OSError as from open_regular()."""
+    return open(open_regular(path, follow=True), "rb")
 
 
 def read_bytes(path: str, limit: int = MOST_BYTES) -> bytes:

@@ -159,7 +159,7 @@ def _unpack(objdir: ObjectDir, space: fs.Workspace, name: str, count: int) -> in
     before = _loose_count(objdir)
     copy = space.create(".pack", 0o600)
     try:
-        with open(objdir.pack_path(name), "rb") as pack, open(copy.fd, "wb", closefd=False) as out:
+        with fs.reading(objdir.pack_path(name)) as pack, open(copy.fd, "wb", closefd=False) as out:
             header = pack.read(HEADER_BYTES)
             count = count or (struct.unpack(">I", header[8:])[0] if len(header) == HEADER_BYTES else 0)
             out.write(b"PACK" + struct.pack(">II", 2, count))

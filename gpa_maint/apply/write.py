@@ -119,7 +119,7 @@ def trailer_on_disk(objdir: ObjectDir) -> str | None:
     """The trailer of the index that is there now, whatever it is: only equality matters."""
     size = 20 if objdir.object_format == "sha1" else 32
     try:
-        with open(objdir.index_path, "rb") as file:
+        with fs.reading(objdir.index_path) as file:
             file.seek(-size, os.SEEK_END)
             return file.read().hex()
     except (FileNotFoundError, OSError):

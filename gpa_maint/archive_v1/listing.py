@@ -58,7 +58,7 @@ def find_pages(directory: str, pages_file: str | None = None) -> Listing:
         if pages_file:
             raise GpaError(f"list of pages '{pages_file}' does not exist")
         return Listing(directory, tuple(name for name in there if name not in replaced))
-    content = untrusted.read_bytes(path)
+    content = untrusted.read_whole(path)[0]
     names = parse_list(content, path)
     remembered = tuple(one for one in parse_replaced(content) if one[0] not in names)
     replaced.update(name for name, _since in remembered)

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 
 from .. import untrusted
 from ..errors import SystemFailed
@@ -105,6 +106,12 @@ def fsync_dir(path: str) -> None:
                 raise
         finally:
             os.close(fd)
+
+
+def reading(path: str) -> BufferedReader:
+    """As untrusted.reading(). SystemFailed, which names the file, for what is no regular file."""
+    with worded("read", path):
+        return untrusted.reading(path)
 
 
 def unlink(path: str) -> bool:
@@ -264,6 +271,23 @@ def open_shared(path: str, flags: int, shared: str) -> int:
             fd = untrusted.open_regular(path, flags | os.O_CREAT | os.O_EXCL)
             fit(fd, path, shared)
             return fd
+
+
+TRIES = 8
+
+
+def open_own(path: str, flags: int, shared: str) -> int:
+    """As open_shared(), for writing: a file that has a second name is left as it is, and begun anew.
+
+    Its other name may be somebody's file elsewhere. SystemFailed (EMLINK) where a second name appears each time.
+    """
+    for _ in range(TRIES):
+        fd = open_shared(path, flags, shared)
+        if os.fstat(fd).st_nlink <= 1:
+            return fd
+        os.close(fd)
+        unlink(path)
+    raise failed("write", path, OSError(errno.EMLINK, os.strerror(errno.EMLINK)))
 
 
 def fit(fd: int, path: str, shared: str) -> None:

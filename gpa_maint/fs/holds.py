@@ -24,8 +24,8 @@ from .door import create, fit, fsync_file, move_name, named, rename, unlink
 
 NEW = "git-gpa new"
 MERGED = "git-gpa merged"
-MOST_BYTES = 64 << 20
-"""A longer .keep is none of ours: it would name a million packs."""
+MOST_SOURCES = 1 << 18
+"""A .keep with more names, or beyond untrusted.TEXT_BYTES, is none of ours."""
 
 
 class Hold(NamedTuple):
@@ -43,11 +43,12 @@ class Hold(NamedTuple):
 def read_hold(path: str) -> Hold | None:
     """The hold that the .keep at `path` is; None when it is somebody else's, is gone, or cannot be read."""
     try:
-        # Most .keep files of others are short, and the first bytes tell ours.
-        text = untrusted.read_bytes(path, MOST_BYTES).decode("utf-8", "surrogateescape")
+        content = untrusted.read_whole(path, untrusted.TEXT_BYTES)[0]
     except OSError:
         return None
-    first, *names = text.splitlines() or [""]
+    if content.count(b"\n") > MOST_SOURCES:
+        return None
+    first, *names = content.decode("utf-8", "surrogateescape").split("\n")
     if first not in (NEW, MERGED):
         return None
     return Hold(first == NEW, tuple(filter(None, names)))

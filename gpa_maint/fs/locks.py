@@ -30,8 +30,9 @@ def run_at_work(objdir: ObjectDir) -> str:
     """Which process holds gpa/lock, "" when none does. Not found out by locking it: that could turn a run away."""
     path = os.path.join(objdir.gpa_dir, "lock")
     try:
-        inode = os.stat(path).st_ino
-        holder = untrusted.read_bytes(path, 200).decode(errors="replace").strip()
+        stat = untrusted.lstat(path)
+        words = untrusted.read_bytes(path, 200) if stat.st_nlink == 1 else b""
+        holder, inode = words.decode(errors="replace").strip(), stat.st_ino
         with open("/proc/locks", encoding="ascii", errors="replace") as file:
             held = any(_is_flock(line.split(), inode) for line in file)
     except OSError:
@@ -63,7 +64,8 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
         try:
             lock_file(fd, path)
         except BlockingIOError:
-            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            words = os.pread(fd, 200, 0) if is_ours_alone else b""  # what is in a file elsewhere is not told
+            holder = words.decode("utf-8", "replace").strip() or "another process"
             raise Locked(
                 f"cannot lock '{path}': held by {holder}",
                 path=path,

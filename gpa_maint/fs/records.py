@@ -8,7 +8,20 @@ import os
 
 from .. import untrusted
 from ..git import ObjectDir
-from .door import UNSUPPORTED, create, fit, fsync_dir, fsync_file, make_dir, named, open_shared, rename, unlink, worded
+from .door import (
+    UNSUPPORTED,
+    create,
+    fit,
+    fsync_dir,
+    fsync_file,
+    make_dir,
+    named,
+    open_own,
+    open_shared,
+    rename,
+    unlink,
+    worded,
+)
 from .temp import TempFile, Workspace, remove_leftover
 
 LOG_BYTES = 256 * 1024
@@ -88,7 +101,7 @@ def keep_reserve(objdir: ObjectDir) -> None:
     with contextlib.suppress(OSError):
         index = os.stat(objdir.index_path).st_size if os.path.exists(objdir.index_path) else 0
         size = RESERVE_BYTES + min(index, MOST_RESERVED)
-        fd = _open_own(path, os.O_RDWR, objdir.settings.shared)
+        fd = open_own(path, os.O_RDWR, objdir.settings.shared)
         try:
             there = os.fstat(fd).st_size
             if there < size:
@@ -117,16 +130,6 @@ def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
             remove_leftover(os.path.join(objdir.gpa_dir, name))
 
 
-def _open_own(path: str, flags: int, shared: str) -> int:
-    """As open_shared(). A file that has another name too, perhaps elsewhere, stays as it is, and loses this one."""
-    fd = open_shared(path, flags, shared)
-    if os.fstat(fd).st_nlink > 1:
-        os.close(fd)
-        unlink(path)
-        fd = open_shared(path, flags, shared)
-    return fd
-
-
 def append_line(objdir: ObjectDir, name: str, line: str) -> None:
     """Add a line to gpa/<name>. When that has grown beyond LOG_BYTES it becomes gpa/<name>.old.
 
@@ -134,7 +137,7 @@ def append_line(objdir: ObjectDir, name: str, line: str) -> None:
     """
     path = os.path.join(objdir.gpa_dir, name)
     with named("write", path):
-        fd = _open_own(path, os.O_WRONLY | os.O_APPEND, objdir.settings.shared)
+        fd = open_own(path, os.O_WRONLY | os.O_APPEND, objdir.settings.shared)
         try:
             os.write(fd, f"{line}\n".encode("utf-8", "surrogateescape"))
             full = os.fstat(fd).st_size > LOG_BYTES

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from .. import untrusted
 from ..errors import SystemFailed
@@ -151,8 +151,16 @@ def bring_back_hidden(objdir: ObjectDir) -> None:
         name = os.path.basename(path).removeprefix(TMP_PREFIX)
         if name.startswith(HIDDEN) and name.endswith(".idx"):
             target = os.path.join(objdir.pack_dir, name.removeprefix(HIDDEN))
-            if os.path.lexists(f"{target[:-4]}.pack") and not os.path.lexists(target):
+            if os.path.lexists(f"{target[:-4]}.pack") and not os.path.lexists(target) and _may_come_back(path):
                 rename(path, target)
+
+
+def _may_come_back(path: str) -> bool:
+    """Is it a file, or a link, as the .idx was? git would wait for ever for a FIFO, and cannot read a folder."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = untrusted.lstat(path).st_mode
+        return S_ISREG(mode) or (S_ISLNK(mode) and os.path.isfile(path))
+    return False
 
 
 def remove_stale(objdir: ObjectDir) -> list[str]:

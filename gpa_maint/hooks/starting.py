@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
+from gpa_maint import untrusted
 from gpa_maint.errors import GpaError
 from gpa_maint.git import ObjectDir
 from gpa_maint.hooks import scripts
@@ -105,6 +106,9 @@ def _of_programs(places: Iterable[Place]) -> Iterator[StatusWarning]:
                 yield StatusWarning("hook-program", text, AGAIN)
 
 
+MOST_SETTINGS = 64 << 10
+"""More than any pyvenv.cfg has."""
+
 PROGRAM = re.compile(rb"^program=(.*)$", re.MULTILINE)
 
 
@@ -124,7 +128,7 @@ def _fault_of(program: str) -> str:
     if not os.access(program, os.X_OK):
         return "is not executable"
     try:
-        with open(program, "rb") as file:
+        with untrusted.reading(program) as file:
             first = file.readline(4096)
     except OSError:
         return ""
@@ -140,10 +144,11 @@ def _fault_of_environment(interpreter: str) -> str:
     """A virtual environment whose Python was replaced by another version: its packages are not found any more."""
     folder = os.path.dirname(os.path.dirname(interpreter))
     try:
-        with open(os.path.join(folder, "pyvenv.cfg"), encoding="utf-8", errors="replace") as file:
-            made_with = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+)", file.read(), re.MULTILINE)
+        with untrusted.reading(os.path.join(folder, "pyvenv.cfg")) as file:
+            text = file.read(MOST_SETTINGS).decode("utf-8", "replace")
     except OSError:
         return ""
+    made_with = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+)", text, re.MULTILINE)
     now = re.search(r"python(\d+\.\d+)$", os.path.realpath(interpreter))
     if made_with and now and made_with[1] != now[1]:
         return f"is of an environment of Python {made_with[1]}, and its Python is {now[1]} now"
