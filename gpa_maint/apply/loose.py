@@ -26,6 +26,8 @@ from .stop import until_stopped
 PACKING = "Packing loose objects"
 REMOVING = "Removing loose objects"
 REPORT_EVERY = 64
+AT_ONCE = 100_000
+"""Loose objects that are packed together; each takes about 400 bytes of memory meanwhile."""
 RANKS = {"commit": 0, "tag": 1, "tree": 2, "blob": 3}
 """Order in a page: git's."""
 
@@ -70,8 +72,35 @@ def pack_loose(
     `left_out`. No index has to change: none names the pages, so whoever has one in memory looks for them.
 
     Raises Locked, with nothing changed, while `git gc` or `git maintenance` runs; when that begins later, the files
-    stay, and `reason` says so. Raises Stopped soon after another thread has called `stop.stop()`.
+    stay, and `reason` says so. Raises Stopped soon after another thread has called `stop.stop()`. Of very many objects
+    AT_ONCE are done at a time, each time to the end: that bounds the memory and what is there twice.
     """
+    parts = [plan.objects[at : at + AT_ONCE] for at in range(0, len(plan.objects), AT_ONCE)] or [()]
+    done = LooseResult((), 0, 0, 0, (), "", plan.complaints)
+    for part in parts:
+        try:
+            one = _pack_some(objdir, space, plan._replace(objects=part), report, stop, now=now)
+        except Locked as error:
+            if not done.pages:
+                raise
+            return done._replace(reason=f"the other loose objects stay for now: {error}")
+        done = LooseResult(
+            done.pages + one.pages,
+            done.object_count + one.object_count,
+            done.removed_count + one.removed_count,
+            done.loose_bytes + one.loose_bytes,
+            done.left_out + one.left_out,
+            one.reason or done.reason,
+            plan.complaints,
+        )
+    if done.pages and done.removed_count == done.object_count:
+        return done._replace(reason="")  # one part alone had nothing that can be packed
+    return done
+
+
+def _pack_some(
+    objdir: ObjectDir, space: fs.Workspace, plan: LoosePlan, report: Report | None, stop: Progress | None, *, now: int
+) -> LooseResult:
     fs.check_git_locks(objdir, now)
     with directory(objdir.objects) as fd:
         packer = _Packer(objdir, space, fd, stop, report)

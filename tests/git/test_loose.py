@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loose import MIB, loose_oids, loose_path, loose_repo, pack_all_loose, pack_planned, write_loose
@@ -30,6 +31,7 @@ from oracle import (
 from running import Reader, all_files, assert_sound, gpa, leftovers, readers
 
 from gpa_maint import fs
+from gpa_maint.apply import loose as packing
 from gpa_maint.apply.pages import Progress
 from gpa_maint.errors import Corrupt, Locked, Stopped
 from gpa_maint.git import find_object_dir
@@ -421,6 +423,43 @@ def test_git_gc_and_git_maintenance_stay_away_while_loose_files_go(
     at_step(monkeypatch, "unlink", first, lambda: said.append(git(small, "gc", check=False).stderr))
     assert 6 == pack_all_loose(small).removed_count
     assert "gc is already running" in said[0]
+
+
+def test_very_many_are_packed_part_by_part(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I11, I3: each part is over, its files gone, before the next one begins."""
+    monkeypatch.setattr(packing, "AT_ONCE", 4)
+    digest, seen = content_digest(small), []
+    check = fs.check_git_locks
+
+    def look(*args: Any) -> None:
+        seen.append(len(loose_oids(small)))
+        check(*args)
+
+    monkeypatch.setattr(fs, "check_git_locks", look)
+    result = pack_all_loose(small)
+    assert [6, 2] == sorted(set(seen), reverse=True)
+    assert (2, 6, 6, "") == (len(result.pages), result.object_count, result.removed_count, result.reason)
+    assert [2, 4] == sorted(packs(small).values())
+    assert digest == content_digest(small)
+    assert [] == leftovers(small)
+
+
+def test_what_is_left_when_git_s_maintenance_begins_between_two_parts(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "AT_ONCE", 4)
+    check, begun = fs.check_git_locks, []
+
+    def look(*args: Any) -> None:
+        if len(loose_oids(small)) == 2 and not begun:
+            begun.append((small / "gc.pid").write_text(f"{os.getpid()} {socket.gethostname()}"))
+        check(*args)
+
+    monkeypatch.setattr(fs, "check_git_locks", look)
+    result = pack_all_loose(small)
+    assert (1, 4, 4) == (len(result.pages), result.object_count, result.removed_count)
+    assert "the other loose objects stay for now" in result.reason
+    assert 2 == len(loose_oids(small))
 
 
 @pytest.mark.parametrize("suffixes", [(".idx", ".pack"), (".pack",), (".idx",)], ids=" ".join)
