@@ -11,6 +11,7 @@ import pytest
 from histories import HistorySpec, pushed_history
 from oracle import git, git_line
 
+pytest.importorskip("dulwich.porcelain")  # it keeps the stderr of its first import, which a test's own is not for long
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reading-from-python.md"
 NEEDED = {"libgit2": "gpa_maint.integrations.libgit2"}
 """a word in an example, and the module that has to be there to run it"""

@@ -9,6 +9,7 @@ import pytest
 from histories import HistorySpec, pushed_history
 from oracle import fsck, git, git_line
 
+pytest.importorskip("dulwich.porcelain")  # it keeps the stderr of its first import, which a test's own is not for long
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "writing-from-python.md"
 
 
