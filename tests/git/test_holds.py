@@ -426,3 +426,13 @@ def test_the_hold_of_a_page_that_never_came_goes_when_it_is_old(tmp_path: Path, 
     os.utime(keep, (old, old))
     gpa(repo, "run")
     assert goes != keep.exists()
+
+
+def test_expire_says_that_it_ended_a_hold_without_an_index(tmp_path: Path) -> None:
+    repo = server(tmp_path)
+    commit_with_a_writer(repo)
+    git(repo, "config", "gpa.keepNew", "now")
+    assert holds(repo) and not (pack_dir(repo) / "multi-pack-index").exists()
+    assert "ended the hold of 1 page; nothing to delete: " in gpa(repo, "expire").stdout
+    assert {} == holds(repo)
+    assert "nothing to do: " in gpa(repo, "expire").stdout
