@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 
 from . import due, fs, rounds
 from .apply.repack import Report
+from .apply.room import is_full
 from .apply.stop import Stop
 from .apply.write import record_superseded
 from .config import Settings
@@ -116,6 +117,7 @@ class _Run:
         self._complaints: list[str] = []
         self._blind = False
         self._failed: GpaError | OSError | None = None
+        self._no_room: dict[str, str] = {}
         self._reasons: list[str] = []
         self._pages: set[str] = set()
         self._seen: Inventory | None = None
@@ -133,13 +135,22 @@ class _Run:
             if self._stop.why or not plan.due:
                 break
             step = plan.due[0]
-            if not self._try(step):
+            if not self._try(step) or step.verb in self._no_room:
                 idle.add(step.verb)
+            if self._no_room and self._has_freed(step.verb):
+                idle.difference_update(self._no_room)
+                self._no_room.clear()
             self._settle_ended()
             plan = _decide(self._objdir, self._look(), idle)
         if self._failed is not None and not self._steps:
             raise self._failed
         self._reasons += [plan.step(verb).reason for verb in TELLING if verb not in idle]
+
+    def _has_freed(self, verb: str) -> bool:
+        """Whether the step just done was an expire that made room."""
+        return (
+            verb == "expire" and bool(self._steps) and self._steps[-1].verb == verb and self._steps[-1].freed_bytes > 0
+        )
 
     def _settle_ended(self) -> None:
         """As settle(), as soon as the processes that were at work have ended: a run may take long."""
@@ -190,7 +201,11 @@ class _Run:
             raise
         except (GpaError, OSError) as error:
             self._failed = self._failed or error
-            self._complaints.append(f"{step.verb}: {error}")
+            if is_full(error):
+                hint = getattr(error, "hint", "")
+                self._no_room[step.verb] = f"{step.verb}: {error}" + (f"; {hint}" if hint else "")
+            else:
+                self._complaints.append(f"{step.verb}: {error}")
             return False
 
     def _do(self, step: RunStep) -> bool:
@@ -221,6 +236,8 @@ class _Run:
         done = pack_loose(self._objdir, self._space, plan, self._report, self._stop.progress, now=rounds.now())
         self._left_out += done.left_out
         self._complaints += done.complaints
+        if done.no_room and not done.removed_count:  # what was removed makes room for more
+            self._no_room["loose"] = done.no_room
         if not done.pages:
             return None
         self._pages.update(page.name for page in done.pages)
@@ -262,6 +279,8 @@ class _Run:
         self._left_out += done.left_out
         self._complaints += done.complaints
         self._warnings += done.midx.warnings if done.midx else ()
+        if done.no_room:
+            self._no_room[step.verb] = done.no_room
         if not done.merged:
             self._reasons.append(done.reason)
             return None
@@ -363,7 +382,7 @@ class _Run:
             error=error,
             left_out=tuple(self._left_out),
             warnings=tuple(self._warnings),
-            complaints=tuple(dict.fromkeys(self._complaints)),
+            complaints=tuple(dict.fromkeys((*self._complaints, *self._no_room.values()))),
         )
         self._record("gpa/totals.json", lambda: self._write_totals(inventory))
         if self._steps or result.stopped:

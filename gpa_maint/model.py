@@ -286,7 +286,7 @@ class LeftOut(NamedTuple):
 class RepackResult(NamedTuple):
     """What a repack merged. The sources stay, named by the index with 0 references, until expire.
 
-    `bad_packs` were to be merged and turned out to be of no use.
+    `bad_packs` were to be merged and turned out to be of no use. `no_room` says what a full disk left.
     """
 
     merged: tuple[str, ...]
@@ -300,6 +300,7 @@ class RepackResult(NamedTuple):
     reason: str = ""
     complaints: tuple[str, ...] = ()
     bad_packs: tuple[Step, ...] = ()
+    no_room: str = ""
 
 
 class ExpireResult(NamedTuple):
@@ -372,7 +373,8 @@ class LoosePlan(NamedTuple):
 
 class LooseResult(NamedTuple):
     """Pages made of loose objects. `loose_bytes` is what the files of these `object_count` objects took on disk, and
-    `removed_count` how many of them are gone; where fewer are, `reason` says why.
+    `removed_count` how many of them are gone; where fewer are, `reason` says why. `no_room` says what a full disk kept
+    from being packed.
     """
 
     pages: tuple[PageInfo, ...]
@@ -382,6 +384,7 @@ class LooseResult(NamedTuple):
     left_out: tuple[LeftOut, ...] = ()
     reason: str = ""
     complaints: tuple[str, ...] = ()
+    no_room: str = ""
 
 
 # ---- JSON ----

@@ -14,6 +14,7 @@ from . import fs
 from ._core.files import idx_fault
 from .apply.expire import Proved, delete_packs, end_holds, names_any, prove_doomed
 from .apply.repack import Report, write_pages
+from .apply.room import INDEX_ROW_BYTES, RECORD_BYTES, describe_missing, free_bytes, is_full, smaller_batch
 from .apply.stop import Progress, Stop, until_stopped
 from .apply.write import UnsoundIndex, publish_index, record_superseded, trailer_on_disk
 from .errors import Corrupt, GpaError, Locked, StalePlan, Stopped, SystemFailed, Unsupported
@@ -34,7 +35,6 @@ from .model import (
 from .plan.expire import plan_expire
 from .plan.write import plan_write
 from .state import read_state, write_state
-from .words import human_size
 
 ATTEMPTS = 8
 """How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""
@@ -289,7 +289,8 @@ def merge(
         if not plan.batch:
             return RepackResult((), (), 0, 0, reason=plan.reason, complaints=complaints)
         try:
-            result = write_pages(objdir, space, plan, report, stop)
+            index_room = _index_room(objdir, plan) if indexed(inventory, plan) else 0
+            result = _write_what_fits(objdir, space, plan, index_room, report, stop)
             result = result._replace(complaints=tuple(dict.fromkeys((*complaints, *result.complaints))))
             break
         except StalePlan:
@@ -301,6 +302,60 @@ def merge(
     pages = {page.name for page in result.pages}
     record_superseded(objdir, space, now=now(), merged=set(result.merged) - pages)
     return result
+
+
+MERGING_NEEDS = "merging them needs"
+
+
+def _index_room(objdir: ObjectDir, plan: RepackPlan) -> int:
+    """The bytes of a new index at most."""
+    old = os.stat(objdir.index_path).st_size if os.path.exists(objdir.index_path) else 0
+    return old + INDEX_ROW_BYTES * sum(pack.object_count or 0 for pack in plan.batch if not pack.is_indexed)
+
+
+def _write_what_fits(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    plan: RepackPlan,
+    index_room: int,
+    report: Report | None,
+    stop: Progress | None,
+) -> RepackResult:
+    """As write_pages(); on a full disk with fewer packs, and with `no_room` in the answer.
+
+    SystemFailed, with the first error, when no two packs fit. Nothing is published before the whole batch fits, with
+    the index that is to name it.
+    """
+    spare = index_room + RECORD_BYTES
+    needed = sum(pack.size for pack in plan.batch) + spare
+    batch = plan.batch
+    first: OSError | None = None
+    while True:
+        try:
+            result = write_pages(objdir, space, plan._replace(batch=batch), report, stop, room=spare)
+            break
+        except OSError as error:
+            if not is_full(error):
+                raise
+            first = first or error
+            space.remove_all()
+            batch = smaller_batch(batch, max(0, free_bytes(objdir) - spare))
+            if len(batch) < 2:
+                first.__context__ = None
+                raise _with_missing(objdir, first, MERGING_NEEDS, needed) from None
+    if first is None:
+        return result
+    # The pages take room now that all of them could have had.
+    missing = describe_missing(objdir, first, MERGING_NEEDS, needed - sum(page.size for page in result.pages))
+    left = len(plan.batch) - len(batch)
+    return result._replace(no_room=f"{left} of {len(plan.batch)} packs to be merged: {first}; {missing}")
+
+
+def _with_missing(objdir: ObjectDir, error: OSError, what: str, needed: int) -> OSError:
+    """The same error, with a hint that says how much room is missing."""
+    if isinstance(error, SystemFailed):
+        error.hint = f"no object is lost; {describe_missing(objdir, error, what, needed)}"
+    return error
 
 
 def _index_pages(
@@ -372,30 +427,64 @@ def expire(
     seen: Inventory | None = None,
     stop: Progress | None = None,
 ) -> ExpireResult:
-    """As _expire(), with the room of gpa/reserve on a full disk; without that, SystemFailed says what is missing."""
+    """As _expire(); on a full disk with the room of gpa/reserve, and first without the pages that the index names.
+
+    SystemFailed says what is missing when nothing can be freed.
+    """
     try:
         return _expire(objdir, space, grace_seconds, report, unnamed=unnamed, spared=spared, seen=seen, stop=stop)
     except OSError as error:
-        if error.errno not in fs.NO_ROOM:
+        if not is_full(error):
+            raise
+        first = error
+    space.remove_all()
+    has_reserve = fs.release_reserve(objdir)
+    outside, indexed = _doomed_now(objdir, grace_seconds, spared)
+    freed: ExpireResult | None = None
+    try:
+        # An index without the others needs room, which these give.
+        if outside and indexed:
+            spare_indexed = {*spared, *indexed}
+            freed = _expire(objdir, space, grace_seconds, report, unnamed=unnamed, spared=spare_indexed, stop=stop)
+        elif not has_reserve:
+            raise first
+        done = _expire(objdir, space, grace_seconds, report, unnamed=unnamed, spared=spared, stop=stop)
+    except OSError as error:
+        if not is_full(error):
             raise
         space.remove_all()
-        if not fs.release_reserve(objdir):
-            raise _told_what_is_missing(objdir, error) from None
-    return _expire(objdir, space, grace_seconds, report, unnamed=unnamed, spared=spared, stop=stop)
-
-
-RECORD_BYTES = 32 << 10
-
-
-def _told_what_is_missing(objdir: ObjectDir, error: OSError) -> OSError:
-    """The same error, with a hint that says how much room an index without the superseded pages needs."""
-    if isinstance(error, SystemFailed):
         needed = os.stat(objdir.index_path).st_size if os.path.exists(objdir.index_path) else 0
-        disk = os.statvfs(objdir.pack_dir)
-        free = human_size(disk.f_bavail * disk.f_frsize)
-        needs = f"a new index and records need about {human_size(needed + RECORD_BYTES)}, and {free} are free"
-        error.hint = f"no object is lost; {needs}"
-    return error
+        told = _with_missing(objdir, first, "a new index and records need", needed + RECORD_BYTES)
+        if freed is None or not freed.deleted:
+            told.__context__ = None
+            raise told from None
+        hint = getattr(told, "hint", "")
+        return freed._replace(
+            complaints=(*freed.complaints, f"the index still names {len(indexed)} pages: {told}; {hint}")
+        )
+    return _both(freed, done) if freed else done
+
+
+def _doomed_now(
+    objdir: ObjectDir, grace_seconds: int | None, spared: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The pages to be deleted that the index does not name, and those that it names."""
+    doomed = plan_expire_now(objdir, take_inventory(objdir, counts=False), grace_seconds).doomed
+    pages = [pack for pack in doomed if pack.name not in spared]
+    outside = tuple(pack.name for pack in pages if not pack.is_indexed)
+    return outside, tuple(pack.name for pack in pages if pack.is_indexed)
+
+
+def _both(first: ExpireResult, second: ExpireResult) -> ExpireResult:
+    """What two expires, one after the other, did."""
+    deleted = (*first.deleted, *second.deleted)
+    return second._replace(
+        deleted=deleted,
+        freed_bytes=first.freed_bytes + second.freed_bytes,
+        released=(*first.released, *second.released),
+        complaints=tuple(dict.fromkeys((*first.complaints, *second.complaints))),
+        reason="" if deleted else second.reason,
+    )
 
 
 def _expire(

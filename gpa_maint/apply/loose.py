@@ -15,16 +15,18 @@ from stat import S_ISREG
 from .. import fs
 from .._core.files import IdxFiles, check_idx, directory, hash_size, match_pack
 from .._core.page import BadLoose, LoosePageWriter, loose_heads, loose_name
-from ..errors import GpaError, Locked, Stopped
+from ..errors import GpaError, Locked, Stopped, SystemFailed
 from ..git import ObjectDir
 from ..model import LeftOut, LoosePlan, LooseResult
 from ..tuples import NamedTuple
 from .freeing import Freeing
 from .pages import Page, Progress, Report, drop_pages, publish_pages, write_page
+from .room import describe_missing, is_full
 from .stop import until_stopped
 
 PACKING = "Packing loose objects"
 REMOVING = "Removing loose objects"
+PACKING_NEEDS = "packing them needs"
 REPORT_EVERY = 64
 AT_ONCE = 100_000
 """Loose objects that are packed together; each takes about 400 bytes of memory meanwhile."""
@@ -124,16 +126,20 @@ def _pack_some(
     if removed < len(packed) and not reason:
         reason = "some loose files, or the page they are in, were taken away by somebody else meanwhile"
     size, left_out = sum(one.size for one in packed), tuple(packer.left_out)
-    return LooseResult(pages, len(packed), removed, size, left_out, reason, plan.complaints)
+    return LooseResult(pages, len(packed), removed, size, left_out, reason, plan.complaints, packer.no_room)
 
 
 class _Packer:
-    """Reads loose objects and writes pages of them; `left_out` grows as it meets what it cannot pack."""
+    """Reads loose objects and writes pages of them; `left_out` grows as it meets what it cannot pack.
+
+    `no_room` is set when a full disk ended the writing early.
+    """
 
     def __init__(
         self, objdir: ObjectDir, space: fs.Workspace, objects_fd: int, stop: Progress | None, report: Report | None
     ) -> None:
         self.left_out: list[LeftOut] = []
+        self.no_room = ""
         self._objdir = objdir
         self._space = space
         self._fd = objects_fd
@@ -164,12 +170,23 @@ class _Packer:
         return os.access(os.path.join(self._objdir.objects, folder), os.W_OK | os.X_OK)
 
     def write(self, batches: list[_Batch]) -> list[tuple[Page, _Batch]]:
-        """A page of each batch, with what went into it; those of which nothing is left have none."""
+        """A page of each batch, with what went into it; those of which nothing is left have none.
+
+        When the disk is full, the pages that fit, the last of them perhaps smaller; SystemFailed when none does.
+        """
         self._total = sum(map(len, batches))
         written: list[tuple[Page, _Batch]] = []
         try:
             for batch in batches:
-                made = self._write_batch(batch)
+                try:
+                    made = self._write_batch(batch)
+                except SystemFailed as error:
+                    if not is_full(error):
+                        raise
+                    if not written:
+                        written.append(self._write_smaller(batch, error))
+                    self._tell_missing(batches, written, error)
+                    break
                 if made is not None:
                     written.append(made)
                 self._done += len(batch)
@@ -178,6 +195,28 @@ class _Packer:
             raise
         self._tell(0)
         return written
+
+    def _write_smaller(self, batch: _Batch, error: SystemFailed) -> tuple[Page, _Batch]:
+        """A page of half the batch, or of half of that, and so on; `error` when not even one object fits."""
+        needed = sum(one.expected for one in batch)
+        while len(batch) > 1:
+            batch = batch[: len(batch) // 2]
+            try:
+                made = self._write_batch(batch)
+            except SystemFailed as again:
+                if not is_full(again):
+                    raise
+            else:
+                if made is not None:
+                    return made
+        error.hint = f"no object is lost; {describe_missing(self._objdir, error, PACKING_NEEDS, needed)}"
+        raise error
+
+    def _tell_missing(self, batches: list[_Batch], written: list[tuple[Page, _Batch]], error: SystemFailed) -> None:
+        packed = {one.oid for _, batch in written for one in batch}
+        left = [one for batch in batches for one in batch if one.oid not in packed]
+        missing = describe_missing(self._objdir, error, PACKING_NEEDS, sum(one.expected for one in left))
+        self.no_room = f"{len(left)} of {self._total} loose objects: {error}; {missing}"
 
     def _write_batch(self, batch: _Batch) -> tuple[Page, _Batch] | None:
         """The page, begun again without what turned out to be damaged or gone."""

@@ -18,6 +18,7 @@ from ..git import ObjectDir
 from ..model import LeftOut, RepackPlan, RepackResult, Step
 from .pages import Page, Progress, drop_pages, publish_pages, write_page
 from .pages import Report as Report
+from .room import require
 
 TITLE = "Merging objects"
 
@@ -33,6 +34,8 @@ def write_pages(
     plan: RepackPlan,
     report: Report | None = None,
     stop: Progress | None = None,
+    *,
+    room: int = 0,
 ) -> RepackResult:
     """Write and publish the planned pages; the index is the caller's next step.
 
@@ -41,7 +44,8 @@ def write_pages(
     3. fsync of the directory            from here on the index may name them
 
     A source that is damaged as a whole or cannot be read is left out, and is in `bad_packs` and `complaints`. Raises
-    StalePlan when a source is gone; Stopped, before any page has a name, soon after another thread has called
+    StalePlan when a source is gone; SystemFailed, before any page has a name, when the disk would have less than `room`
+    bytes left; Stopped, before any page has a name, soon after another thread has called
     `stop.stop()`.
     """
     bad: dict[str, str] = {}
@@ -51,7 +55,7 @@ def write_pages(
             result = _nothing_gained((), "all but one of the packs to be merged cannot be read")
             break
         try:
-            result = _write_pages(objdir, space, plan._replace(batch=batch), report, stop)
+            result = _write_pages(objdir, space, plan._replace(batch=batch), report, stop, room)
             break
         except _BadSources as error:
             bad.update(error.reasons)
@@ -68,7 +72,7 @@ class _BadSources(Exception):
 
 
 def _write_pages(
-    objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report: Report | None, stop: Progress | None
+    objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report: Report | None, stop: Progress | None, room: int
 ) -> RepackResult:
     names = [pack.name for pack in plan.batch]
     with ExitStack() as stack:
@@ -96,6 +100,8 @@ def _write_pages(
             # Packs that have to stay for their damaged objects do not become fewer by being merged again and again.
             drop_pages(pages)
             return _nothing_gained(left_out, "only packs with damaged objects are left to merge")
+    if room:
+        _require_room(objdir, pages, room)
     pages, merged = _without_same(pages, names)
     # A pack that has to stay for a damaged object is not replaced.
     hold = fs.Hold(is_new=_has_new(plan), sources=tuple(name for name in merged if name not in stuck))
@@ -109,6 +115,15 @@ def _write_pages(
         cut_count=stats.cut_count,
         left_out=(*left_out, *lies),
     )
+
+
+def _require_room(objdir: ObjectDir, pages: list[Page], room: int) -> None:
+    """SystemFailed, without the pages, when what follows them would find the disk full."""
+    try:
+        require(objdir, room)
+    except SystemFailed:
+        drop_pages(pages)
+        raise
 
 
 def _open_idx_files(objdir: ObjectDir, names: list[str]) -> IdxFiles:

@@ -24,7 +24,7 @@ def main(options: list[str]) -> int:
         return ended_by
     for left in result.left_out:
         complain(f"left out object {left.oid}: {left.reason}")
-    status = complain_of(result.complaints)
+    status = complain_of([*result.complaints, *filter(None, [result.no_room])])
     if args.json:
         put(to_json(result), exact=True)
     else:

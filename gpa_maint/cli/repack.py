@@ -44,7 +44,7 @@ def main(options: list[str]) -> int:
         warn(line)
     for left in result.left_out:
         complain(f"left out object {left.oid} of '{left.pack}.pack': {left.reason}")
-    status = complain_of(result.complaints)
+    status = complain_of([*result.complaints, *filter(None, [result.no_room])])
     if args.json:
         put(to_json(result), exact=True)
     else:

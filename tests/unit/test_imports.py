@@ -34,7 +34,7 @@ ARROWS: dict[str, str] = {
     "maintenance": "due untrusted rounds inventory plan apply model state fs git errors config summary",
     "summary": "model words",
     "rounds": "inventory plan apply model state fs _core git errors words",
-    "apply": "model state fs _core git errors tuples",
+    "apply": "model state fs _core git errors tuples words",
     "mending": "reports diagnosis rounds plan apply store model state fs untrusted _core git errors words",
     "diagnosis": "reports checking inventory model state fs _core git errors",
     "checking": "refs threads reports inventory model untrusted _core git errors",
