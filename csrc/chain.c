@@ -8,7 +8,6 @@
 #define NEAR 64			/* steps that need no allocation: git's default depth, and some more */
 #define KEEP_EVERY 8		/* chosen by `python -m tests.bench run read` */
 #define NEARBY 3		/* deltas: who comes that way is cheap to make again */
-#define LARGE (4 * 1024 * 1024)	/* bytes that take long enough for somebody to ask for the end meanwhile */
 #define SMALL_PROGRAM 4096	/* bytes; such a delta is faster inflated whole than begun by zlib */
 
 typedef struct step {
@@ -116,22 +115,10 @@ static int take_step(step *out, int *type, uint64_t *base, const chain_source *s
 	return status || entry.type <= GPA_TAG ? status : chain_base(base, idx, &entry, offset, err);
 }
 
-static void keep_piece(void *context, const unsigned char *piece, size_t len)
-{
-	gpa_buffer *room = context;	/* its `len` is what is left of it */
-	len = len < room->len ? len : room->len;
-	memcpy(room->ptr, piece, len);
-	room->ptr += len;
-	room->len -= len;
-}
-
 static int inflate_step(unsigned char *out, const step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
 {
 	size_t used;
-	gpa_buffer room = {out, s->size};
-	int status = progress && s->size > LARGE ?
-		     inflate_pieces(s->size, &used, s->stream, keep_piece, &room, progress, err) :
-		     inflate_whole(z, out, s->size, &used, s->stream, err);
+	int status = inflate_stoppable(z, out, s->size, &used, s->stream, progress, err);
 	if (status == GPA_ECORRUPT)
 		err->offset = (int64_t)s->offset;
 	return status;
@@ -185,7 +172,8 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 	}
 }
 
-int delta_target(made_object **out, const made_object *base, gpa_bytes program, gpa_error *err)
+int delta_target(made_object **out, const made_object *base, gpa_bytes program, const gpa_progress *progress,
+		 gpa_error *err)
 {
 	uint64_t source_size, target_size;
 	int status = gpa_delta_sizes(&source_size, &target_size, program, err);
@@ -198,7 +186,7 @@ int delta_target(made_object **out, const made_object *base, gpa_bytes program, 
 	if (!made)
 		return out_of_memory(err);
 	made->type = base->type;
-	if ((status = gpa_delta_apply(made->room, made->bytes.len, base->bytes, program, err)))
+	if ((status = delta_apply(made->room, made->bytes.len, base->bytes, program, progress, err)))
 		made_object_drop(made);
 	else
 		*out = made;
@@ -214,7 +202,7 @@ static int climb(made_object **object, const step *s, inflater *z, const gpa_pro
 		return out_of_memory(err);
 	int status = is_stopped(progress) ? stopped(err) : inflate_step(program, s, z, progress, err);
 	if (!status)
-		status = delta_target(&target, *object, (gpa_bytes){program, s->size}, err);
+		status = delta_target(&target, *object, (gpa_bytes){program, s->size}, progress, err);
 	if (program != near)
 		free(program);
 	if (status) {
@@ -247,12 +235,18 @@ int chain_read(made_object **out, const chain_source *source, uint64_t offset, i
 	chain c;
 	made_object *object = NULL;
 	chain_begin(&c);
+	uint64_t before = source->misses ? *source->misses : 0;
 	int status = descend(&object, &c, source, offset, z, err);
+	if (!status && source->bytes_made && *source->misses - before > c.length)
+		*source->bytes_made += object->bytes.len;	/* the whole one was in neither cache */
 	for (uint64_t left = c.length; !status && left; left--) {
 		const step *s = &c.steps[left - 1];
 		status = climb(&object, s, z, source->progress, err);
-		if (!status)
-			keep(source, s->offset, object, c.length - left + 1, left - 1);
+		if (status)
+			break;
+		if (source->bytes_made)
+			*source->bytes_made += object->bytes.len;
+		keep(source, s->offset, object, c.length - left + 1, left - 1);
 	}
 	chain_end(&c);
 	if (status) {

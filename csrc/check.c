@@ -3,6 +3,8 @@
  *
  * Threads share out the objects that are stored whole; whoever takes one also makes all that is a delta on it, walking
  * down with a stack. An object's content is dropped as soon as its last delta is made, so a long chain costs two objects.
+ * The delta that most others stand on comes last: what is kept meanwhile has more than half of them still to come, so that
+ * the contents of n objects in one family are never more than log2(n) + 2 at a time.
  */
 #include <pthread.h>
 
@@ -14,7 +16,7 @@
 
 typedef struct node {
 	uint32_t child;		/* first entry that is a delta on this one */
-	uint32_t sibling;	/* next with the same base */
+	uint32_t sibling;	/* next with the same base; the one that most stand on comes last */
 	uint8_t type;		/* of the entry; 0: its header is damaged */
 	uint8_t done;
 } node;
@@ -67,6 +69,8 @@ static void note_failure(check *c, uint32_t place, int status, const gpa_error *
 		found(c, place, err->text);
 		return;
 	}
+	if (status == GPA_ESTOPPED)
+		return;
 	pthread_mutex_lock(&c->lock);
 	c->status = status;
 	pthread_mutex_unlock(&c->lock);
@@ -147,7 +151,7 @@ static int read_entry(worker *w, uint32_t place, gpa_entry *entry, gpa_buffer *o
 			       stream.len);
 	if (entry->type <= GPA_TAG && entry->size > STREAM_ABOVE && c->nodes[place].child == NONE) {
 		hasher_begin_object(&w->hash, entry->type, entry->size);
-		status = inflate_pieces(entry->size, &used, stream, hash_piece, &w->hash, NULL, err);
+		status = inflate_pieces(entry->size, &used, stream, hash_piece, &w->hash, c->progress, err);
 		if (!status)
 			status = check_stream_end(used, stream, err);
 		if (status) {
@@ -160,7 +164,7 @@ static int read_entry(worker *w, uint32_t place, gpa_entry *entry, gpa_buffer *o
 	out->ptr = malloc(entry->size ? entry->size : 1);
 	if (!out->ptr)
 		return out_of_memory(err);
-	status = inflate_whole(w->z, out->ptr, out->len, &used, stream, err);
+	status = inflate_stoppable(w->z, out->ptr, out->len, &used, stream, c->progress, err);
 	if (!status)
 		status = check_stream_end(used, stream, err);
 	if (status)
@@ -190,16 +194,18 @@ static int make_delta(worker *w, uint32_t place, const gpa_buffer *base, int typ
 		out->len = target_size;
 		out->ptr = malloc(target_size ? target_size : 1);
 		status = !out->ptr ? out_of_memory(err) :
-			 gpa_delta_apply(out->ptr, out->len, (gpa_bytes){base->ptr, base->len},
-					 (gpa_bytes){delta.ptr, delta.len}, err);
+			 delta_apply(out->ptr, out->len, (gpa_bytes){base->ptr, base->len},
+				     (gpa_bytes){delta.ptr, delta.len}, w->c->progress, err);
 	}
 	gpa_buffer_free(&delta);
+	if (!status) {
+		hasher_begin_object(&w->hash, type, out->len);
+		status = hasher_update_stoppable(&w->hash, (gpa_bytes){out->ptr, out->len}, w->c->progress, err);
+	}
 	if (status) {
 		gpa_buffer_free(out);
 		return status;
 	}
-	hasher_begin_object(&w->hash, type, out->len);
-	hasher_update(&w->hash, out->ptr, out->len);
 	check_id(w, place, (gpa_bytes){out->ptr, out->len});
 	return GPA_OK;
 }
@@ -269,13 +275,14 @@ static void check_whole(worker *w, uint32_t place)
 	gpa_error err;
 	int status = read_entry(w, place, &entry, &content, &err);
 	step_done(c, place);
+	if (!status && content.ptr) {
+		hasher_begin_object(&w->hash, entry.type, content.len);
+		status = hasher_update_stoppable(&w->hash, (gpa_bytes){content.ptr, content.len}, c->progress, &err);
+	}
 	if (status) {
+		gpa_buffer_free(&content);
 		note_failure(c, place, status, &err);
 		return;
-	}
-	if (content.ptr) {
-		hasher_begin_object(&w->hash, entry.type, content.len);
-		hasher_update(&w->hash, content.ptr, content.len);
 	}
 	check_id(w, place, (gpa_bytes){content.ptr, content.len});
 	if (c->nodes[place].child == NONE)
@@ -289,7 +296,9 @@ static void check_trailer(worker *w)
 	check *c = w->c;
 	unsigned char sum[GPA_OID_MAX];
 	size_t body = c->pack.len - c->idx->hash_size;
-	hasher_update(&w->hash, c->pack.ptr, body);
+	gpa_error ignored;
+	if (hasher_update_stoppable(&w->hash, (gpa_bytes){c->pack.ptr, body}, c->progress, &ignored))
+		return;
 	hasher_final(&w->hash, sum);
 	if (!memcmp(sum, c->pack.ptr + body, c->idx->hash_size))
 		return;
@@ -327,14 +336,61 @@ static uint32_t base_place(check *c, const gpa_entry *entry)
 	return idx_place_find(c->places, c->count, offset);
 }
 
-/* Read every header and hang each delta under its base. */
-static void read_headers(check *c)
+/* Of the entries that stand on each one, itself included, how many there are; a cycle's are not counted to their end. */
+static void count_families(uint32_t *weight, uint32_t *waiting, uint32_t *leaves, const uint32_t *base, uint32_t count)
+{
+	uint32_t leaf_count = 0;
+	for (uint32_t i = 0; i < count; i++)
+		weight[i] = 1;
+	for (uint32_t i = 0; i < count; i++)
+		if (base[i] != NONE)
+			waiting[base[i]]++;
+	for (uint32_t i = 0; i < count; i++)
+		if (!waiting[i])
+			leaves[leaf_count++] = i;
+	while (leaf_count) {
+		uint32_t leaf = leaves[--leaf_count], below = base[leaf];
+		if (below == NONE)
+			continue;
+		weight[below] += weight[leaf];
+		if (!--waiting[below])
+			leaves[leaf_count++] = below;
+	}
+}
+
+/* Hang each delta under its base: the one with the largest family last, the others in the order in which they lie. */
+static int hang_deltas(check *c, const uint32_t *base, gpa_error *err)
+{
+	uint32_t *numbers = calloc((size_t)c->count + 1, 3 * sizeof(*numbers));
+	if (!numbers)
+		return out_of_memory(err);
+	uint32_t *weight = numbers, *heaviest = numbers + c->count, *leaves = heaviest + c->count;
+	count_families(weight, heaviest, leaves, base, c->count);
+	memset(heaviest, 0xff, c->count * sizeof(*heaviest));
+	for (uint32_t i = 0; i < c->count; i++)
+		if (base[i] != NONE && (heaviest[base[i]] == NONE || weight[i] >= weight[heaviest[base[i]]]))
+			heaviest[base[i]] = i;
+	for (uint32_t i = 0; i < c->count; i++)
+		c->nodes[i].child = heaviest[i];
+	for (uint32_t i = c->count; i-- > 0;) {
+		if (base[i] == NONE || heaviest[base[i]] == i)
+			continue;
+		c->nodes[i].sibling = c->nodes[base[i]].child;
+		c->nodes[base[i]].child = i;
+	}
+	free(numbers);
+	return GPA_OK;
+}
+
+/* Read every header; base[i] is what the delta at place i stands on, or NONE. */
+static void read_headers(check *c, uint32_t *base)
 {
 	for (uint32_t i = 0; i < c->count; i++)
 		c->nodes[i] = (node){.child = NONE, .sibling = NONE};
-	for (uint32_t i = c->count; i-- > 0;) {
+	for (uint32_t i = 0; i < c->count; i++) {
 		gpa_entry entry;
 		gpa_error err;
+		base[i] = NONE;
 		int status = entry_parse_bytes(&entry, entry_bytes(c, i), c->places[i].offset, c->idx->hash_size, &err);
 		if (status) {
 			note_failure(c, i, status, &err);
@@ -344,14 +400,13 @@ static void read_headers(check *c)
 		c->nodes[i].type = (uint8_t)entry.type;
 		if (entry.type <= GPA_TAG)
 			continue;
-		uint32_t base = base_place(c, &entry);
-		if (base == c->count) {
+		uint32_t below = base_place(c, &entry);
+		if (below == c->count) {
 			found(c, i, "delta base is not in this pack");
 			c->nodes[i].done = 1;
 			continue;
 		}
-		c->nodes[i].sibling = c->nodes[base].child;
-		c->nodes[base].child = i;
+		base[i] = below;
 	}
 }
 
@@ -385,8 +440,14 @@ static int run_threads(check *c, unsigned threads, gpa_error *err)
 
 static int check_all(check *c, unsigned threads, gpa_error *err)
 {
-	read_headers(c);
-	int status = run_threads(c, threads, err);
+	uint32_t *base = malloc(((size_t)c->count + 1) * sizeof(*base));
+	if (!base)
+		return out_of_memory(err);
+	read_headers(c, base);
+	int status = hang_deltas(c, base, err);
+	free(base);
+	if (!status)
+		status = run_threads(c, threads, err);
 	if (!status && c->status)
 		status = c->status == GPA_ENOMEM ? out_of_memory(err) : fail_at(err, c->status, GPA_NO_OFFSET, "check failed");
 	if (c->progress && c->progress->stop)

@@ -11,6 +11,9 @@
 
 #define UNKNOWN UINT32_MAX	/* object.depth before its chain was followed */
 #define ON_PATH (UINT32_MAX - 1)
+#define NO_LIMIT (UINT32_MAX - 2)
+#define STEPS_EACH 64		/* looking for ways out of cycles, for each object; whoever made them may have made many */
+#define STEPS_AT_ONCE 10000
 
 /* A list that grows at its end. */
 typedef struct stack {
@@ -138,16 +141,18 @@ static int choose_smallest(gpa_merge *m, gpa_error *err)
 /* ---- cycles ---- */
 
 /* Would `object` as a delta on `base` stand on a chain that ends, without meeting the path that is being followed? */
-static int leads_out(const gpa_merge *m, uint32_t base)
+static int leads_out(gpa_merge *m, uint32_t base)
 {
-	uint32_t steps = 0;
-	while (base != NONE && m->objects[base].taken && m->objects[base].depth == UNKNOWN && steps++ < 10000)
+	uint64_t steps = m->steps_left < STEPS_AT_ONCE ? m->steps_left : STEPS_AT_ONCE;
+	for (; steps && base != NONE && m->objects[base].taken && m->objects[base].depth == UNKNOWN; steps--) {
 		base = chosen_base(m, base);
+		m->steps_left--;
+	}
 	return base == NONE || (m->objects[base].taken && m->objects[base].depth < ON_PATH);
 }
 
 /* The cheapest other copy of `object` that leads out of the cycle it is on. */
-static uint32_t way_out(const gpa_merge *m, uint32_t object)
+static uint32_t way_out(gpa_merge *m, uint32_t object)
 {
 	uint32_t best = NONE;
 	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
@@ -190,7 +195,7 @@ static void open_cycle(gpa_merge *m, const uint32_t *cycle, uint32_t count)
 static void settle_depth(gpa_merge *m, uint32_t object)
 {
 	struct object *o = &m->objects[object];
-	uint32_t base = chosen_base(m, object), limit = m->options.depth;
+	uint32_t base = chosen_base(m, object), limit = m->no_cuts ? NO_LIMIT : m->options.depth;
 	o->depth = base == NONE ? 0 : m->objects[base].depth + 1;
 	if (o->depth <= limit)
 		return;
@@ -250,6 +255,7 @@ static int settle_chain(gpa_merge *m, uint32_t object, stack *path, gpa_error *e
 int choose_copies(gpa_merge *m, gpa_error *err)
 {
 	stack path = {0};
+	m->steps_left = (uint64_t)STEPS_EACH * m->object_count + STEPS_AT_ONCE;
 	int status = choose_smallest(m, err);
 	for (uint32_t i = 0; !status && i < m->object_count; i++)
 		if (m->objects[i].taken)

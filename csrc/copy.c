@@ -15,6 +15,7 @@
 #include "merge.h"
 
 #define BASES_MOST (32u << 20)	/* bytes of objects on the way to others */
+#define DEAR ((uint64_t)1 << 30)	/* bytes made on the way to objects, beside what their own sizes explain */
 
 typedef struct writer {
 	gpa_merge *m;
@@ -133,8 +134,11 @@ int make_copy(made_object **out, gpa_merge *m, const copy *c, gpa_bytes pack, gp
 {
 	int status = m->bases ? GPA_OK : base_cache_new(&m->bases, BASES_MOST, err);
 	chain_source source = {.pack = pack, .idx = m->sources[c->source].idx, .cache = m->bases, .lately = &m->lately,
-			       .pack_id = (uint64_t)c->source + 1, .misses = &m->entries_read, .progress = m->progress};
-	return status ? status : chain_read(out, &source, c->offset, m->z, err);
+			       .pack_id = (uint64_t)c->source + 1, .misses = &m->entries_read, .bytes_made = &m->bytes_made,
+			       .progress = m->progress};
+	if (!status && !(status = chain_read(out, &source, c->offset, m->z, err)))
+		m->bytes_asked += (*out)->bytes.len;
+	return status;
 }
 
 static int check_delta(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, gpa_error *err)
@@ -144,9 +148,9 @@ static int check_delta(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, g
 	if (status)
 		return status;
 	hasher_begin_object(h, made->type, made->bytes.len);
-	hasher_update(h, made->bytes.ptr, made->bytes.len);
+	status = hasher_update_stoppable(h, made->bytes, m->progress, err);
 	made_object_drop(made);
-	return end_id(h, m, c, err);
+	return status ? status : end_id(h, m, c, err);
 }
 
 /* A source with idx v1: map it for the time of the check, and make the object. */
@@ -265,10 +269,23 @@ static int check_content(gpa_merge *m, const copy *c, int type, gpa_bytes conten
 	if (status)
 		return status;
 	hasher_begin_object(&h, type, content.len);
-	hasher_update(&h, content.ptr, content.len);
-	status = end_id(&h, m, c, err);
+	if (!(status = hasher_update_stoppable(&h, content, m->progress, err)))
+		status = end_id(&h, m, c, err);
 	hasher_free(&h);
 	return status;
+}
+
+/*
+ * Many small objects, each at the end of a chain of large ones, cost a push little and would cost us the large ones for
+ * each of them. They stay deltas then, on chains as long as they were pushed: GPA_ECORRUPT has the merge planned again.
+ */
+static int is_too_dear(gpa_merge *m)
+{
+	uint64_t fair = (2 * (uint64_t)m->options.depth + 16) * m->bytes_asked;
+	if (m->no_cuts || m->bytes_made < DEAR || m->bytes_made - DEAR < fair)
+		return 0;
+	m->no_cuts = 1;
+	return 1;
 }
 
 /* No source has the object whole where a whole one is needed: inflate it, check it, deflate it. */
@@ -309,6 +326,10 @@ static int write_alone(writer *w, const slot *s, gpa_error *err)
 	gpa_merge *m = w->m;
 	copy *c = &m->copies[s->chosen];
 	uint64_t offset = w->out.written;
+	if (s->rebuild && is_too_dear(m)) {
+		err->source = (int32_t)c->source;
+		return corrupt(err, "chains of deltas are too dear to be cut");
+	}
 	output_crc_begin(&w->out);
 	int status = s->rebuild ? write_rebuilt(w, c, err) : write_copy(w, s, c, err);
 	if (status)

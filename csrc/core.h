@@ -18,6 +18,8 @@ typedef struct hasher {
 
 int hasher_init(hasher *h, int algo, gpa_error *err);
 void hasher_update(hasher *h, const void *data, size_t len);
+/* The same for what may be large. GPA_ESTOPPED leaves the hasher as new; `progress` may be NULL. */
+int hasher_update_stoppable(hasher *h, gpa_bytes data, const gpa_progress *progress, gpa_error *err);
 /* Writes h->size bytes and begins anew. */
 void hasher_final(hasher *h, unsigned char *out);
 void hasher_free(hasher *h);
@@ -69,6 +71,9 @@ int inflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa
 /* Inflate a stream that makes at most `room` bytes, *made of them; both lengths are below 1 GiB. GPA_ENOTFOUND: it makes
  * more, or is damaged. */
 int inflate_within(inflater *z, unsigned char *out, size_t room, size_t *made, size_t *used, gpa_bytes in);
+/* As inflate_whole(), and GPA_ESTOPPED soon also within a large object. `progress` may be NULL. */
+int inflate_stoppable(inflater *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in,
+		      const gpa_progress *progress, gpa_error *err);
 /* Inflate without keeping: hand each piece to `sink` (may be NULL). Constant memory. `progress` may be NULL. */
 typedef void (*inflate_sink)(void *context, const unsigned char *piece, size_t len);
 int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink, void *context,
@@ -192,8 +197,12 @@ made_object *made_object_new(uint64_t size);
 made_object *made_object_share(made_object *object);
 void made_object_drop(made_object *object);
 
-/* The target of a delta program, of the base's type. */
-int delta_target(made_object **out, const made_object *base, gpa_bytes program, gpa_error *err);
+/* As gpa_delta_apply(), and GPA_ESTOPPED soon also within a large object. `progress` may be NULL. */
+int delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_bytes delta, const gpa_progress *progress,
+		gpa_error *err);
+/* The target of a delta program, of the base's type. `progress` may be NULL. */
+int delta_target(made_object **out, const made_object *base, gpa_bytes program, const gpa_progress *progress,
+		 gpa_error *err);
 
 struct base_cache;
 struct lately;
@@ -206,6 +215,7 @@ typedef struct chain_source {
 	struct lately *lately;	/* of this thread; with a cache, as what follows */
 	uint64_t pack_id;
 	uint64_t *misses;	/* counts the entries that were in neither */
+	uint64_t *bytes_made;	/* counts the bytes of the objects made on the way, the last one too; may be NULL */
 	const gpa_progress *progress;	/* may be NULL: nobody asks for an early end */
 } chain_source;
 

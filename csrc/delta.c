@@ -3,6 +3,7 @@
 
 #define COPY 0x80
 #define COPY_SIZE_DEFAULT 0x10000
+#define STOP_EVERY (8 * 1024 * 1024)	/* bytes made between two looks at the word stop */
 
 int gpa_delta_sizes(uint64_t *source_size, uint64_t *target_size, gpa_bytes delta, gpa_error *err)
 {
@@ -36,11 +37,12 @@ static int copy_operands(cursor *c, unsigned char op, uint32_t *offset, uint32_t
 	return 0;
 }
 
-int gpa_delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_bytes delta, gpa_error *err)
+int delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_bytes delta, const gpa_progress *progress,
+		gpa_error *err)
 {
 	cursor c = {delta.ptr, delta.ptr + delta.len};
 	uint64_t source_size, target_size;
-	size_t left = out_len;
+	size_t left = out_len, look_at = out_len > STOP_EVERY ? out_len - STOP_EVERY : 0;
 	if (cursor_varint(&c, &source_size) || cursor_varint(&c, &target_size))
 		return corrupt(err, "delta ends within its sizes");
 	if (source_size != base.len || target_size != out_len)
@@ -71,8 +73,18 @@ int gpa_delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_byte
 		}
 		out += size;
 		left -= size;
+		if (left < look_at) {
+			if (is_stopped(progress))
+				return stopped(err);
+			look_at = left > STOP_EVERY ? left - STOP_EVERY : 0;
+		}
 	}
 	if (left)
 		return corrupt(err, "delta makes %zu bytes, expected %zu", out_len - left, out_len);
 	return GPA_OK;
+}
+
+int gpa_delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_bytes delta, gpa_error *err)
+{
+	return delta_apply(out, out_len, base, delta, NULL, err);
 }

@@ -1,7 +1,9 @@
 /*
  * The proof that a doomed pack may go: each of its objects has another copy, in a pack that stays. Where that pack was
  * not merged from the doomed one, nobody has compared the two copies, and an idx may call other content by the object's
- * id. So that copy is made, and its id computed, by two threads, in the order in which the copies lie.
+ * id. So that copy is made, and its id computed, by two threads, in the order in which the copies lie. Where that makes
+ * far more than was asked for, as with long chains of large objects, the whole pack is checked instead, which makes each of
+ * its objects once.
  */
 #include <pthread.h>
 
@@ -11,6 +13,8 @@
 #define FEW 32			/* copies; fewer are not worth a thread */
 #define PIECES_ABOVE (1024 * 1024)	/* larger whole objects are hashed in pieces */
 #define CACHE_BYTES (32u << 20)
+#define DEAR ((uint64_t)1 << 30)	/* bytes made, beside FAIR times those of the copies */
+#define FAIR 16
 #define NOT_LIVE 1		/* the caller has not opened the winner's pack yet, or it is doomed itself */
 
 void gpa_proof_free(gpa_proof *proof)
@@ -154,6 +158,8 @@ typedef struct part {
 	chain_source source;
 	gpa_progress *progress;
 	pthread_t thread;
+	int is_dear;		/* and so ended early */
+	uint64_t bytes_made;
 	int status;
 	gpa_error err;
 } part;
@@ -164,6 +170,7 @@ typedef struct worker {
 	hasher hash;
 	lately lately;
 	uint64_t misses;
+	uint64_t bytes_made, bytes_asked;
 } worker;
 
 static void hash_piece(void *context, const unsigned char *piece, size_t len)
@@ -198,10 +205,12 @@ static int check_copy(worker *w, uint32_t *is_other, uint64_t offset, const unsi
 	made_object *made;
 	source.lately = &w->lately;
 	source.misses = &w->misses;
+	source.bytes_made = &w->bytes_made;
 	int status = hash_in_pieces(w, &source, offset, err);
 	if (status == GPA_ENOTFOUND && !(status = chain_read(&made, &source, offset, w->z, err))) {
 		hasher_begin_object(&w->hash, made->type, made->bytes.len);
-		hasher_update(&w->hash, made->bytes.ptr, made->bytes.len);
+		w->bytes_asked += made->bytes.len;
+		status = hasher_update_stoppable(&w->hash, made->bytes, source.progress, err);
 		made_object_drop(made);
 	}
 	if (status) {
@@ -227,6 +236,8 @@ static int check_part(worker *w, gpa_error *err)
 			h->is_other = h[-1].is_other;
 			continue;
 		}
+		if ((p->is_dear = w->bytes_made > DEAR && w->bytes_made - DEAR > FAIR * w->bytes_asked))
+			return GPA_OK;
 		int status = check_copy(w, &h->is_other, h->offset, oid, err);
 		if (status)
 			return status;
@@ -244,9 +255,39 @@ static void *work(void *argument)
 		p->status = check_part(&w, &p->err);
 		hasher_free(&w.hash);
 	}
+	p->bytes_made = w.bytes_made;
 	lately_free(&w.lately);
 	inflater_free(w.z);
 	return NULL;
+}
+
+/* The idx may have the object more than once: the verdict on the copy at the holder's offset. */
+static int is_proved_at(const unsigned char *verdicts, const gpa_idx *idx, const unsigned char *oid, uint64_t offset)
+{
+	uint32_t pos;
+	uint64_t there;
+	gpa_error ignored;
+	if (gpa_idx_find(&pos, idx, oid))
+		return 0;
+	while (pos && !memcmp(gpa_idx_oid(idx, pos - 1), oid, idx->hash_size))
+		pos--;
+	for (; pos < idx->object_count && !memcmp(gpa_idx_oid(idx, pos), oid, idx->hash_size); pos++)
+		if (!gpa_idx_offset(&there, idx, pos, &ignored) && there == offset)
+			return verdicts[pos] == ENTRY_PROVED;
+	return 0;
+}
+
+static int check_whole_pack(gpa_holder *holders, uint32_t count, gpa_bytes pack, const gpa_idx *idx,
+			    const gpa_idx *const *doomed, gpa_progress *progress, gpa_error *err)
+{
+	unsigned char *verdicts = malloc((size_t)idx->object_count + 1);
+	int status = verdicts ? pack_check_ids(verdicts, pack, idx, THREADS, progress, err) : out_of_memory(err);
+	for (uint32_t i = 0; !status && i < count; i++) {
+		gpa_holder *h = &holders[i];
+		h->is_other = !is_proved_at(verdicts, idx, gpa_idx_oid(doomed[h->doomed], h->pos), h->offset);
+	}
+	free(verdicts);
+	return status;
 }
 
 int gpa_proof_check(gpa_proof *proof, uint32_t first, uint32_t end, gpa_bytes pack, const gpa_idx *idx,
@@ -274,5 +315,8 @@ int gpa_proof_check(gpa_proof *proof, uint32_t first, uint32_t end, gpa_bytes pa
 		if ((status = parts[i].status))
 			*err = parts[i].err;
 	base_cache_free(cache);
+	proof->bytes_made += parts[0].bytes_made + parts[1].bytes_made;
+	if (!status && (parts[0].is_dear || parts[1].is_dear))
+		status = check_whole_pack(holders, count, pack, idx, doomed, progress, err);
 	return status;
 }

@@ -259,6 +259,7 @@ typedef struct gpa_proof {
 	gpa_holder *holders;			/* of all doomed packs that were proved, those in packs that are not trusted */
 	uint32_t holder_count;
 	uint32_t holder_room;
+	uint64_t bytes_made;			/* counts those of the objects that gpa_proof_check() makes one by one */
 } gpa_proof;
 void gpa_proof_free(gpa_proof *proof);
 

@@ -8,6 +8,8 @@
 
 #include "core.h"
 
+#define STOP_EVERY (8 * 1024 * 1024)	/* bytes hashed between two looks at the word stop */
+
 size_t gpa_hash_size(int algo)
 {
 	return algo == GPA_SHA1 ? 20 : algo == GPA_SHA256 ? 32 : 0;
@@ -30,6 +32,20 @@ int hasher_init(hasher *h, int algo, gpa_error *err)
 void hasher_update(hasher *h, const void *data, size_t len)
 {
 	EVP_DigestUpdate(h->context, data, len);
+}
+
+int hasher_update_stoppable(hasher *h, gpa_bytes data, const gpa_progress *progress, gpa_error *err)
+{
+	unsigned char ignored[GPA_OID_MAX];
+	for (size_t done = 0, piece; done < data.len; done += piece) {
+		if (is_stopped(progress)) {
+			hasher_final(h, ignored);
+			return stopped(err);
+		}
+		piece = data.len - done < STOP_EVERY ? data.len - done : STOP_EVERY;
+		hasher_update(h, data.ptr + done, piece);
+	}
+	return GPA_OK;
 }
 
 void hasher_final(hasher *h, unsigned char *out)

@@ -13,6 +13,7 @@
 #define SMALL 8192	/* bytes of an object that is inflated with room to spare */
 #define SLACK 320
 #define FIXED 1		/* the kind of a block that has the fixed code: RFC 1951, 3.2.3 */
+#define LARGE (32 * 1024 * 1024)	/* bytes that take long enough for somebody to ask for the end meanwhile */
 #define START 4096	/* compressed bytes that the first few of a stream are found in */
 
 /*
@@ -234,6 +235,24 @@ int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink,
 	if (status || !ended || made != size)
 		return corrupt(err, "zlib stream does not inflate to %llu bytes", (unsigned long long)size);
 	return GPA_OK;
+}
+
+static void keep_piece(void *context, const unsigned char *piece, size_t len)
+{
+	gpa_buffer *room = context;	/* its `len` is what is left of it */
+	len = len < room->len ? len : room->len;
+	memcpy(room->ptr, piece, len);
+	room->ptr += len;
+	room->len -= len;
+}
+
+int inflate_stoppable(inflater *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in,
+		      const gpa_progress *progress, gpa_error *err)
+{
+	gpa_buffer room = {out, len};
+	if (!progress || len <= LARGE)
+		return inflate_whole(z, out, len, used, in, err);
+	return inflate_pieces(len, used, in, keep_piece, &room, progress, err);
 }
 
 uint32_t content_adler(gpa_bytes content)

@@ -99,7 +99,10 @@ struct gpa_merge {
 	uint32_t next_file;	/* the one to replace */
 	base_cache *bases;	/* of objects that are made, once there was one */
 	lately lately;
-	uint64_t entries_read;	/* to make objects; those that `bases` had do not count */
+	uint64_t entries_read;	/* to make objects, also for proofs; those that `bases` had do not count */
+	uint64_t bytes_made, bytes_asked;	/* by make_copy(), all and those of the objects it was asked for */
+	uint64_t steps_left;	/* of looking for ways out of cycles */
+	int no_cuts;		/* rebuilding was dear: chains stay as long as they are */
 	unsigned char *buffer;	/* COPY_BUFFER bytes */
 	gpa_progress *progress;	/* of the call that is running; NULL when nobody asks */
 };

@@ -21,6 +21,7 @@ typedef struct plan {
 	uint32_t family_count;
 	uint32_t *child;	/* object -> first object stored as a delta on it */
 	uint32_t *sibling;	/* object -> next with the same base */
+	uint32_t *waiting;	/* object -> of what is stored as a delta on it, how much has no page yet */
 	uint32_t *slot_of;	/* object -> its slot in the page being filled, valid while >= page.first_slot */
 	uint32_t *by_size;	/* families ordered by count, then age */
 	uint32_t *size_next;	/* count -> next candidate in by_size */
@@ -76,6 +77,7 @@ static void collect_families(plan *p, int reverse)
 	memset(family_of, 0xff, m->object_count * sizeof(*family_of));
 	for (uint32_t i = 0; i < m->object_count; i++) {
 		p->child[i] = p->sibling[i] = NONE;
+		p->waiting[i] = 0;
 		if (is_root(m, i)) {
 			family_of[i] = p->family_count;
 			p->families[p->family_count++] = (family){.root = i, .source = NONE,
@@ -93,6 +95,7 @@ static void collect_families(plan *p, int reverse)
 		if (base != NONE) {
 			p->sibling[i] = p->child[base];
 			p->child[base] = i;
+			p->waiting[base]++;
 		}
 	}
 	qsort(p->families, p->family_count, sizeof(*p->families), reverse ? compare_reversed : compare_families);
@@ -213,21 +216,12 @@ static int fill_exactly(plan *p, gpa_error *err)
 
 /* ---- cutting a family ---- */
 
-/* How many deltas on `base` still wait for a page: is it worth having the base twice? */
-static uint32_t waiting_children(const plan *p, uint32_t base, const unsigned char *placed)
-{
-	uint32_t count = 0;
-	for (uint32_t c = p->child[base]; c != NONE && count < 2; c = p->sibling[c])
-		count += !placed[c];
-	return count;
-}
-
 /* The base of `object` stands in an earlier page. Bring it into this one, or store `object` whole. */
-static int add_after_cut(plan *p, uint32_t object, const unsigned char *placed, gpa_error *err)
+static int add_after_cut(plan *p, uint32_t object, gpa_error *err)
 {
 	gpa_merge *m = p->m;
 	uint32_t base = chosen_base(m, object), whole = smallest_whole(m, object), base_whole = smallest_whole(m, base);
-	if (waiting_children(p, base, placed) > 1 && has_room(p, 2, stored_size(m, object) + stored_size(m, base))) {
+	if (p->waiting[base] > 1 && has_room(p, 2, stored_size(m, object) + stored_size(m, base))) {
 		int rebuild = base_whole == NONE;
 		int status = add_slot(p, base, NONE, rebuild ? m->objects[base].chosen : base_whole, rebuild, err);
 		m->cut_count++;
@@ -245,18 +239,17 @@ static int add_after_cut(plan *p, uint32_t object, const unsigned char *placed, 
 static int add_cut_family(plan *p, family *f, gpa_error *err)
 {
 	gpa_merge *m = p->m;
-	unsigned char *placed = calloc(m->object_count, 1);
-	int status = placed ? GPA_OK : out_of_memory(err);
+	int status = GPA_OK;
 	f->taken = 1;
 	for (uint32_t at = f->root; !status && at != NONE; at = next_in_family(p, at, f->root, 0)) {
 		uint32_t base = chosen_base(m, at);
 		if (!has_room(p, 1, stored_size(m, at)))
 			status = close_page(p, err);
 		if (!status)
-			status = base == NONE || in_page(p, base) ? add_object(p, at, err) : add_after_cut(p, at, placed, err);
-		placed[at] = 1;
+			status = base == NONE || in_page(p, base) ? add_object(p, at, err) : add_after_cut(p, at, err);
+		if (base != NONE)
+			p->waiting[base]--;
 	}
-	free(placed);
 	return status;
 }
 
@@ -346,11 +339,12 @@ int assign_pages(gpa_merge *m, int reverse, gpa_error *err)
 	p.families = malloc(roots * sizeof(*p.families));
 	p.child = malloc(n * sizeof(uint32_t));
 	p.sibling = malloc(n * sizeof(uint32_t));
+	p.waiting = malloc(n * sizeof(uint32_t));
 	p.slot_of = malloc(n * sizeof(uint32_t));
 	p.by_size = malloc(roots * sizeof(uint32_t));
 	p.size_next = calloc(sizes, sizeof(uint32_t));
 	p.size_end = calloc(sizes, sizeof(uint32_t));
-	int status = m->slots && p.families && p.child && p.sibling && p.slot_of && p.by_size && p.size_next && p.size_end ?
+	int status = m->slots && p.families && p.child && p.sibling && p.waiting && p.slot_of && p.by_size && p.size_next && p.size_end ?
 		     GPA_OK : out_of_memory(err);
 	if (!status) {
 		collect_families(&p, reverse);
@@ -362,6 +356,7 @@ int assign_pages(gpa_merge *m, int reverse, gpa_error *err)
 	free(p.families);
 	free(p.child);
 	free(p.sibling);
+	free(p.waiting);
 	free(p.slot_of);
 	free(p.by_size);
 	free(p.size_next);

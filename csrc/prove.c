@@ -11,7 +11,8 @@
  * When an object is another, check_ids() computes the ids of all objects of all sources, once, to find out who lies.
  *
  * The threads read the page, and what was settled before they began; the caller's thread may go on with other pages, but
- * not plan anew. Memory (I11): KEPT_MOST of bases for each thread, or one base and one object where these are larger.
+ * not plan anew. Memory (I11): KEPT_MOST of bases for each thread, or one base and one object where these are larger: a
+ * long chain of large objects is made once, since the last one made is always kept.
  */
 #include <pthread.h>
 
@@ -57,6 +58,7 @@ struct proof {
 	unsigned char *wanted;	/* slots that are made: those needed and what they stand on */
 	const gpa_progress *progress;
 	int dropped;
+	uint64_t entries_read;	/* by all threads */
 	part parts[THREADS];
 	unsigned started;	/* of the parts, those that have a thread; the others ran at once */
 };
@@ -74,7 +76,9 @@ typedef struct prover {
 	hasher hash;
 	step *path;
 	uint32_t length, room;
+	uint32_t first_kept;	/* none before it is kept */
 	size_t held;		/* bytes of the objects on the path */
+	uint64_t entries_read;
 } prover;
 
 /* ---- what has to be proved ---- */
@@ -188,11 +192,17 @@ static int read_slot(gpa_entry *entry, gpa_bytes *stream, const struct proof *p,
 	return status;
 }
 
+static int is_ended(const struct proof *p)
+{
+	return is_stopped(p->progress) || __atomic_load_n(&p->dropped, __ATOMIC_RELAXED);
+}
+
 static int make_whole(made_object **out, prover *w, uint32_t i, gpa_error *err)
 {
 	gpa_entry entry;
 	gpa_bytes stream;
 	size_t used;
+	w->entries_read++;
 	int status = read_slot(&entry, &stream, w->p, i, err);
 	if (status)
 		return status;
@@ -200,7 +210,7 @@ static int make_whole(made_object **out, prover *w, uint32_t i, gpa_error *err)
 	if (!made)
 		return out_of_memory(err);
 	made->type = entry.type;
-	if ((status = inflate_whole(w->z, made->room, entry.size, &used, stream, err)))
+	if ((status = inflate_stoppable(w->z, made->room, entry.size, &used, stream, w->p->progress, err)))
 		made_object_drop(made);
 	else
 		*out = made;
@@ -212,35 +222,41 @@ static int make_delta(made_object **out, prover *w, uint32_t i, const made_objec
 	gpa_entry entry;
 	gpa_bytes stream;
 	size_t used;
-	int status = read_slot(&entry, &stream, w->p, i, err);
+	w->entries_read++;
+	int status = is_ended(w->p) ? stopped(err) : read_slot(&entry, &stream, w->p, i, err);
 	if (status)
 		return status;
 	unsigned char *program = malloc(entry.size + 1);
 	if (!program)
 		return out_of_memory(err);
-	if (!(status = inflate_whole(w->z, program, entry.size, &used, stream, err)))
-		status = delta_target(out, base, (gpa_bytes){program, entry.size}, err);
+	if (!(status = inflate_stoppable(w->z, program, entry.size, &used, stream, w->p->progress, err)))
+		status = delta_target(out, base, (gpa_bytes){program, entry.size}, w->p->progress, err);
 	free(program);
 	return status;
 }
 
-/* A slot without what is on the path: from its whole base on, keeping nothing. */
+/* A slot that is not kept: from the nearest one below it that is, or from its whole base on. */
 static int make_again(made_object **out, prover *w, uint32_t i, gpa_error *err)
 {
-	uint32_t depth = 0, at = i;
-	for (; base_slot(w->p, at) != NONE; at = base_slot(w->p, at))
-		depth++;
+	uint32_t *deltas = NULL, count = 0, room = 0, on_path = w->length, at = i;
 	made_object *made = NULL, *next;
-	int status = make_whole(&made, w, at, err);
-	while (!status && depth) {
-		at = i;
-		for (uint32_t steps = --depth; steps; steps--)
-			at = base_slot(w->p, at);
-		if (!(status = make_delta(&next, w, at, made, err))) {
+	int status = GPA_OK;
+	for (uint32_t below; !status && !made && (below = base_slot(w->p, at)) != NONE; at = below) {
+		while (on_path && w->path[on_path - 1].slot >= at)
+			on_path--;
+		if (!(status = grow((void **)&deltas, &room, count, sizeof(*deltas), err)))
+			deltas[count++] = at;
+		if (on_path && w->path[on_path - 1].slot == below && w->path[on_path - 1].made)
+			made = made_object_share(w->path[on_path - 1].made);
+	}
+	if (!status && !made)
+		status = make_whole(&made, w, at, err);
+	while (!status && count)
+		if (!(status = make_delta(&next, w, deltas[--count], made, err))) {
 			made_object_drop(made);
 			made = next;
 		}
-	}
+	free(deltas);
 	if (status)
 		made_object_drop(made);
 	else
@@ -274,8 +290,8 @@ static int prove_made(prover *w, uint32_t i, const made_object *made, gpa_error 
 	if (!(w->p->needed[i] & NEED_ID))
 		return GPA_OK;
 	hasher_begin_object(&w->hash, made->type, made->bytes.len);
-	hasher_update(&w->hash, made->bytes.ptr, made->bytes.len);
-	return end_id(w, i, err);
+	int status = hasher_update_stoppable(&w->hash, made->bytes, w->p->progress, err);
+	return status ? status : end_id(w, i, err);
 }
 
 static void hash_piece(void *context, const unsigned char *piece, size_t len)
@@ -292,6 +308,7 @@ static int prove_in_pieces(prover *w, uint32_t i, gpa_error *err)
 	int status = read_slot(&entry, &stream, w->p, i, err);
 	if (status || entry.size <= PIECES_ABOVE || w->p->waiting[i])
 		return status ? status : GPA_ENOTFOUND;
+	w->entries_read++;
 	hasher_begin_object(&w->hash, entry.type, entry.size);
 	status = inflate_pieces(entry.size, &used, stream, hash_piece, &w->hash, w->p->progress, err);
 	return status ? status : end_id(w, i, err);
@@ -305,6 +322,24 @@ static void leave_last(prover *w)
 	if (last->made)
 		w->held -= last->made->bytes.len;
 	made_object_drop(last->made);
+	if (w->first_kept > w->length)
+		w->first_kept = w->length;
+}
+
+/* Keep the object at the end of the path, and of the others those nearest to it that there is room for. */
+static void keep_last(prover *w, made_object *made)
+{
+	for (uint32_t k = w->first_kept; k + 1 < w->length && w->held + made->bytes.len > KEPT_MOST; k++) {
+		if (w->path[k].made)
+			w->held -= w->path[k].made->bytes.len;
+		made_object_drop(w->path[k].made);
+		w->path[k].made = NULL;
+		w->first_kept = k + 1;
+	}
+	w->held += made->bytes.len;
+	w->path[w->length - 1].made = made;
+	if (w->first_kept >= w->length)
+		w->first_kept = w->length - 1;
 }
 
 static int go_on(prover *w, uint32_t i, made_object *made, gpa_error *err)
@@ -314,19 +349,8 @@ static int go_on(prover *w, uint32_t i, made_object *made, gpa_error *err)
 		made_object_drop(made);
 		return status;
 	}
-	for (uint32_t k = 0; k < w->length && made->bytes.len > KEPT_MOST - w->held; k++)
-		if (w->path[k].made) {
-			w->held -= w->path[k].made->bytes.len;
-			made_object_drop(w->path[k].made);
-			w->path[k].made = NULL;
-		}
-	if (made->bytes.len > KEPT_MOST - w->held) {	/* larger than all that is kept: made again for each delta on it */
-		made_object_drop(made);
-		made = NULL;
-	} else {
-		w->held += made->bytes.len;
-	}
-	w->path[w->length++] = (step){i, made};
+	w->path[w->length++] = (step){i, NULL};
+	keep_last(w, made);
 	return GPA_OK;
 }
 
@@ -340,7 +364,12 @@ static int find_base(made_object **out, prover *w, uint32_t base, gpa_error *err
 		return GPA_OK;
 	}
 	int status = make_again(out, w, base, err);
-	return status || w->length ? status : go_on(w, base, made_object_share(*out), err);
+	if (status)
+		return status;
+	if (!w->length)
+		return go_on(w, base, made_object_share(*out), err);
+	keep_last(w, made_object_share(*out));
+	return GPA_OK;
 }
 
 static int prove_slot(prover *w, uint32_t i, gpa_error *err)
@@ -379,7 +408,7 @@ static int prove_part(prover *w, gpa_error *err)
 	for (uint32_t i = w->part->first; i < w->part->end; i++) {
 		if (!p->wanted[i])
 			continue;
-		if (is_stopped(p->progress) || __atomic_load_n(&p->dropped, __ATOMIC_RELAXED))
+		if (is_ended(p))
 			return stopped(err);
 		int status = prove_slot(w, i, err);
 		if (status) {
@@ -401,6 +430,7 @@ static void *prove(void *argument)
 	}
 	while (w.length)
 		leave_last(&w);
+	__atomic_add_fetch(&w.p->entries_read, w.entries_read, __ATOMIC_RELAXED);
 	free(w.path);
 	inflater_free(w.z);
 	return NULL;
@@ -523,6 +553,7 @@ int proof_end(gpa_merge *m, gpa_error *err)
 		if (part->failed != NONE)
 			suspect(m, &m->proof->slots[part->failed], err);
 	}
+	m->entries_read += m->proof->entries_read;
 	proof_free(m->proof);
 	m->proof = NULL;
 	return status;

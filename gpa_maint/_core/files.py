@@ -355,6 +355,11 @@ class Proof:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def bytes_made(self) -> int:
+        """Of the objects that check_copies() made one by one; where that is dear, it checks the whole pack instead."""
+        return int(self._proof.bytes_made)
+
     def add_live(self, number: int, idx: Any) -> None:
         """Pack `number` of the index stays, and this is its idx."""
         self._live[number] = idx
