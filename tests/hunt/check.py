@@ -15,10 +15,11 @@ OID = re.compile(r"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")
 READER_SEED = 7
 
 TRIES = 5
-"""How often git reads anew beside `repack --geometric`, each time in a new process.
+"""How often git reads anew beside a command of git's that deletes packs, each time in a new process.
 
-That deletes a small pack and leaves the objects that a large one has, too. A git process that has loaded an index in
-which the small pack wins does not find them any more, without git-gpa too.
+`repack --geometric` deletes a small pack and leaves the objects that a large one has, too; any repack leaves those that
+a pack with a .keep has. A git process that has loaded an index in which the deleted pack wins does not find them any
+more, without git-gpa too: it looks into no other pack that the index names.
 """
 
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
@@ -142,11 +143,11 @@ class Checker:
         before = set(world.ledger.promised())
         program = random.choice(world.hunt.programs)
         for _ in range(TRIES):
-            geometric = world.geometric
+            deleting = world.deleting
             named, texts = self._list(program, tips, slow=True)
             wanted = sorted({*named, *before})
             texts += self._read_by_git(program, wanted, slow=True)
-            if not texts or (geometric == world.geometric and not geometric % 2):
+            if not texts or (deleting == world.deleting and not deleting % 2):
                 break
         if not world.hunt.stock:
             texts += self._read_by_store("PageStore, opened before", self.old_store, wanted)

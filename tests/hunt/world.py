@@ -28,6 +28,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 VENV_BIN = Path(sys.executable).parent
 
+DELETING = frozenset({"repack", "gc", "maintenance"})
+
 PROCESS_SECONDS = 120
 """Nothing in these small repositories takes so long: a process that does hangs."""
 
@@ -223,8 +225,8 @@ class World:
     killed: bool = False
     """Something was killed, and may have left an index that the next run has to put right."""
     lock: threading.RLock = field(default_factory=threading.RLock)
-    geometric: int = 0
-    """How often `repack --geometric` began or ended: odd while one is at work."""
+    deleting: int = 0
+    """How often a command of git's that deletes packs began or ended: odd while one is at work."""
     pruning: threading.Lock = field(default_factory=threading.Lock)
     """Held by git's maintenance, and by whoever writes an object again that is old enough to be pruned."""
 
@@ -276,8 +278,8 @@ class World:
         With `kill_after` the process and its children are killed after so many seconds, if they still run.
         """
         program = program or random.choice(self.hunt.programs)
-        geometric = any("geometric" in word for word in argv)
-        self.geometric += geometric
+        deletes = not DELETING.isdisjoint(argv)
+        self.deleting += deletes
         if argv[0] == "git":
             argv = [program, *argv[1:]]
         with subprocess.Popen(
@@ -296,7 +298,7 @@ class World:
                 out, error = process.communicate()
                 if not kill_after:
                     self.complain(f"hangs: {shlex.join(argv)}")
-        self.geometric += geometric
+        self.deleting += deletes
         done = Done(process.returncode, out, error.decode(errors="replace"))
         if slow:
             self._note(argv, done, process.pid)
