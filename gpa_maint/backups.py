@@ -110,23 +110,44 @@ def _is_backup(source: ObjectDir, target: str) -> bool:
 
 def _is_begun(target: str, there: Iterable[str]) -> bool:
     """Whether nothing is there but what a backup makes before its mark."""
-    return set(there) <= {"gpa"} and set(os.listdir(os.path.join(target, "gpa"))) <= {f"{MARK}.new"}
+    return set(there) <= {"gpa"} and set(os.listdir(os.path.join(target, "gpa"))) <= {f"{MARK}.new", "lock"}
 
 
 def _prepare(source: ObjectDir, target: str) -> None:
     """Mark the folder, then make an empty repository of it; both again where an earlier backup was killed."""
-    if not _is_backup(source, target):
+    is_marked = _is_backup(source, target)
+    if not is_marked:
         fs.make_dir(target)
         fs.make_dir(os.path.join(target, "gpa"))
-        content = json.dumps({"version": 1, "source": source.common_dir}).encode() + b"\n"
-        fs.replace_locked(source, os.path.join(target, "gpa", MARK), content)
-    if not os.path.exists(os.path.join(target, "config")) or not _is_repository(target):
-        fs.door.step("init", target)
-        run_git(["init", "--quiet", "--bare", "--template=", f"--object-format={source.object_format}", target])
-    if find_object_dir(target).object_format != source.object_format:
-        raise GpaError(f"'{target}' is a repository of another object format than '{source.common_dir}'")
-    _set(target, "gc.auto", "0")
-    _set(target, "core.fsync", "committed,reference")
+    place = ObjectDir(
+        objects=os.path.join(target, "objects"),
+        common_dir=target,
+        object_format=source.object_format,
+        settings=source.settings,
+    )
+    with fs.flock(place, "lock", "another backup is at work"):
+        if not is_marked:
+            content = json.dumps({"version": 1, "source": source.common_dir}).encode() + b"\n"
+            fs.replace_locked(source, os.path.join(target, "gpa", MARK), content)
+        _clear_locks(target)
+        if not os.path.exists(os.path.join(target, "config")) or not _is_repository(target):
+            fs.door.step("init", target)
+            run_git(["init", "--quiet", "--bare", "--template=", f"--object-format={source.object_format}", target])
+        if find_object_dir(target).object_format != source.object_format:
+            raise GpaError(f"'{target}' is a repository of another object format than '{source.common_dir}'")
+        _set(target, "gc.auto", "0")
+        _set(target, "core.fsync", "committed,reference")
+
+
+def _clear_locks(target: str) -> None:
+    """Remove the locks that gits of an earlier backup left when they were killed: no other git works in the copy."""
+    for name in ("HEAD.lock", "config.lock", "packed-refs.lock"):
+        if os.path.lexists(os.path.join(target, name)):
+            fs.unlink(os.path.join(target, name))
+    for folder, entries in untrusted.walk(os.path.join(target, "refs")):
+        for entry in entries:
+            if entry.name.endswith(".lock"):  # no ref is called so
+                fs.unlink(os.path.join(folder, entry.name))
 
 
 def _is_repository(target: str) -> bool:

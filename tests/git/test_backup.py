@@ -370,6 +370,30 @@ def killed_before(number: int, site: Site) -> bool:
     return status != 0
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        ("config.lock",),
+        ("HEAD", "config.lock"),
+        ("HEAD", "config", "config.lock"),
+        ("HEAD", "config", "refs/heads/main.lock"),
+        ("HEAD", "config", "refs/heads/deep/er.lock", "packed-refs.lock", "HEAD.lock"),
+    ],
+)
+def test_locks_of_a_killed_git_keep_no_backup_away(site: Site, tmp_path: Path, left: tuple[str, ...]) -> None:
+    """What `git init`, `git config` and `git update-ref` leave in the copy when they are killed."""
+    site.commit()
+    site.backup()
+    whole = Path(site.copy.rename(tmp_path / "whole"))
+    shutil.copytree(whole / "gpa", site.copy / "gpa")
+    for name in left:
+        path = site.copy / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"" if name.endswith(".lock") else (whole / name).read_bytes())
+    site.backup()
+    assert [] == list(site.copy.rglob("*.lock"))
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_killed_before_any_step_the_copy_is_whole_and_the_next_one_finishes(tmp_path: Path, first: bool) -> None:
     site = Site(tmp_path)
