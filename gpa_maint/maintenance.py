@@ -34,7 +34,7 @@ from .model import (
 from .plan.expire import plan_expire
 from .plan.repack import plan_batch, why_not_small
 from .plan.run import left_out, needs_index, plan_run
-from .state import Moment, Totals, last_run_path, note_moment, read_totals, write_totals
+from .state import Moment, Totals, last_run_path, note_moment, read_last_run, read_totals, write_totals
 from .state import log as log
 from .summary import describe_run, describe_step
 
@@ -384,6 +384,7 @@ class _Run:
             warnings=tuple(self._warnings),
             complaints=tuple(dict.fromkeys((*self._complaints, *self._no_room.values()))),
         )
+        result = _count_alike(read_last_run(self._objdir), result)
         self._record("gpa/totals.json", lambda: self._write_totals(inventory))
         if self._steps or result.stopped:
             self._record("gpa/next", lambda: self._write_next(inventory, at_once=bool(result.stopped)))
@@ -446,6 +447,15 @@ class _Run:
         line = f"{packs} {sampled}\n".encode()
         fs.replace_file(self._objdir, self._space, path, line, durable=False, mtime=second)
         fs.put_marker(self._objdir, "next-", f"{packs}-{sampled}")
+
+
+def _count_alike(last: RunResult | None, result: RunResult) -> RunResult:
+    """Say how many runs in a row have failed in this way, and since when."""
+    if not (result.error or result.complaints):
+        return result
+    if last is None or not result.fails_like(last):
+        return result._replace(same_count=1, same_since=result.started)
+    return result._replace(same_count=max(1, last.same_count) + 1, same_since=last.same_since or last.started)
 
 
 def _told(verb: str, **counts: int) -> StepResult:

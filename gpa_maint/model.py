@@ -10,6 +10,7 @@ times faster, both the classes and their values.
 from __future__ import annotations
 
 import json
+import re
 
 from .tuples import NamedTuple
 
@@ -340,7 +341,9 @@ class StepResult(NamedTuple):
 class RunResult(NamedTuple):
     """What a run did: its steps in order, none when nothing was due, and `reason` says why.
 
-    `stopped` says why it ended before all was done, `error` what it failed with; both are empty otherwise.
+    `stopped` says why it ended before all was done, `error` what it failed with; both are empty otherwise. Of a run
+    that failed or left something as it is, `same_count` is how many runs in a row did so in the same way, and
+    `same_since` when the first of them began.
     """
 
     started: int
@@ -352,6 +355,13 @@ class RunResult(NamedTuple):
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
     complaints: tuple[str, ...] = ()
+    same_count: int = 0
+    same_since: int = 0
+
+    def fails_like(self, other: RunResult) -> bool:
+        """Whether both failed, or left things as they are, in the same way; numbers in names may differ."""
+        ours, theirs = (re.sub(r"\d+", "0", run.error or "\n".join(run.complaints)) for run in (self, other))
+        return bool(ours) and ours == theirs
 
 
 class LooseObject(NamedTuple):
@@ -441,6 +451,8 @@ def run_result_from_json(text: str) -> RunResult:
         left_out=tuple(LeftOut(**{field: str(left[field]) for field in LeftOut._fields}) for left in body["left_out"]),
         warnings=tuple(map(str, body["warnings"])),
         complaints=tuple(map(str, body.get("complaints", ()))),
+        same_count=int(body.get("same_count", 0)),
+        same_since=int(body.get("same_since", 0)),
         **{field: str(body[field]) for field in ("reason", "stopped", "error")},
     )
 

@@ -157,7 +157,8 @@ class Surroundings(NamedTuple):
     not the repository's own (`is_own`), settings and refs say nothing. `standstill`: why hooks start nothing.
     `wrong_owner`: a path of ours that belongs to another user than the repository, which is `right_owner`'s.
     `next_at`: the second from which on hooks start a run in any case. `waiting_since`: when something came after which
-    a run should have been started.
+    a run should have been started. `has_hook`: git runs our hook here, though nobody installed it in this repository.
+    `leftovers`: temporary files of killed runs, which take `leftover_bytes`.
     """
 
     is_own: bool = True
@@ -180,6 +181,9 @@ class Surroundings(NamedTuple):
     right_owner: str = ""
     next_at: int = 0
     waiting_since: int | None = None
+    has_hook: bool = False
+    leftovers: tuple[str, ...] = ()
+    leftover_bytes: int = 0
 
 
 class StatusWarning(NamedTuple):
@@ -242,6 +246,7 @@ class Status(NamedTuple):
     object_format: str
     now: int
     is_installed: bool
+    has_hook: bool
     at_work: str
     kinds: tuple[KindCount, ...]
     loose_objects: int

@@ -15,9 +15,13 @@ from . import fs, untrusted
 from .config import NEVER, parse_time
 from .due import is_worth_while
 from .git import ObjectDir, git_version, read_all_values
-from .hooks.starting import find_faults
+from .hooks.starting import find_faults, has_hook
 from .model import Inventory
 from .reports import LockFile, Surroundings
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
 
 KEYS = (
     "gc.auto",
@@ -45,12 +49,13 @@ def look_at_surroundings(
     """`path`: the repository whose settings hold, as for find_object_dir()."""
     values = read_all_values(cwd=path) if objdir.is_own else {}
     gc = fs.gc_holder(objdir, now)
+    installed_at = _mtime(os.path.join(objdir.gpa_dir, "install.json"))
     return Surroundings(
         is_own=objdir.is_own,
         git_version=git_version(),
         settings=tuple((key, values[key][-1]) for key in KEYS if key in values),
         is_scheduled=_is_scheduled(objdir, values),
-        installed_at=_mtime(os.path.join(objdir.gpa_dir, "install.json")),
+        installed_at=installed_at,
         counting_since=counting_since,
         at_work=fs.run_at_work(objdir) or (f"git gc, {gc}" if gc else ""),
         locks=tuple(
@@ -64,13 +69,27 @@ def look_at_surroundings(
         old_reflog=_old_reflog(objdir, values, now) if objdir.is_own else "",
         has_commit_graph=_has_commit_graph(objdir),
         standstill=find_faults(path, objdir) if objdir.is_own else (),
+        has_hook=objdir.is_own and installed_at is None and has_hook(path, objdir),
+        **_leftovers(objdir),
         **_owners(objdir),
         next_at=_mtime(os.path.join(objdir.gpa_dir, "next")) or 0,
         waiting_since=_waiting_since(objdir, inventory),
     )
 
 
-def _owners(objdir: ObjectDir) -> dict[str, str]:
+def _leftovers(objdir: ObjectDir) -> dict[str, Any]:
+    """`leftovers` and `leftover_bytes`: temporary files whose process is not there, as their names say."""
+    paths, size = [], 0
+    told = {fs.inode_of(path) for path in fs.lock_paths(objdir)}
+    for path in [] if fs.run_at_work(objdir) else fs.temporary_files(objdir):
+        if not fs.is_of_live_process(path) and fs.inode_of(path) not in told:
+            with contextlib.suppress(OSError):
+                size += os.lstat(path).st_size
+                paths.append(path)
+    return {"leftovers": tuple(sorted(paths)), "leftover_bytes": size}
+
+
+def _owners(objdir: ObjectDir) -> dict[str, Any]:
     """`wrong_owner` and `right_owner`, where files of ours are not of the repository's owner, and are not shared."""
     import pwd
 

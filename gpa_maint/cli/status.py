@@ -36,7 +36,8 @@ def describe(status: Status) -> str:
 
 
 def _head(status: Status) -> Iterator[str]:
-    installed = "installed" if status.is_installed else "not installed"
+    otherwise = "started by a hook" if status.has_hook else "not installed"
+    installed = "installed" if status.is_installed else otherwise
     yield f"repository    {one_line(status.repository)}, {status.object_format}, {installed}"
     if status.at_work:
         yield f"at work       {status.at_work}"

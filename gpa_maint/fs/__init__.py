@@ -69,7 +69,19 @@ from .records import (
     replace_file,
     replace_locked,
 )
-from .temp import TempFile, TempFiles, Workspace, is_ours, remove_empty_dir, remove_leftover, temporary_files, workspace
+from .temp import (
+    TempFile,
+    TempFiles,
+    Workspace,
+    inode_of,
+    is_of_live_process,
+    is_ours,
+    lock_paths,
+    remove_empty_dir,
+    remove_leftover,
+    temporary_files,
+    workspace,
+)
 
 __all__ = [
     "LOG_BYTES",
@@ -99,12 +111,15 @@ __all__ = [
     "holds_of",
     "index_lock",
     "index_locked",
+    "inode_of",
     "is_dead",
     "is_dead_keep",
     "is_held",
+    "is_of_live_process",
     "is_ours",
     "keep_reserve",
     "latest_age_ns",
+    "lock_paths",
     "locks_there",
     "maintenance_lock",
     "make_as_young",

@@ -138,6 +138,20 @@ def temporary_files(objdir: ObjectDir, packs: Iterable[str] | None = None) -> li
     return found + [os.path.join(objdir.pack_dir, name) for name in here if name.startswith(TMP_PREFIX)]
 
 
+def is_of_live_process(path: str) -> bool:
+    """Whether the process that a temporary file is named after is there."""
+    pid = os.path.basename(path).removeprefix(TMP_PREFIX).partition("-")[0]
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _names_in(directory: str) -> list[str]:
     try:
         return untrusted.names_in(directory)

@@ -5,6 +5,7 @@ Nothing is started to find out: a hook may name any program.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,24 @@ def find_faults(path: str | None, objdir: ObjectDir) -> tuple[StatusWarning, ...
         return tuple(_faults(look(path, objdir)))
     except (GpaError, OSError) as error:
         return (StatusWarning("hooks-unreadable", str(error), getattr(error, "hint", "") or AGAIN),)
+
+
+def has_hook(path: str | None, objdir: ObjectDir) -> bool:
+    """Whether git runs a hook of ours for some event, wherever it comes from: a template, core.hooksPath, a link."""
+    try:
+        return any(_is_run(place) for place in _places(look(path, objdir)))
+    except (GpaError, OSError):
+        return False
+
+
+def _is_run(place: Place) -> bool:
+    if not _may_run(place.path):
+        return False
+    now = place.now
+    if os.path.islink(place.path):
+        with contextlib.suppress(OSError):
+            now = untrusted.read_whole(os.path.realpath(place.path))[0]
+    return now is not None and now.startswith(scripts.MARK)
 
 
 def _faults(found: Found) -> Iterator[StatusWarning]:

@@ -38,6 +38,7 @@ def make_status(
         object_format=inventory.object_format,
         now=now,
         is_installed=around.installed_at is not None,
+        has_hook=around.has_hook,
         at_work=around.at_work,
         kinds=kinds,
         loose_objects=inventory.loose_count,

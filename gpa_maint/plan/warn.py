@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..model import Inventory, RunResult, RunRules, RunStep
 from ..reports import StatusWarning, Surroundings
+from ..words import human_size
 
 MAINTENANCE = (
     # key, what switches it off, what happens otherwise
@@ -52,7 +53,7 @@ def find_warnings(
 ) -> tuple[StatusWarning, ...]:
     """All there is to say, what matters most first."""
     return (
-        *_about_last_run(last_run),
+        *_about_last_run(last_run, now),
         *_about_standstill(around, any(step.due for step in steps), now),
         *_about_packs(inventory, around),
         *_about_locks(around, now),
@@ -63,11 +64,14 @@ def find_warnings(
     )
 
 
-def _about_last_run(last: RunResult | None) -> Iterator[StatusWarning]:
+def _about_last_run(last: RunResult | None, now: int) -> Iterator[StatusWarning]:
+    runs = "the last run"
+    if last and last.same_count > 1:
+        runs = f"the last {last.same_count} runs, for {_age(now - last.same_since)}, have"
     if last and last.error:
-        yield StatusWarning("last-run-failed", f"the last run failed: {last.error}", "git gpa run")
+        yield StatusWarning("last-run-failed", f"{runs} failed: {last.error}", "git gpa run")
     elif last and last.complaints:
-        text = f"the last run left {_count(len(last.complaints), 'thing')} as it is: {last.complaints[0]}"
+        text = f"{runs} left {_count(len(last.complaints), 'thing')} as it is: {last.complaints[0]}"
         yield StatusWarning("left-by-last-run", text, "git gpa run names all of them")
     if last and last.left_out:
         text = f"the last run left out {_count(len(last.left_out), 'damaged object')}"
@@ -96,6 +100,10 @@ def _about_packs(inventory: Inventory, around: Surroundings) -> Iterator[StatusW
     if inventory.vanished:
         text = f"the index names {_names(inventory.vanished, 'pack')} that {_be(inventory.vanished)} gone"
         yield StatusWarning("vanished-pack", text, "git gpa write")
+    if around.leftovers:
+        size = human_size(around.leftover_bytes)
+        text = f"temporary files of killed runs, {size}: {_names(around.leftovers, 'file')}"
+        yield StatusWarning("leftovers", text, "git gpa run removes them")
     if around.stray_idx:
         text = f"an idx without its pack, for more than an hour: {_names(around.stray_idx, 'pack')}"
         yield StatusWarning("stray-idx", text, "git gc removes it; what was in the pack is lost if nothing else has it")
@@ -169,7 +177,10 @@ def _about_settings(around: Surroundings) -> Iterator[StatusWarning]:
     elif found:
         # Where all of them are set by hand, a timer is likely to do what the hooks would.
         keys = ", ".join(key for key, _ in found)
-        text = f"not installed: no hook starts maintenance, and git's settings are not made for it ({keys})"
+        hooks = "not installed: no hook starts maintenance, and"
+        if around.has_hook:
+            hooks = "a hook starts maintenance, but"
+        text = f"{hooks} git's settings are not made for it ({keys})"
         yield StatusWarning("not-installed", text, "git gpa install")
     if around.is_scheduled:
         text = "git maintenance works here by schedule (maintenance.repo names this repository), and merges pages"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -312,6 +313,11 @@ def lock_of_a_killed_run(repo: Path) -> None:
     make_older(pack_dir(repo) / "multi-pack-index.lock", 3 * 3600)
 
 
+def leftover_of_a_killed_run(repo: Path) -> None:
+    (repo / "gpa/tmp").mkdir(exist_ok=True)
+    (repo / f"gpa/tmp/{dead_process()}-1.pack").write_bytes(bytes(5 << 10))
+
+
 def keep_of_a_killed_push(repo: Path) -> None:
     path = next(pack_dir(repo).glob("*.pack")).with_suffix(".keep")
     path.write_text(f"receive-pack {dead_process()} on {HOST}\n")
@@ -423,6 +429,7 @@ PROVOKED: list[tuple[str, Callable[[Path], object], str]] = [
     ("stray-idx", idx_without_pack, "an idx without its pack, for more than an hour: 'pack-"),
     ("vanished-pack", vanished_pack, "the index names 2 packs ('pack-"),
     ("unreadable-index", broken_index, "multi-pack-index"),
+    ("leftovers", leftover_of_a_killed_run, "temporary files of killed runs, 5.00 KiB: '"),
     ("last-run-failed", failed_run, "the last run failed: cannot write: No space left on device"),
     ("damaged-objects", run_that_left_objects_out, "the last run left out 1 damaged object"),
     ("old-reflog", old_reflog, "as in that of 'refs/heads/main'"),
@@ -675,3 +682,54 @@ def test_the_log_is_turned_over_before_it_grows_large(server: Path) -> None:
     assert {"log", "log.old"} == {path.name for path in (server / "gpa").glob("log*")}
     kept = (server / "gpa" / "log.old").read_text() + (server / "gpa" / "log").read_text()
     assert {line} == set(kept.splitlines())
+
+
+def test_temporary_files_of_live_processes_are_no_leftovers_and_a_run_removes_the_others(server: Path) -> None:
+    (server / "gpa/tmp").mkdir(exist_ok=True)
+    (server / f"gpa/tmp/{os.getpid()}-1.pack").touch()
+    assert [] == codes(server)
+    names = [f"gpa/tmp/{dead_process()}-{number}.pack" for number in range(3)]
+    for name in (*names, f"objects/pack/tmp_gpa_{dead_process()}-1.idx"):
+        (server / name).write_bytes(b"12345")
+    (warning,) = status(server).warnings
+    assert "temporary files of killed runs, 20 bytes: 4 files ('" in warning.text
+    assert "git gpa run removes them" == warning.hint
+    gpa(server, "run")
+    assert [] == codes(server)
+
+
+def test_failures_of_one_kind_are_counted_since_the_first(server: Path) -> None:
+    pack = next(pack_dir(server).glob("*.idx"))
+    pack.chmod(0o644)
+    pack.write_bytes(b"damage")
+    for _ in range(3):
+        assert 1 == gpa_any(server, "run").returncode
+    last = read_last_run(find_object_dir(server))
+    assert last is not None and 3 == last.same_count and last.same_since <= last.started
+    record = server / "gpa/last-run.json"
+    record.write_text(re.sub(r'"same_since": *\d+', '"same_since": 1', record.read_text()))
+    (warning,) = [one for one in status(server).warnings if one.code == "left-by-last-run"]
+    assert warning.text.startswith("the last 3 runs, for ") and " days, have left 1 thing as it is: " in warning.text
+
+
+def test_a_hook_of_the_host_is_named_in_the_first_line(tmp_path: Path, own_home: None) -> None:
+    """One of a template, one that core.hooksPath leads to, and a link, as gitolite makes them."""
+    script = gpa(tmp_path, "schedule", "--print=hook").stdout
+    for way in ("template", "link", "folder"):
+        repo = init_server(tmp_path / way)
+        assert ", not installed\n" in gpa(repo, "status").stdout
+        (repo / "hooks").mkdir(exist_ok=True)
+        place = (repo / "hooks" if way == "template" else tmp_path / f"hooks of {way}") / "post-receive"
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(script)
+        if way == "link":
+            (repo / "hooks/post-receive").symlink_to(place)
+        if way == "folder":
+            git(repo, "config", "--global", "core.hooksPath", place.parent)
+        assert ", not installed\n" in gpa(repo, "status").stdout  # git runs no hook without the right
+        place.chmod(0o755)
+        found = status(repo)
+        assert (False, True) == (found.is_installed, found.has_hook)
+        assert ", started by a hook\n" in gpa(repo, "status").stdout
+        (warning,) = status(repo).warnings
+        assert "a hook starts maintenance, but git's settings are not made for it (fetch.unpackLimit)" == warning.text
