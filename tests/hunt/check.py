@@ -22,6 +22,9 @@ a pack with a .keep has. A git process that has loaded an index in which the del
 more, without git-gpa too: it looks into no other pack that the index names.
 """
 
+DEAD_LOCK = re.compile(r"bad sha1 file: \S*\.lock$")
+"""What dulwich leaves of a loose object when it is killed."""
+
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 """libgit2's numbers."""
 
@@ -100,7 +103,9 @@ class Checker:
                 slow=False,
             )
             lines = (done.stdout.decode(errors="replace") + done.stderr).splitlines()
-            lines = [line for line in lines if not line.startswith(("notice: ", "dangling "))]
+            lines = [
+                line for line in lines if not line.startswith(("notice: ", "dangling ")) and not DEAD_LOCK.match(line)
+            ]
             if done.status or lines:
                 found.bad += [f"{program} fsck: exit status {done.status}", *lines[:10]]
         return found
