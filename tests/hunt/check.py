@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -148,11 +149,13 @@ class Checker:
         before = set(world.ledger.promised())
         program = random.choice(world.hunt.programs)
         for _ in range(TRIES):
-            deleting = world.deleting
+            deleting, healing = world.deleting, world.healing
             named, texts = self._list(program, tips, slow=True)
             wanted = sorted({*named, *before})
             texts += self._read_by_git(program, wanted, slow=True)
-            if not texts or (deleting == world.deleting and not deleting % 2):
+            if healing != world.healing or healing % 2:
+                time.sleep(1)
+            elif not texts or (deleting == world.deleting and not deleting % 2):
                 break
         if not world.hunt.stock:
             texts += self._read_by_store("PageStore, opened before", self.old_store, wanted)

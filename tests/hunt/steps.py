@@ -7,6 +7,7 @@ be run again, and shortened. A step that finds nothing to work on does nothing.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -380,6 +381,8 @@ def _gpa(world: World, random: Random, *args: str, **options: Any) -> None:
     """Killed now and then. In a sequence, where it leaves no loose object, all of them are in pages now."""
     kill_after = random.uniform(0.1, 0.8) if random.random() < 0.1 else 0
     done = world.run(["git-gpa", *args], random, kill_after=kill_after, **options)
+    if world.overlapping and done.status == -signal.SIGKILL:
+        world.heal()
     if args[0] in ("run", "add-loose") and not (world.overlapping or done.status or _has_loose(world)):
         world.ledger.loose_are_ours()
 

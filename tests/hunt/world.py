@@ -214,6 +214,9 @@ class World:
     delay_ms: int = 0
     overlapping: bool = False
     old_documents: list[bytes] = field(default_factory=list)
+    healing: int = 0
+    """How often one of ours was killed, or the next one had put right what it left: odd in between. An index that git
+    writes at the moment of the kill may name a pack that was hidden, and git is refused its objects until then."""
     shelved: set[str] = field(default_factory=set)
     """Objects that have to be in the uploaded pages too."""
     heads: dict[str, str] = field(default_factory=dict)
@@ -224,6 +227,7 @@ class World:
     seed: int = 0
     killed: bool = False
     """Something was killed, and may have left an index that the next run has to put right."""
+    one_heals: threading.Lock = field(default_factory=threading.Lock)
     lock: threading.RLock = field(default_factory=threading.RLock)
     deleting: int = 0
     """How often a command of git's that deletes packs began or ended: odd while one is at work."""
@@ -278,6 +282,7 @@ class World:
         With `kill_after` the process and its children are killed after so many seconds, if they still run.
         """
         program = program or random.choice(self.hunt.programs)
+        healing = self.healing
         deletes = not DELETING.isdisjoint(argv)
         self.deleting += deletes
         if argv[0] == "git":
@@ -301,10 +306,22 @@ class World:
         self.deleting += deletes
         done = Done(process.returncode, out, error.decode(errors="replace"))
         if slow:
-            self._note(argv, done, process.pid)
+            self._note(argv, done, process.pid, sound=healing == self.healing and not healing % 2)
         return done
 
-    def _note(self, argv: list[str], done: Done, pid: int) -> None:
+    def heal(self) -> None:
+        """Let one of ours put right what a killed one left, as soon as no other one is at work."""
+        with self.one_heals:
+            self.healing += 1
+            for _ in range(50):
+                done = self.run(["git-gpa", "write"], Random(0), slow=False)
+                if done.status != 128:
+                    break
+                time.sleep(0.1)
+            self.healing += 1
+
+    def _note(self, argv: list[str], done: Done, pid: int, *, sound: bool) -> None:
+        """`sound`: nobody of ours was killed meanwhile, and left something to be put right."""
         words = shlex.join(argv).replace(str(self.folder), ".")
         self.say(f"{pid} ends with {done.status}: {words}" + (f"\n    {done.stderr.strip()}" if done.status else ""))
         if done.status == -signal.SIGKILL:
@@ -316,6 +333,8 @@ class World:
         unread = UNREAD_BY_CRUFT.search(done.stderr)
         if unread and not words.startswith("git-gpa") and unread[1] not in self.ledger.promised():
             return  # whether what refs name is there is asked again at the end
+        if not sound and "Traceback" not in done.stderr:
+            return
         if _is_wrong(words, done):
             self.complain(f"exit status {done.status}: {words}\n{done.stderr}")
 
