@@ -21,10 +21,23 @@ if IS_PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+class Ended(KeyboardInterrupt):
+    """A signal `number` has asked the program to end. As after Ctrl-C, what was begun is tidied up on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 def tidy_up_from_now_on() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt, unless the caller of the program has it ignored."""
-    if IS_PROGRAM and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let Ctrl-C, SIGTERM and SIGHUP raise Ended, unless the caller of the program has them ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if IS_PROGRAM and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise Ended(number)
 
 
 def end_by(number: int) -> NoReturn:

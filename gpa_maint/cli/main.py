@@ -208,6 +208,8 @@ def _run(verb: str, options: list[str]) -> int:
     except OSError as error:
         name = f" '{error.filename}'" if error.filename else ""
         _complain(f"cannot access{name}: {error.strerror or error}", "")
+    except interrupts.Ended as error:
+        interrupts.end_by(error.number)
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
     return FATAL_STATUS

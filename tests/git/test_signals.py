@@ -77,3 +77,48 @@ def test_a_signal_ends_the_verb_and_leaves_nothing_behind(tmp_path: Path, verb: 
     assert before != sorted(os.listdir(repo / "objects/pack"))
     assert digest == content_digest(repo)
     fsck(repo)
+
+
+AT_STEP = """
+import os, sys
+from gpa_maint import fs
+
+number, ends_with = int(sys.argv.pop(1)), sys.argv.pop(1)
+
+def step(operation, path):
+    if operation == "fsync" and path.endswith(ends_with):
+        fs.door.before_step = None
+        os.kill(os.getpid(), number)
+
+fs.door.before_step = step
+from gpa_maint.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("verb", ["backup", "repair"])
+def test_a_signal_leaves_no_temporary_file_of_a_verb_that_python_does(
+    tmp_path: Path, verb: str, number: signal.Signals
+) -> None:
+    """What is read or written piece by piece ends between two of them."""
+    repo, copy = init_server(tmp_path / "server"), tmp_path / "copy"
+    for pack in range(4):
+        add_pack(repo, [Whole(kind="blob", content=b"%d of pack %d\n" % (entry, pack)) for entry in range(20)])
+    if verb == "repair":
+        for path in (repo / "objects/pack").glob("*.idx"):
+            path.chmod(0o644)
+            path.write_bytes(path.read_bytes()[:-1])
+    ends_with = {"backup": ".pack", "repair": ".idx"}[verb]
+    shim = tmp_path / "main.py"
+    shim.write_text(AT_STEP)
+    words = [sys.executable, os.fspath(shim), str(int(number)), ends_with, verb]
+    options = [os.fspath(copy)] if verb == "backup" else []
+    done = subprocess.run([*words, *options], cwd=repo, capture_output=True, text=True, check=False)
+    assert -number == done.returncode, done.stderr
+    assert "" == done.stderr
+    assert [] == leftovers(repo)
+    if verb == "backup":
+        assert [] == leftovers(copy)
+    gpa(repo, verb, *options)
+    fsck(copy if verb == "backup" else repo)
