@@ -46,17 +46,13 @@ def describe_plan(plan: ExpirePlan) -> str:
 
 def describe_result(result: ExpireResult) -> str:
     if result.deleted:
-        line = f"deleted {count_of(len(result.deleted), 'superseded page')}, {human_size(result.freed_bytes)}"
-        return f"{line}; {_released(result)}" if result.released else line
-    line = f"{_released(result)}; nothing to delete: " if result.released else "nothing to do: "
-    line += result.reason
+        return f"deleted {count_of(len(result.deleted), 'superseded page')}, {human_size(result.freed_bytes)}"
+    line = f"nothing to do: {result.reason}"
+    if result.released:
+        line = f"ended the hold of {count_of(len(result.released), 'page')}; nothing to delete: {result.reason}"
     if result.next_due is None:
         return line
     return f"{line}; the first may go at {when(result.next_due)}"
-
-
-def _released(result: ExpireResult) -> str:
-    return f"ended the hold of {count_of(len(result.released), 'page')}"
 
 
 def parser() -> Parser:

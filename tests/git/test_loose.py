@@ -94,7 +94,7 @@ def test_every_loose_object_goes_into_a_page(
     sizes = sum(loose_path(repo, oid).stat().st_size for oid in oids)
     result = pack_all_loose(repo)
     (page,) = result.pages
-    assert (len(oids), len(oids), sizes, (), "", ()) == result[1:]
+    assert (len(oids), len(oids), sizes, (), "", (), "") == result[1:]
     assert (len(oids), page_path(repo, page.name).stat().st_size) == (page.object_count, page.size)
     assert {page.name: len(oids)} == packs(repo)
     assert set() == loose_oids(repo)
