@@ -61,7 +61,13 @@ def drop_pages(pages: Iterable[Page]) -> None:
 
 
 def publish_pages(
-    objdir: ObjectDir, pages: list[Page], *, newest_ns: int, hold: fs.Hold, again: bool = False
+    objdir: ObjectDir,
+    pages: list[Page],
+    *,
+    newest_ns: int,
+    hold: fs.Hold,
+    again: bool = False,
+    report: Report | None = None,
 ) -> tuple[PageInfo, ...]:
     """Name the pages and make the names durable. Return them with the names that they got, in the same order.
 
@@ -71,13 +77,15 @@ def publish_pages(
     """
     published = []
     replaced = frozenset(hold.sources)
-    for page in pages:
+    for number, page in enumerate(pages, start=1):
         fs.make_as_young(page.pack.path, newest_ns)
         own = hold
         if page.sources is not None:
             own = hold._replace(sources=tuple(name for name in page.sources if name in replaced))
         name = fs.publish_pack(objdir, page.pack, page.idx, page.name, own, again=again)
         published.append(PageInfo(name=name, object_count=page.object_count, size=page.size))
+        if report:
+            report("Publishing pages", number, len(pages))
     drop_pages(pages)
     if published:
         fs.fsync_dir(objdir.pack_dir)

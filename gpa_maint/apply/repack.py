@@ -83,7 +83,7 @@ def _write_pages(
             raise StalePlan("the combined index changed after planning")
         try:
             idx_files = stack.enter_context(_open_idx_files(objdir, names))
-            merge = _open_merge(objdir, stack, idx_files, plan, names, stop)
+            merge = _open_merge(objdir, stack, idx_files, plan, report, stop)
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {error}") from error
         try:
@@ -105,7 +105,7 @@ def _write_pages(
     pages, merged = _without_same(pages, names)
     # A pack that has to stay for a damaged object is not replaced.
     hold = fs.Hold(is_new=_has_new(plan), sources=tuple(name for name in merged if name not in stuck))
-    published = publish_pages(objdir, pages, newest_ns=_newest_mtime(objdir, names), hold=hold)
+    published = publish_pages(objdir, pages, newest_ns=_newest_mtime(objdir, names), hold=hold, report=report)
     return RepackResult(
         merged=merged,
         pages=published,
@@ -180,9 +180,10 @@ def _open_merge(
     stack: ExitStack,
     idx_files: IdxFiles,
     plan: RepackPlan,
-    names: list[str],
+    report: Report | None,
     stop: Progress | None,
 ) -> Merge:
+    names = [pack.name for pack in plan.batch]
     merge = stack.enter_context(
         Merge(
             objdir.pack_dir,
@@ -199,6 +200,8 @@ def _open_merge(
     for number, name in enumerate(names):
         if not number % AHEAD:
             merge.read_ahead(names[number : number + AHEAD])
+            if report:
+                report("Reading packs", number, len(names))
         try:
             merge.add(name, stop)
         except FileNotFoundError:
@@ -207,6 +210,8 @@ def _open_merge(
             bad[name] = str(error)
     if bad:
         raise _BadSources(bad)
+    if report:
+        report("Reading packs", len(names), len(names))
     return merge
 
 
