@@ -129,9 +129,12 @@ STEPS = {
     "backup": backup, "uninstall": uninstall,
 }
 for line in sys.stdin:
+    left_out = line.split()
     signal.alarm(int(sys.argv[1]))
     subprocess.run(["git", "hash-object", "-w", "--stdin"], input=line.encode(), stdout=subprocess.DEVNULL, check=True)
     for name, step in STEPS.items():
+        if name in left_out:
+            continue
         try:
             step()
         except (GpaError, OSError) as error:
@@ -139,7 +142,11 @@ for line in sys.stdin:
     shutil.rmtree("../copy", ignore_errors=True)
     print("done", flush=True)
 """
-"""For each line that it is given: a loose object, and every verb. An exception that is no error of ours ends it."""
+"""For each line that it is given: a loose object, and each verb that the line does not name. An exception that is no
+error of ours ends it."""
+
+LEFT_OUT = {"install": "install hook config", "uninstall": "install hook config", "backup": "objects/ saved"}
+"""Verbs that take long, and what is in the names of the files that they read or write."""
 
 
 class Worker:
@@ -155,10 +162,11 @@ class Worker:
             text=True,
         )
 
-    def work(self, about: str) -> list[str]:
-        """Let every verb work once; return the errors, one a line."""
+    def work(self, about: str, name: str = "") -> list[str]:
+        """Let each verb work once that has to do with the file `name`; return the errors, one a line."""
         assert self._process.stdin and self._process.stdout and self._process.stderr
-        self._process.stdin.write(f"{about}\n")
+        far = [verb for verb, parts in LEFT_OUT.items() if name and not any(part in name for part in parts.split())]
+        self._process.stdin.write(f"{' '.join([*far, about])}\n")
         self._process.stdin.flush()
         errors = []
         for line in self._process.stdout:
@@ -230,7 +238,7 @@ def test_a_file_that_is_none(repo: Path, outside: Path, worker: Worker, put: Put
         remove(path)
         before = everything(outside)
         put(path, outside)
-        for line in worker.work(f"{put.__name__} in the place of {name}"):
+        for line in worker.work(f"{put.__name__} in the place of {name}", name):
             # The error names the file, or the folder that it is in.
             assert path.name in line or f"{path.parent}'" in line, f"{name}: {line}"
         assert before == everything(outside), name
