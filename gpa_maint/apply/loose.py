@@ -94,7 +94,10 @@ def pack_loose(
             done.left_out + one.left_out,
             one.reason or done.reason,
             plan.complaints,
+            one.no_room,
         )
+        if one.no_room:
+            return done
     if done.pages and done.removed_count == done.object_count:
         return done._replace(reason="")  # one part alone had nothing that can be packed
     return done
