@@ -34,9 +34,11 @@ def server(tmp_path: Path) -> Path:
 @contextmanager
 def descriptors_left(count: int) -> Iterator[None]:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.open("/", os.O_RDONLY)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free + count, limits[1]))
+    # What other tests have not closed yet may lie between the free ones.
+    free = [os.open("/", os.O_RDONLY) for _ in range(count)]
+    for fd in free:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(free) + 1, limits[1]))
     try:
         yield
     finally:
