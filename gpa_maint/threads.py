@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer")
 
 POLL_SECONDS = 0.1
+SIGNAL_SECONDS = 0.5
+"""A signal that comes just before the wait begins does not interrupt it: its handler runs when the wait ends."""
 
 
 def in_thread(
@@ -37,7 +39,7 @@ def in_thread(
     thread.start()
     try:
         while thread.is_alive():
-            thread.join(POLL_SECONDS if watch else None)
+            thread.join(POLL_SECONDS if watch else SIGNAL_SECONDS)
             if watch:
                 watch()
     except BaseException:
