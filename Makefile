@@ -18,7 +18,9 @@ PYTEST = $(RUN) -m pytest
 
 # A change of the first asks for pip, a change of the others only for the compiler.
 PACKAGING := pyproject.toml setup.py
-SOURCES := $(wildcard csrc/*.c csrc/*.h gpa_maint/_core/build.py)
+CORE := $(filter-out csrc/fuzz/% csrc/threads/%,$(wildcard csrc/*/*.c))
+HEADERS := $(wildcard csrc/*.h csrc/*/*.h)
+SOURCES := $(CORE) $(HEADERS) gpa_maint/_core/build.py
 BUILT := .venv/built
 
 # As in gpa_maint/_core/build.py: libdeflate where pkg-config finds it, in a prefix of its own too.
@@ -97,16 +99,16 @@ asan: $(BUILT) ## the tests that reach most of the C code, with the C core under
 tsan: $(BUILT) ## one reader and many threads under ThreadSanitizer, while maintenance runs
 	mkdir -p build/tsan
 	gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra -g -O1 -fsanitize=thread -Icsrc $(LIBDEFLATE_CFLAGS) \
-		-o build/tsan/readers csrc/threads/readers.c csrc/*.c $(FUZZ_LIBS) -lpthread
+		-o build/tsan/readers csrc/threads/readers.c $(CORE) $(FUZZ_LIBS) -lpthread
 	GPA_TSAN_READERS="$(CURDIR)/build/tsan/readers" TSAN_OPTIONS=halt_on_error=1 $(PYTEST) tests/threads/test_tsan.py $(ARGS)
 
 # The core is compiled once for all the fuzz targets, each of which is linked with a driver that replays files.
 FORMATS := $(patsubst csrc/fuzz/fuzz_%.c,%,$(wildcard csrc/fuzz/fuzz_*.c))
-FUZZ_CORE := $(patsubst csrc/%.c,build/fuzz/%.o,$(wildcard csrc/*.c) csrc/fuzz/driver.c)
+FUZZ_CORE := $(patsubst csrc/%.c,build/fuzz/%.o,$(CORE) csrc/fuzz/driver.c)
 FUZZ_CC = gcc -std=c11 -D_GNU_SOURCE -Wall -Wextra $(SANITIZE) -Icsrc $(LIBDEFLATE_CFLAGS)
 FUZZ_LIBS = $(LIBDEFLATE) $(patsubst -L%,-Wl$(COMMA)-rpath$(COMMA)%,$(filter -L%,$(LIBDEFLATE))) -lcrypto -lz -lpthread -ldl
 
-build/fuzz/%.o: csrc/%.c $(wildcard csrc/*.h) .venv/libdeflate
+build/fuzz/%.o: csrc/%.c $(HEADERS) .venv/libdeflate
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -c -o $@ $<
 

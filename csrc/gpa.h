@@ -4,7 +4,7 @@
  *
  * Every function returns GPA_OK or a negative GPA_E*; `out` comes first, `err` last. A miss (GPA_ENOTFOUND) is an answer
  * and leaves `err` alone. `_parse` borrows the bytes it is given, `_open` owns what it makes, `_free(NULL)` is fine.
- * Nothing here keeps global state, prints, or knows a file name outside map.c: any number of threads may call in, each
+ * Nothing here keeps global state, prints, or knows a file name outside base/map.c: any number of threads may call in, each
  * with its own values; what two threads may share is said at the type.
  */
 #ifndef GPA_H
@@ -59,7 +59,7 @@ typedef struct gpa_progress {
 	volatile int32_t stop;		/* end soon: with GPA_ESTOPPED, or with GPA_OK where the function says so */
 } gpa_progress;
 
-/* ---- map.c: read-only maps; regular files only; no descriptor is kept ---- */
+/* ---- base/map.c: read-only maps; regular files only; no descriptor is kept ---- */
 
 int gpa_map_open(gpa_bytes *out, int dir_fd, const char *path, gpa_error *err);
 void gpa_map_close(gpa_bytes *map);
@@ -67,7 +67,7 @@ void gpa_close_all(const int *fds, uint32_t count);
 /* Have the kernel begin to read files that are about to be read whole, as far as it reads ahead; no failure matters. */
 void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names);
 
-/* ---- processes.c ---- */
+/* ---- base/processes.c ---- */
 
 /*
  * The numbers of the processes with one of these names, by /proc: none where it is not there. *count says how many there
@@ -75,7 +75,7 @@ void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names);
  */
 int gpa_processes_named(uint32_t *count, int64_t *pids, uint32_t room, const char *const *names, uint32_t name_count);
 
-/* ---- hash.c ---- */
+/* ---- base/hash.c ---- */
 
 /* Hash size in bytes of GPA_SHA1 or GPA_SHA256; 0 for anything else. */
 size_t gpa_hash_size(int algo);
@@ -84,14 +84,14 @@ int gpa_hash_bytes(unsigned char *out, int algo, gpa_bytes data, gpa_error *err)
 const char *gpa_build_info(void);
 uint32_t gpa_crc32(uint32_t crc, gpa_bytes data);
 
-/* ---- delta.c ---- */
+/* ---- format/delta.c ---- */
 
 /* The two sizes a delta program starts with. GPA_ECORRUPT when it is shorter than they need. */
 int gpa_delta_sizes(uint64_t *source_size, uint64_t *target_size, gpa_bytes delta, gpa_error *err);
 /* Write exactly `out_len` bytes, the target of `delta` on `base`, or fail with GPA_ECORRUPT. */
 int gpa_delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_bytes delta, gpa_error *err);
 
-/* ---- idx.c: pack index, version 1 and 2 ---- */
+/* ---- format/idx.c: pack index, version 1 and 2 ---- */
 
 /* A parsed idx. Borrows its file; never changes after parsing: any number of threads may look up in it. */
 typedef struct gpa_idx {
@@ -141,7 +141,7 @@ typedef struct gpa_idx_entry {
 int gpa_idx_write(int fd, int algo, gpa_idx_entry *entries, uint32_t count, const unsigned char *pack_trailer,
 		  gpa_error *err);
 
-/* ---- pack.c ---- */
+/* ---- format/pack.c ---- */
 
 typedef struct gpa_entry {
 	int type;			/* 1-4, 6 or 7 */
@@ -174,12 +174,12 @@ typedef struct gpa_object {
 void gpa_object_free(gpa_object *object);
 void gpa_objects_free(gpa_object *objects, uint32_t count);
 
-/* ---- delta_make.c ---- */
+/* ---- format/delta_make.c ---- */
 
 /* A delta program that makes `target` of `base`, in at most `most` bytes. GPA_ENOTFOUND: it takes more, or nearly. */
 int gpa_delta_make(gpa_buffer *out, gpa_bytes base, gpa_bytes target, size_t most, gpa_error *err);
 
-/* ---- loose.c ---- */
+/* ---- format/loose.c ---- */
 
 /* `file` is a loose object file's content. gpa_loose_read() also checks that it inflates to exactly its size. */
 int gpa_loose_header(int *type, uint64_t *size, gpa_bytes file, gpa_error *err);
@@ -194,7 +194,7 @@ typedef struct gpa_loose_head {
 int gpa_loose_heads(gpa_loose_head *out, uint32_t count, int dir_fd, const char *const *paths, gpa_progress *progress,
 		    gpa_error *err);
 
-/* ---- midx.c: multi-pack-index, version 1 ---- */
+/* ---- format/midx.c: multi-pack-index, version 1 ---- */
 
 /* A parsed index. Borrows its file, owns `names`; never changes after parsing: threads may share it. */
 typedef struct gpa_midx {
@@ -238,7 +238,7 @@ void gpa_report_free(gpa_report *report);
 int gpa_midx_verify(gpa_report *report, const gpa_midx *midx, const gpa_idx *const *idx, gpa_progress *progress,
 		    gpa_error *err);
 
-/* ---- going.c ---- */
+/* ---- merge/prove_doomed.c ---- */
 
 /* The copy that stays of an object of a doomed pack. */
 typedef struct gpa_holder {
@@ -287,7 +287,7 @@ int gpa_proof_check(gpa_proof *proof, uint32_t first, uint32_t end, gpa_bytes pa
 /* The first from `at` on whose copy is another object, or `end`. */
 uint32_t gpa_proof_next_other(const gpa_proof *proof, uint32_t at, uint32_t end);
 
-/* ---- midx_write.c ---- */
+/* ---- format/midx_write.c ---- */
 
 /* One pack of the index to be written; given in strictly ascending order of name. */
 typedef struct gpa_midx_source {
@@ -308,7 +308,7 @@ int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, con
 		   uint32_t source_count, unsigned char *trailer, uint32_t *object_count, gpa_progress *progress,
 		   gpa_error *err);
 
-/* ---- merge.c, copy.c: the verbatim merge ---- */
+/* ---- merge/merge.c, merge/write_pages.c: the verbatim merge ---- */
 
 typedef struct gpa_merge gpa_merge;	/* one thread at a time */
 
@@ -393,7 +393,7 @@ uint64_t gpa_merge_entries_read(const gpa_merge *m);
  */
 int gpa_merge_lie(unsigned char *oid, uint32_t *source, uint32_t *next, const gpa_merge *merge);
 
-/* ---- page_write.c: objects into a page ---- */
+/* ---- merge/loose_pages.c: objects into a page ---- */
 
 typedef struct gpa_page gpa_page;	/* a pack of whole objects, written once from its start; one thread at a time */
 
@@ -425,7 +425,7 @@ int gpa_page_check_loose(gpa_page *page, const unsigned char *oid, int dir_fd, c
 /* End the pack and write its idx, byte-identical to that of git index-pack. `trailer` gets the pack's checksum. */
 int gpa_page_finish(gpa_page *page, int idx_fd, unsigned char *trailer, gpa_error *err);
 
-/* ---- archive.c: a page of a v1 archive; docs/formats/archive-v1.md ---- */
+/* ---- v1/page.c: a page of a v1 archive; docs/formats/archive-v1.md ---- */
 
 #define GPA_ARCHIVE_CAPACITY 2000
 #define GPA_ARCHIVE_KEY 20
@@ -502,7 +502,7 @@ uint32_t gpa_archive_choose(gpa_archive_row *rows, uint32_t count, int only_soun
 /* Sort rows by page, then in the order in which their values were set. */
 void gpa_archive_sort_stored(gpa_archive_row *rows, uint32_t count);
 
-/* ---- archive_index.c: one index over many pages of a v1 archive ---- */
+/* ---- v1/index.c: one index over many pages of a v1 archive ---- */
 
 #define GPA_ARCHIVE_PAGE_ROW 48
 
@@ -534,7 +534,7 @@ const unsigned char *gpa_archive_index_key(const gpa_archive_index *index, uint3
 int gpa_archive_index_make(gpa_buffer *out, uint32_t kind, const unsigned char *pages, uint32_t page_count,
 			   const gpa_archive_row *rows, uint32_t count, gpa_error *err);
 
-/* ---- archive_write.c: a page of a v1 archive, as the original writes it ---- */
+/* ---- v1/write.c: a page of a v1 archive, as the original writes it ---- */
 
 typedef struct gpa_archive_writer gpa_archive_writer;	/* one thread at a time; memory: 0.4 MiB */
 
@@ -554,7 +554,7 @@ int gpa_archive_writer_piece(gpa_archive_writer *writer, gpa_bytes piece, gpa_er
 /* Write header and index. `hash` gets 20 bytes that depend on nothing but the page's content. */
 int gpa_archive_writer_finish(gpa_archive_writer *writer, unsigned char *hash, gpa_error *err);
 
-/* ---- archive_values.c, archive_view.c: the values of an archive by key, those that no page has yet included ---- */
+/* ---- v1/values.c, v1/view.c: the values of an archive by key, those that no page has yet included ---- */
 
 /*
  * Keys are looked for among the values that wait to be saved, then in tables that lead into pages. Any number of threads
@@ -618,7 +618,7 @@ void gpa_archive_waiting(uint32_t *count, uint64_t *bytes, gpa_archive *archive)
 /* All keys, ascending, each once. */
 int gpa_archive_list(gpa_buffer *keys, gpa_archive *archive, gpa_error *err);
 
-/* ---- archive_backend.c: an archive, lent to libgit2 ---- */
+/* ---- v1/backend.c: an archive, lent to libgit2 ---- */
 
 /*
  * Let the values of `archive` be the objects of `repository`, a git_repository: all it reads, and where it writes. A
@@ -626,7 +626,7 @@ int gpa_archive_list(gpa_buffer *keys, gpa_archive *archive, gpa_error *err);
  */
 int gpa_archive_attach(const char *library, void *repository, gpa_archive *archive, gpa_error *err);
 
-/* ---- check.c: every byte of a pack ---- */
+/* ---- format/pack_check.c: every byte of a pack ---- */
 
 /*
  * Trailer, every entry's CRC32 and every object's id, delta chains included, with `threads` threads. Findings go to
@@ -636,7 +636,7 @@ int gpa_archive_attach(const char *library, void *repository, gpa_archive *archi
 int gpa_pack_check(gpa_report *report, gpa_bytes pack, const gpa_idx *idx, unsigned threads, gpa_progress *progress,
 		   gpa_error *err);
 
-/* ---- reader.c, find.c, read.c: any object, wherever it is ---- */
+/* ---- read/reader.c, read/find.c, read/read.c: any object, wherever it is ---- */
 
 /*
  * Reads the objects of one or more object directories: combined index, the packs it does not name, loose objects. Any
@@ -767,7 +767,7 @@ int gpa_stream_open(gpa_stream **out, int *type, uint64_t *size, gpa_reader *rea
 int gpa_stream_read(size_t *got, gpa_stream *stream, unsigned char *out, size_t room, gpa_error *err);
 void gpa_stream_free(gpa_stream *stream);
 
-/* ---- batch.c: what git cat-file --batch answers ---- */
+/* ---- lend/cat_file.c: what git cat-file --batch answers ---- */
 
 #define GPA_FIELD_TEXT 0
 #define GPA_FIELD_NAME 1
@@ -815,7 +815,7 @@ int gpa_batch_objects(uint32_t *done, gpa_batch *batch, const unsigned char *oid
 int gpa_batch_say(gpa_batch *batch, gpa_bytes text, gpa_error *err);
 int gpa_batch_flush(gpa_batch *batch, gpa_error *err);
 
-/* ---- object_check.c: is this what an object of its type looks like? ---- */
+/* ---- format/object_check.c: is this what an object of its type looks like? ---- */
 
 /*
  * Check a tree, a commit or a tag as `git hash-object` does; a blob may hold anything. GPA_ECORRUPT: err->text is the id
@@ -826,7 +826,7 @@ int gpa_object_check(int algo, int type, const unsigned char *data, size_t len, 
 int gpa_objects_check(uint32_t *bad, int algo, const unsigned char *types, const uint64_t *sizes,
 		      const unsigned char *data, uint32_t count, gpa_error *err);
 
-/* ---- writer.c: new objects into pages ---- */
+/* ---- write/writer.c: new objects into pages ---- */
 
 /*
  * Takes objects for the own object directory of a reader, through which they can be read at once. They wait in an open
@@ -939,7 +939,7 @@ typedef struct gpa_recovery {
  */
 int gpa_writer_recover(gpa_recovery *out, gpa_writer *writer, const char *name, gpa_error *err);
 
-/* ---- odb_backend.c: a reader, lent to libgit2 ---- */
+/* ---- lend/odb_backend.c: a reader, lent to libgit2 ---- */
 
 /*
  * Let `repository`, a git_repository, read through `reader`, of which it keeps a share for as long as its object database

@@ -85,7 +85,7 @@ def _left_behind(objdir: ObjectDir, directory: str) -> list[str]:
 def _finish_page(objdir: ObjectDir, path: str) -> None:
     """Where a .pack has its name and its .idx has none, give it that: otherwise nobody would see it.
 
-    The writer died between the two, or `git gc` took the .idx away (csrc/watch.c).
+    The writer died between the two, or `git gc` took the .idx away (csrc/write/gc_guard.c).
     """
     folder, stem = os.path.dirname(path), os.path.basename(path).removesuffix(".idx")
     try:

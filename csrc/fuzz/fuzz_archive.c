@@ -3,7 +3,7 @@
  * 56,024 bytes before its data, nearly all of them zeros, so the input has only what stands before these: two bytes for
  * its length, as much of the page's head, and the data. A head that is shorter than it says ends the page there.
  */
-#include "core.h"
+#include "base/core.h"
 
 #define PAGES 2
 

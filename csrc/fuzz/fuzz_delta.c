@@ -1,5 +1,5 @@
 /* Delta programs. Input: one byte with the base's size, the base, the program. */
-#include "core.h"
+#include "base/core.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

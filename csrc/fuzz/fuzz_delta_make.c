@@ -2,7 +2,7 @@
  * Making deltas. Input: two bytes with the base's size, the base, the target. What is made has to make the target again,
  * is the same whatever its bound, and is given up where it may have one byte less.
  */
-#include "core.h"
+#include "base/core.h"
 
 static void check(gpa_bytes base, gpa_bytes target, const gpa_buffer *program)
 {

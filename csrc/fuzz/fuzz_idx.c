@@ -2,7 +2,7 @@
  * Pack indexes, both versions and both hashes. A copy with the right checksum goes on to what lies behind that check:
  * order, look-ups, and the order of offsets.
  */
-#include "core.h"
+#include "base/core.h"
 
 #define CLAIMED_PACK_SIZE 5000
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "writer.h"
+#include "write/writer.h"
 
 #define ROOT "fuzz-journal.tmp"
 #define JOURNALS ROOT "/journal"

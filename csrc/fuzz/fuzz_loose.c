@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "base/core.h"
 
 #define NAME "fuzz-loose.tmp"
 

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "base/core.h"
 
 #define IDX_OBJECTS 3
 #define PACKS_MAX 512

@@ -1,5 +1,5 @@
 /* New trees, commits and tags. Input: one byte with the type and the hash, the content. */
-#include "core.h"
+#include "base/core.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

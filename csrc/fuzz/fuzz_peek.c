@@ -1,5 +1,5 @@
 /* The first literals of a zlib stream: a quick look at them has to see what inflating it makes. */
-#include "core.h"
+#include "base/core.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

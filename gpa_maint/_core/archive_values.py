@@ -1,4 +1,4 @@
-"""csrc/archive_values.c, wrapped: the values of a v1 archive by key, from any thread, and after a fork too.
+"""csrc/v1/values.c, wrapped: the values of a v1 archive by key, from any thread, and after a fork too.
 
 The C archive lives as long as somebody refers to it: this object, or the object database of a libgit2 repository.
 """

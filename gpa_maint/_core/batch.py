@@ -1,4 +1,4 @@
-"""csrc/batch.c, wrapped: answers as `git cat-file --batch` gives them."""
+"""csrc/lend/cat_file.c, wrapped: answers as `git cat-file --batch` gives them."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from cffi import FFI
 
 CSRC = "csrc"
+PROGRAMS = ("fuzz", "threads")  # folders of programs of their own
 
 
 def cdef_from_header(text: str) -> str:
@@ -76,8 +77,10 @@ def say_which(with_libdeflate: bool) -> None:
 def make_builder() -> FFI:
     root = Path(__file__).resolve().parents[2] if "__file__" in globals() else Path.cwd()
     csrc = root / CSRC
-    sources = sorted(f"{CSRC}/{path.name}" for path in csrc.glob("*.c"))
-    headers = sorted(f"{CSRC}/{path.name}" for path in csrc.glob("*.h"))
+    sources = [
+        f"{CSRC}/{path.relative_to(csrc)}" for path in sorted(csrc.glob("*/*.c")) if path.parent.name not in PROGRAMS
+    ]
+    headers = [f"{CSRC}/{path.relative_to(csrc)}" for path in sorted(csrc.glob("**/*.h"))]
     cflags = ["-std=c11", "-O2", "-D_GNU_SOURCE", "-fvisibility=hidden", "-Wall", "-Wextra"]
     libraries = ["-lcrypto", "-lz", "-lpthread", "-ldl"]
     libdeflate = libdeflate_flags()

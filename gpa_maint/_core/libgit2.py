@@ -1,4 +1,4 @@
-"""csrc/odb_backend.c, wrapped: a reader and a writer, lent to a libgit2 repository."""
+"""csrc/lend/odb_backend.c, wrapped: a reader and a writer, lent to a libgit2 repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""csrc/reader.c, wrapped: any object of some object directories, from any thread, and after a fork too.
+"""csrc/read/reader.c, wrapped: any object of some object directories, from any thread, and after a fork too.
 
 A C reader lives as long as a call is inside it or a stream is open: closing only lets go of it.
 """

@@ -1,4 +1,4 @@
-"""csrc/writer.c, wrapped: objects into the open page of a store, from any thread. Forks are seen to in reader.py."""
+"""csrc/write/writer.c, wrapped: objects into the open page of a store, from any thread. reader.py handles forks."""
 
 from __future__ import annotations
 

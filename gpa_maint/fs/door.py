@@ -18,7 +18,7 @@ before_step: Callable[[str, str], None] | None = None
 """For tests: called with the operation's name and the path before each one."""
 
 before_core_step: Callable[[str, str, int], tuple[int, int]] | None = None
-"""The same for writers of the C core that are opened from now on, whose own door (csrc/door.c) makes names appear.
+"""The same for writers of the C core that are opened from now on, whose own door (csrc/base/door.c) makes names appear.
 
 Called with the operation, the path and how many bytes would be written; gives the errno that it shall fail with, or 0,
 and how many bytes are written first.

@@ -1,4 +1,4 @@
-"""`git gpa repack` where sources have whole what is much like an object of another source: csrc/redelta.c."""
+"""`git gpa repack` where sources have whole what is much like an object of another source: csrc/merge/find_deltas.c."""
 
 from __future__ import annotations
 

@@ -823,7 +823,7 @@ def test_maintenance_beside_a_writer_does_not_disturb_it(repo: Path) -> None:
 
 
 def test_an_idx_that_gc_took_away_is_put_back(repo: Path) -> None:
-    """gc takes an .idx for garbage when it has listed the directory before the .pack got its name (csrc/watch.c)."""
+    """gc takes an .idx for garbage if it listed the directory before the .pack got its name (csrc/write/gc_guard.c)."""
     (repo / "gc.pid").write_text("1 elsewhere")
     with PageStore.open(objects_dir(repo)) as store, store.writer() as writer:
         lost = add_commit(writer, b"one")

@@ -91,26 +91,26 @@ class Scratch:
                 shutil.copytree(source, self.tree / name, ignore=leave, symlinks=True)
             else:
                 shutil.copy2(source, self.tree / name)
-        self._compile_args, self._link_args = self._generate()
+        self._compile_args, self._link_args, self._sources = self._generate()
         self._module = self.tree / "gpa_maint" / "_core" / "_gpa.abi3.so"
 
-    def _generate(self) -> tuple[list[str], list[str]]:
-        """Write csrc/_gpa.c, the module's own part; return what the compiler and the linker need."""
+    def _generate(self) -> tuple[list[str], list[str], list[Path]]:
+        """Write csrc/_gpa.c, the module's own part; return what the compiler and the linker need, and all sources."""
         program = (
             "import runpy, sys; builder = runpy.run_path('gpa_maint/_core/build.py')['ffibuilder']\n"
             "builder.emit_c_code('csrc/_gpa.c')\n"
             "words = builder._assigned_source[3]\n"
-            "print(repr((words['extra_compile_args'], words['extra_link_args'])))\n"
+            "print(repr((words['extra_compile_args'], words['extra_link_args'], words['sources'])))\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=self.tree, capture_output=True, text=True, check=True
         )
-        compile_args, link_args = ast.literal_eval(done.stdout.splitlines()[-1])
-        return compile_args, link_args
+        compile_args, link_args, sources = ast.literal_eval(done.stdout.splitlines()[-1])
+        return compile_args, link_args, [self.tree / name for name in ("csrc/_gpa.c", *sources)]
 
     def compile(self, names: Iterable[str] | None = None) -> str:
         """Compile these files of csrc/, or all, and link the module. Return what the compiler complained of."""
-        sources = sorted(self.tree.glob("csrc/*.c")) if names is None else [self.tree / name for name in names]
+        sources = self._sources if names is None else [self.tree / name for name in names]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             errors = "".join(pool.map(self._compile_one, sources))
         return errors or self._run(
@@ -120,7 +120,7 @@ class Scratch:
     def _compile_one(self, source: Path) -> str:
         include = ["-Icsrc", f"-I{sysconfig.get_path('include')}"]
         limited = ["-DPy_LIMITED_API=0x030b0000"]
-        out = self._objects / f"{source.stem}.o"
+        out = self._objects / f"{source.parent.name}-{source.stem}.o"
         return self._run(
             ["gcc", *self._compile_args, "-O1", "-w", "-fPIC", *limited, *include, "-c", source, "-o", out]
         )

@@ -1,4 +1,4 @@
-"""Delta programs as csrc/delta_make.c makes them: they give the target again, and are as short as they have to be."""
+"""Delta programs that csrc/format/delta_make.c makes: applied, they yield the target; none is longer than needed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,32 @@
+/* A growing list of findings. One thread at a time; pack_check.c puts a lock around it. */
+#include "base/core.h"
+
+int report_add(gpa_report *report, const char *format, ...)
+{
+	if (report->count == report->room) {
+		uint32_t room = report->room ? 2 * report->room : 16;
+		char **lines = realloc(report->lines, room * sizeof(*lines));
+		if (!lines)
+			return GPA_ENOMEM;
+		report->lines = lines;
+		report->room = room;
+	}
+	char text[512];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	char *line = strdup(text);
+	if (!line)
+		return GPA_ENOMEM;
+	report->lines[report->count++] = line;
+	return GPA_OK;
+}
+
+void gpa_report_free(gpa_report *report)
+{
+	for (uint32_t i = 0; i < report->count; i++)
+		free(report->lines[i]);
+	free(report->lines);
+	memset(report, 0, sizeof(*report));
+}

@@ -1,0 +1,316 @@
+/*
+ * One object with its chain of deltas. A chain is followed with a stack of entries, never by recursion; a cyclic one is
+ * longer than the pack has objects. Bases that were made before come from the cache, and what is made goes there.
+ * Any number of threads may read from one pack, each with its own inflater.
+ */
+#include "format/cache.h"
+
+#define NEAR 64			/* steps that need no allocation: git's default depth, and some more */
+#define KEEP_EVERY 8		/* chosen by `python -m tests.bench run read` */
+#define NEARBY 3		/* deltas: who comes that way is cheap to make again */
+#define SMALL_PROGRAM 4096	/* bytes; such a delta is faster inflated whole than begun by zlib */
+
+typedef struct step {
+	uint64_t offset;
+	gpa_bytes stream;
+	uint64_t size;
+} step;
+
+typedef struct chain {
+	step near[NEAR];
+	step *steps;		/* the deltas between the object and its base, the object's own first */
+	uint64_t length;
+	uint64_t room;
+} chain;
+
+made_object *made_object_new(uint64_t size)
+{
+	made_object *made = size < SIZE_MAX - sizeof(*made) ? malloc(sizeof(*made) + size) : NULL;
+	if (made) {
+		made->owners = 1;
+		made->type = 0;
+		made->pack_id = 0;
+		made->bytes = (gpa_bytes){made->room, size};
+	}
+	return made;
+}
+
+made_object *made_object_share(made_object *object)
+{
+	__atomic_add_fetch(&object->owners, 1, __ATOMIC_RELAXED);
+	return object;
+}
+
+void made_object_drop(made_object *object)
+{
+	if (object && !__atomic_sub_fetch(&object->owners, 1, __ATOMIC_ACQ_REL))
+		free(object);
+}
+
+void gpa_object_free(gpa_object *object)
+{
+	made_object_drop(object->owner);
+	*object = (gpa_object){0};
+}
+
+void gpa_objects_free(gpa_object *objects, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		gpa_object_free(&objects[i]);
+}
+
+static int push(chain *c, step s, gpa_error *err)
+{
+	if (c->length == c->room) {
+		step *longer = malloc(2 * c->room * sizeof(*longer));
+		if (!longer)
+			return out_of_memory(err);
+		memcpy(longer, c->steps, c->length * sizeof(*longer));
+		if (c->steps != c->near)
+			free(c->steps);
+		c->steps = longer;
+		c->room *= 2;
+	}
+	c->steps[c->length++] = s;
+	return GPA_OK;
+}
+
+static void chain_begin(chain *c)
+{
+	c->steps = c->near;
+	c->length = 0;
+	c->room = NEAR;
+}
+
+static void chain_end(chain *c)
+{
+	if (c->steps != c->near)
+		free(c->steps);
+}
+
+int chain_base(uint64_t *base, const gpa_idx *idx, const gpa_entry *entry, uint64_t offset, gpa_error *err)
+{
+	uint32_t pos;
+	if (entry->type == GPA_OFS_DELTA) {
+		*base = entry->base_offset;
+		return GPA_OK;
+	}
+	if (gpa_idx_find(&pos, idx, entry->base_oid))
+		return corrupt_at(err, offset, "delta base is not in this pack");
+	return gpa_idx_offset(base, idx, pos, err);
+}
+
+/* One entry: its stream and size, and for a delta where its base is. */
+static int take_step(step *out, int *type, uint64_t *base, const chain_source *source, uint64_t offset, gpa_error *err)
+{
+	gpa_entry entry;
+	const gpa_idx *idx = source->idx;
+	int status = gpa_entry_parse(&entry, source->pack, offset, idx->algo, err);
+	if (status)
+		return status;
+	out->offset = offset;
+	out->size = entry.size;
+	*type = entry.type;
+	status = entry_stream(&out->stream, source->pack, &entry, offset, idx->hash_size, err);
+	return status || entry.type <= GPA_TAG ? status : chain_base(base, idx, &entry, offset, err);
+}
+
+static int inflate_step(unsigned char *out, const step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
+{
+	size_t used;
+	int status = inflate_stoppable(z, out, s->size, &used, s->stream, progress, err);
+	if (status == GPA_ECORRUPT)
+		err->offset = (int64_t)s->offset;
+	return status;
+}
+
+static int read_whole(made_object **out, int type, const step *s, inflater *z, const gpa_progress *progress,
+		      gpa_error *err)
+{
+	made_object *made = made_object_new(s->size);
+	if (!made)
+		return out_of_memory(err);
+	int status = inflate_step(made->room, s, z, progress, err);
+	if (status) {
+		made_object_drop(made);
+		return status;
+	}
+	made->type = type;
+	*out = made;
+	return GPA_OK;
+}
+
+/* Down the chain, until an entry is whole or was made before. That object is in *out; the deltas on it in `c`. */
+static int descend(made_object **out, chain *c, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err)
+{
+	for (;;) {
+		step s;
+		int type;
+		uint64_t base;
+		if (is_stopped(source->progress))
+			return stopped(err);
+		if (source->cache) {
+			if ((*out = base_cache_find(source->cache, source->pack_id, offset)) ||
+			    (*out = lately_find(source->lately, source->pack_id, offset)))
+				return GPA_OK;
+			++*source->misses;
+		}
+		int status = take_step(&s, &type, &base, source, offset, err);
+		if (!status && type <= GPA_TAG) {
+			status = read_whole(out, type, &s, z, source->progress, err);
+			if (!status && source->cache)
+				base_cache_keep(source->cache, source->pack_id, offset, *out);
+			return status;
+		}
+		if (!status && c->length >= source->idx->object_count)
+			status = corrupt_at(err, offset, "delta chain is a cycle");
+		if (!status)
+			status = push(c, s, err);
+		if (status)
+			return status;
+		offset = base;
+	}
+}
+
+int delta_target(made_object **out, const made_object *base, gpa_bytes program, const gpa_progress *progress,
+		 gpa_error *err)
+{
+	uint64_t source_size, target_size;
+	int status = gpa_delta_sizes(&source_size, &target_size, program, err);
+	if (status)
+		return status;
+	/* one copy operation of at most 7 bytes makes at most 16 MiB */
+	if (target_size / 0xffffff > program.len)
+		return corrupt(err, "delta claims a target of %llu bytes", (unsigned long long)target_size);
+	made_object *made = made_object_new(target_size);
+	if (!made)
+		return out_of_memory(err);
+	made->type = base->type;
+	if ((status = delta_apply(made->room, made->bytes.len, base->bytes, program, progress, err)))
+		made_object_drop(made);
+	else
+		*out = made;
+	return status;
+}
+
+/* Turn *object into the target of one delta on it. */
+static int climb(made_object **object, const step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
+{
+	unsigned char near[SMALL_PROGRAM], *program = s->size <= sizeof(near) ? near : malloc(s->size);
+	made_object *target = NULL;
+	if (!program)
+		return out_of_memory(err);
+	int status = is_stopped(progress) ? stopped(err) : inflate_step(program, s, z, progress, err);
+	if (!status)
+		status = delta_target(&target, *object, (gpa_bytes){program, s->size}, progress, err);
+	if (program != near)
+		free(program);
+	if (status) {
+		if (status == GPA_ECORRUPT && err->offset == GPA_NO_OFFSET)
+			err->offset = (int64_t)s->offset;
+		return status;
+	}
+	made_object_drop(*object);
+	*object = target;
+	return GPA_OK;
+}
+
+/*
+ * What is kept on the way up: the object itself, since the next one read is often a delta on it, and a few below it, so
+ * that another object of the same chain has a short way. Keeping all of them would drive out those of other chains, and
+ * costs fresh memory. `climbed` deltas have been applied, and `above` are left.
+ */
+static void keep(const chain_source *source, uint64_t offset, made_object *object, uint64_t climbed, uint64_t above)
+{
+	if (!source->cache || above % KEEP_EVERY)
+		return;
+	if (!above && climbed < NEARBY && object->bytes.len <= LATELY_MOST)
+		lately_keep(source->lately, source->cache, source->pack_id, offset, object);
+	else
+		base_cache_keep(source->cache, source->pack_id, offset, object);
+}
+
+int chain_read(made_object **out, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err)
+{
+	chain c;
+	made_object *object = NULL;
+	chain_begin(&c);
+	uint64_t before = source->misses ? *source->misses : 0;
+	int status = descend(&object, &c, source, offset, z, err);
+	if (!status && source->bytes_made && *source->misses - before > c.length)
+		*source->bytes_made += object->bytes.len;	/* the whole one was in neither cache */
+	for (uint64_t left = c.length; !status && left; left--) {
+		const step *s = &c.steps[left - 1];
+		status = climb(&object, s, z, source->progress, err);
+		if (status)
+			break;
+		if (source->bytes_made)
+			*source->bytes_made += object->bytes.len;
+		keep(source, s->offset, object, c.length - left + 1, left - 1);
+	}
+	chain_end(&c);
+	if (status) {
+		made_object_drop(object);
+		return status;
+	}
+	*out = object;
+	return GPA_OK;
+}
+
+/* The size a delta makes: the second number of its program. */
+static int target_size(uint64_t *size, const step *s, inflater *z, gpa_error *err)
+{
+	unsigned char program[SMALL_PROGRAM];
+	uint64_t source_size;
+	gpa_error ignored;
+	size_t len = inflate_peek(program, s->stream);
+	if (!gpa_delta_sizes(&source_size, size, (gpa_bytes){program, len}, &ignored))
+		return GPA_OK;
+	len = s->size;
+	int status = s->size <= sizeof(program) ? inflate_step(program, s, z, NULL, err) :
+		     inflate_start(program, 32, &len, s->stream, err);
+	if (!status)
+		status = gpa_delta_sizes(&source_size, size, (gpa_bytes){program, len}, err);
+	if (status == GPA_ECORRUPT)
+		err->offset = (int64_t)s->offset;
+	return status;
+}
+
+#define MARKS 16	/* places of one chain whose type is remembered */
+
+/* The type at the end of a chain, which begins with the base at `offset`. */
+static int root_type(int *type, const chain_source *source, uint64_t offset, gpa_error *err)
+{
+	uint64_t marked[MARKS];
+	unsigned marks = 0;
+	int status = GPA_OK;
+	*type = 0;
+	for (uint64_t length = 1; !status && (*type < GPA_COMMIT || *type > GPA_TAG); length++) {
+		step s;
+		if (source->cache && base_cache_is_marked(offset)) {
+			if ((*type = base_cache_type(source->cache, source->pack_id, offset)))
+				break;
+			marked[marks++ % MARKS] = offset;
+		}
+		if (length > source->idx->object_count)
+			return corrupt_at(err, offset, "delta chain is a cycle");
+		status = take_step(&s, type, &offset, source, offset, err);
+	}
+	for (unsigned i = 0; !status && i < marks && i < MARKS; i++)
+		base_cache_keep_type(source->cache, source->pack_id, marked[i], *type);
+	return status;
+}
+
+int chain_info(int *type, uint64_t *size, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err)
+{
+	step s;
+	uint64_t base;
+	int status = take_step(&s, type, &base, source, offset, err);
+	if (status)
+		return status;
+	*size = s.size;
+	if (*type <= GPA_TAG)
+		return GPA_OK;
+	status = target_size(size, &s, z, err);
+	return status ? status : root_type(type, source, base, err);
+}

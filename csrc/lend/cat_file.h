@@ -1,0 +1,52 @@
+/* What the files of cat-file's protocol share: cat_file.c reads lines of input, cat_file_answer.c answers for one object. */
+#ifndef GPA_BATCH_H
+#define GPA_BATCH_H
+
+#include "read/reader.h"
+
+#define OUT_ROOM (128 * 1024)
+#define RUN 512				/* lines that are answered together */
+
+/* The entries of a pack in the order of their offsets. */
+typedef struct pack_order {
+	uint64_t pack_id;
+	idx_place *places;
+} pack_order;
+
+/* A line of input, or an object without one. */
+typedef struct request {
+	unsigned char oid[GPA_OID_MAX];
+	gpa_bytes name;
+	gpa_bytes rest;
+	size_t end;			/* of the line */
+} request;
+
+typedef struct run {
+	uint32_t count;
+	request requests[RUN];
+	unsigned char oids[RUN * GPA_OID_MAX];	/* what is read, one after the other */
+	gpa_object objects[RUN];
+	int32_t statuses[RUN];
+} run;
+
+struct gpa_batch {
+	gpa_reader *r;
+	gpa_batch_options options;
+	size_t hash_size;
+	int needs_info;
+	int needs_place;
+	pack_order *orders;
+	uint32_t order_count;
+	run run;
+	size_t used;			/* bytes of `out` */
+	unsigned char out[OUT_ROOM];
+};
+
+/* The id that is read for this one. */
+const unsigned char *batch_real_oid(const gpa_batch *b, const unsigned char *oid);
+/* Look the object up and answer, also when it is missing. */
+int batch_answer(gpa_batch *b, visitor *v, const request *q, gpa_error *err);
+/* Answer with a content that is at hand, where the format asks for no more than its type and size. */
+int batch_answer_with(gpa_batch *b, const request *q, const gpa_object *object, gpa_error *err);
+
+#endif

@@ -1,0 +1,99 @@
+/*
+ * What is used of libgit2's binary interface, the same from 1.7 to 1.9. The library is not linked: the functions are
+ * those of the copy that the process has loaded already (libgit2.c), and odb_backend.c is called by it.
+ */
+#ifndef GPA_LIBGIT2_H
+#define GPA_LIBGIT2_H
+
+#include "base/core.h"
+
+#define GIT_ERROR -1
+#define GIT_ENOTFOUND -3
+#define GIT_EAMBIGUOUS -5
+
+/* The class of an error; pygit2 makes MemoryError and OSError of the first two. */
+#define GIT_ERROR_NOMEMORY 1
+#define GIT_ERROR_OS 2
+#define GIT_ERROR_ODB 9
+
+#define GIT_ODB_BACKEND_VERSION 1
+#define GIT_OID_SIZE 20		/* a git_oid is these bytes, and nothing else, where libgit2 was built without SHA-256 */
+
+typedef struct git_repository git_repository;
+typedef struct git_odb git_odb;
+typedef struct git_commit_graph git_commit_graph;
+typedef struct git_odb_backend git_odb_backend;
+typedef struct git_odb_stream git_odb_stream;
+typedef struct git_odb_writepack git_odb_writepack;
+
+typedef int (*git_odb_foreach_cb)(const unsigned char *oid, void *payload);
+typedef void (*git_indexer_progress_cb)(void);	/* only handed on */
+
+/* GIT_ENOTFOUND is an answer; any other negative number ends what libgit2 was asked for. */
+struct git_odb_backend {
+	unsigned int version;
+	git_odb *odb;		/* set when it is added to one */
+	int (*read)(void **data, size_t *len, int *type, git_odb_backend *, const unsigned char *oid);
+	int (*read_prefix)(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *,
+			   const unsigned char *oid, size_t digits);
+	int (*read_header)(size_t *len, int *type, git_odb_backend *, const unsigned char *oid);
+	int (*write)(git_odb_backend *, const unsigned char *oid, const void *data, size_t len, int type);
+	int (*writestream)(git_odb_stream **out, git_odb_backend *, uint64_t size, int type);
+	int (*readstream)(git_odb_stream **out, size_t *len, int *type, git_odb_backend *, const unsigned char *oid);
+	int (*exists)(git_odb_backend *, const unsigned char *oid);
+	int (*exists_prefix)(unsigned char *found, git_odb_backend *, const unsigned char *oid, size_t digits);
+	int (*refresh)(git_odb_backend *);
+	int (*foreach)(git_odb_backend *, git_odb_foreach_cb, void *payload);
+	int (*writepack)(git_odb_writepack **out, git_odb_backend *, git_odb *, git_indexer_progress_cb, void *payload);
+	int (*writemidx)(git_odb_backend *);
+	int (*freshen)(git_odb_backend *, const unsigned char *oid);
+	void (*free)(git_odb_backend *);
+};
+
+#define GIT_STREAM_WRONLY 4
+
+struct git_odb_stream {
+	git_odb_backend *backend;
+	unsigned int mode;
+	void *hash_ctx;		/* this and the sizes are set by libgit2 */
+	uint64_t declared_size;
+	uint64_t received_bytes;
+	int (*read)(git_odb_stream *, char *data, size_t len);
+	int (*write)(git_odb_stream *, const char *data, size_t len);
+	int (*finalize_write)(git_odb_stream *, const unsigned char *oid);
+	void (*free)(git_odb_stream *);
+};
+
+/* libgit2's functions, named as there. Those that make something return 0, or a negative number. */
+typedef struct libgit2 {
+	int (*libgit2_version)(int *major, int *minor, int *revision);
+	void (*error_clear)(void);
+	int (*error_set_str)(int class, const char *text);
+	int (*repository_odb)(git_odb **out, git_repository *);
+	int (*repository_set_odb)(git_repository *, git_odb *);
+	int (*odb_new)(git_odb **out);
+	void (*odb_free)(git_odb *);
+	int (*odb_add_backend)(git_odb *, git_odb_backend *, int priority);
+	size_t (*odb_num_backends)(git_odb *);
+	int (*odb_get_backend)(git_odb_backend **out, git_odb *, size_t at);
+	int (*odb_set_commit_graph)(git_odb *, git_commit_graph *);
+	int (*commit_graph_open)(git_commit_graph **out, const char *objects_dir);
+	void *(*odb_backend_data_alloc)(git_odb_backend *, size_t);
+	int (*odb_backend_loose)(git_odb_backend **out, const char *objects_dir, int level, int fsync,
+				 unsigned int dir_mode, unsigned int file_mode);
+	int (*odb_backend_pack)(git_odb_backend **out, const char *objects_dir);
+} libgit2;
+
+/*
+ * The functions of the libgit2 that `library`, a file that is loaded, is linked with. GPA_EUNSUPPORTED when there is
+ * none, or one of a version that this interface is not known of.
+ */
+int libgit2_find(libgit2 *out, const char *library, gpa_error *err);
+
+/* A backend's `read_prefix`, by its `exists_prefix` and `read`; pygit2 reads objects by their whole id with it too. */
+int libgit2_read_prefix(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *base,
+			const unsigned char *oid, size_t digits);
+/* GIT_EAMBIGUOUS, in libgit2's words. */
+int libgit2_ambiguous(const libgit2 *git, const unsigned char *oid, size_t digits);
+
+#endif

@@ -1,0 +1,207 @@
+/*
+ * Finding an object, from any thread. The order: combined index, then the packs it does not name, then loose objects, for
+ * each object directory in turn; and when that gives nothing, whether anything has changed.
+ */
+#include "write/writer.h"
+
+#define LOOKS_MAX 16		/* times that a call looks at the directories again because they changed meanwhile */
+#define LOOSE_COPY_MOST 16384	/* bytes of a loose file; more is mapped */
+
+/* One task under way. */
+typedef struct search {
+	visitor *v;
+	task *t;
+	int lost;		/* a copy was found and could not be used */
+	int damaged;
+	gpa_error why;		/* about the first damaged copy */
+} search;
+
+/* GPA_OK, or GPA_ENOTFOUND: go on with the next copy. Anything else ends the call. */
+static int pass_over(search *s, int status, const gpa_error *err)
+{
+	if (status != GPA_ENOTFOUND && status != GPA_ECORRUPT && status != GPA_EUNSUPPORTED && !is_of_one_file(status, err))
+		return status;
+	if (!s->damaged && status != GPA_ENOTFOUND) {
+		s->damaged = status;
+		s->why = *err;
+	}
+	s->lost = 1;
+	return GPA_ENOTFOUND;
+}
+
+static int try_place(search *s, const place *at, gpa_error *err)
+{
+	int status = pack_file_pin(at->pack, err);
+	if (!status) {
+		status = s->t->packed(s->t, s->v, at->pack, at->offset, err);
+		pack_file_unpin(at->pack);
+		if (status == GPA_ECORRUPT) {
+			blame_file(err, at->pack->dir, at->pack->path, ".pack");
+			__atomic_store_n(&at->pack->suspect, 1, __ATOMIC_RELAXED);
+		}
+	}
+	return status ? pass_over(s, status, err) : GPA_OK;
+}
+
+/* What the reader's own writer has not sealed, or sealed since the last look. */
+static int try_written(search *s, gpa_error *err)
+{
+	written_object found;
+	gpa_writer *w = s->v->writer;
+	int status = writer_find(&found, w, s->v->r, s->t->oid, s->t->takes_entry, err);
+	if (status)
+		return pass_over(s, status, err);
+	if (!found.at.pack) {
+		status = s->t->written(s->t, s->v, &found, err);
+		free(found.room);
+		return status ? pass_over(s, status, err) : GPA_OK;
+	}
+	status = try_place(s, &found.at, err);
+	if (status == GPA_ENOTFOUND)
+		writer_forget(w, found.at.pack);
+	pack_file_drop(found.at.pack);
+	return status;
+}
+
+static int try_view(search *s, uint32_t dir, gpa_error *err)
+{
+	const looked *l = &s->v->s->dirs[dir];
+	place at;
+	uint32_t turn = 0;
+	int status = view_find_indexed(&at, l, dir, s->t->oid, err);
+	if (!status)
+		status = try_place(s, &at, err);
+	else if (status != GPA_ENOTFOUND)
+		status = pass_over(s, status, err);
+	while (status == GPA_ENOTFOUND) {
+		int found = view_find_plain(&at, l->view, &turn, s->t->oid, err);
+		if (found == GPA_ENOTFOUND)
+			break;
+		status = found ? pass_over(s, found, err) : try_place(s, &at, err);
+	}
+	return status;
+}
+
+static int try_loose(search *s, uint32_t dir, const char *name, gpa_error *err)
+{
+	held_file file;
+	int status = objdir_hold_loose(&file, s->v->r->dirs[dir], name, LOOSE_COPY_MOST, err);
+	if (status == GPA_ENOTFOUND)
+		return status;
+	if (!status) {
+		status = s->t->loose(s->t, s->v, &file, err);
+		file_release(&file);
+	}
+	if (!status)
+		return GPA_OK;
+	err->source = (int32_t)dir;
+	snprintf(err->file, sizeof(err->file), "%s", name + 1);
+	return pass_over(s, status, err);
+}
+
+static int try_snapshot(search *s, gpa_error *err)
+{
+	char name[OBJDIR_LOOSE_ROOM];
+	int status = GPA_ENOTFOUND;
+	for (uint32_t dir = 0; status == GPA_ENOTFOUND && dir < s->v->s->dir_count; dir++)
+		status = try_view(s, dir, err);
+	if (status != GPA_ENOTFOUND)
+		return status;
+	objdir_loose_name(name, s->t->oid, s->v->r->hash_size);
+	for (uint32_t dir = 0; status == GPA_ENOTFOUND && dir < s->v->s->dir_count; dir++)
+		status = try_loose(s, dir, name, err);
+	return status;
+}
+
+/* The copy in one pack, by the pack's own idx, whoever else names it. */
+static int try_pack(search *s, pack_file *p, gpa_error *err)
+{
+	place at = {p, 0};
+	uint32_t pos;
+	int status = pack_file_pin_idx(p, err);
+	if (status)
+		return status == GPA_ECORRUPT || is_of_one_file(status, err) ? GPA_ENOTFOUND : status;
+	status = gpa_idx_find(&pos, &p->idx, s->t->oid);
+	if (!status && (status = gpa_idx_offset(&at.offset, &p->idx, pos, err))) {
+		blame_file(err, p->dir, p->path, ".idx");
+		status = pass_over(s, status, err);
+	} else if (!status) {
+		status = try_place(s, &at, err);
+	}
+	pack_file_unpin_idx(p);
+	return status;
+}
+
+static int try_everywhere(search *s, gpa_error *err)
+{
+	int status = GPA_ENOTFOUND;
+	for (uint32_t dir = 0; dir < s->v->s->dir_count; dir++) {
+		const view *w = s->v->s->dirs[dir].view;
+		for (uint32_t i = 0; status == GPA_ENOTFOUND && i < w->pack_count; i++)
+			status = try_pack(s, w->packs[i], err);
+	}
+	return status;
+}
+
+/* An idx that cannot be read may hold what was not found. */
+static int no_copy(search *s, gpa_error *err)
+{
+	gpa_error why;
+	for (uint32_t dir = 0; !s->damaged && dir < s->v->s->dir_count; dir++) {
+		pack_file *p = s->v->s->dirs[dir].view->unreadable;
+		int status = p ? pack_file_pin_idx(p, &why) : GPA_OK;
+		if (status == GPA_ECORRUPT || status == GPA_ESYS) {
+			s->damaged = status;
+			s->why = why;
+		} else if (p && !status) {
+			pack_file_unpin_idx(p);
+		}
+	}
+	if (!s->damaged)
+		return GPA_ENOTFOUND;
+	*err = s->why;
+	return s->damaged;
+}
+
+/*
+ * A miss is looked at twice: the directories are listed again when they changed, or may have changed without showing it.
+ * After that look one more try is enough unless they changed again, since an object that moves is written at its new
+ * place before it goes from the old one, and loose files are tried both before the look and after it.
+ */
+int visitor_do(visitor *v, task *t, gpa_error *err)
+{
+	search s;
+	s.v = v;
+	s.t = t;
+	s.lost = s.damaged = 0;
+	int status = v->writer ? try_written(&s, err) : GPA_ENOTFOUND;
+	s.lost = 0;
+	if (status == GPA_ENOTFOUND)
+		status = try_snapshot(&s, err);
+	for (int looks = 0; status == GPA_ENOTFOUND && looks < LOOKS_MAX; looks++) {
+		int changed = 0, sure = snapshot_check(v->s, v->r->dirs);
+		if (sure == SNAPSHOT_SURE || (looks && sure == SNAPSHOT_SAME))
+			break;
+		int looked = reader_look_again(&changed, &v->s, v->r, 0, err);
+		if (looked)
+			return looked;
+		if (!changed)
+			break;
+		s.lost = s.damaged = 0;
+		status = try_snapshot(&s, err);
+	}
+	if (status == GPA_ENOTFOUND && s.lost)
+		status = try_everywhere(&s, err);
+	return status == GPA_ENOTFOUND ? no_copy(&s, err) : status;
+}
+
+int visit_once(gpa_reader *r, task *t, gpa_error *err)
+{
+	visitor v;
+	int status = visitor_begin(&v, r, err);
+	if (status)
+		return status;
+	status = visitor_do(&v, t, err);
+	visitor_end(&v);
+	return status;
+}

@@ -1,0 +1,144 @@
+/*
+ * Of many objects: are they here, and of what type and size. They are asked in the order in which they are stored; for what
+ * is in no pack, one look at the directories serves all.
+ */
+#include <unistd.h>
+
+#include "read/parallel.h"
+
+typedef struct asking {
+	job job;
+	int64_t *answers;
+	int (*ask)(int *type, uint64_t *size, visitor *v, const unsigned char *oid, const place *at, gpa_error *err);
+} asking;
+
+static int has_at(int *type, uint64_t *size, visitor *v, const unsigned char *oid, const place *at, gpa_error *err)
+{
+	int status = visitor_has_at(v, oid, at, err);
+	*type = 0;
+	*size = 0;
+	return status == GPA_ECORRUPT ? GPA_ENOTFOUND : status;
+}
+
+static void answer(asking *a, visitor *v, const wanted *w)
+{
+	gpa_error err;
+	int type;
+	uint64_t size;
+	int status = a->ask(&type, &size, v, a->job.oids + w->number * v->r->hash_size, &w->at, &err);
+	int64_t told = a->answers[w->number] = status ? status : answer_packed(type, size, &err);
+	if (told < 0 && told != GPA_ENOTFOUND)
+		job_failed(&a->job, w->number, (int)told, &err);
+}
+
+static void answer_packed_one(job *j, visitor *v, uint32_t i)
+{
+	if (j->order[i].at.pack)
+		answer((asking *)j, v, &j->order[i]);
+}
+
+/* ---- what is in no pack ---- */
+
+/* Bytes with which no loose object begins: it would need a directory, and whether that is there is asked once for each. */
+typedef struct fans {
+	unsigned char asked[256];
+	unsigned char empty[256];
+} fans;
+
+static int is_empty_fan(const job *j, unsigned char first)
+{
+	char path[4096];
+	for (uint32_t dir = 0; dir < j->s->dir_count; dir++) {
+		int len = snprintf(path, sizeof(path), "%s/%02x", j->r->dirs[dir], first);
+		if (len >= (int)sizeof(path) || !access(path, F_OK) || errno != ENOENT)
+			return 0;
+	}
+	return 1;
+}
+
+static unsigned char first_byte(const job *j, uint32_t i)
+{
+	return j->oids[j->order[i].number * j->r->hash_size];
+}
+
+static void look_at_fans(fans *f, const job *j, uint32_t from)
+{
+	memset(f, 0, sizeof(*f));
+	for (uint32_t i = from; i < j->count; i++) {
+		unsigned char first = first_byte(j, i);
+		if (!f->asked[first])
+			f->empty[first] = (unsigned char)is_empty_fan(j, first);
+		f->asked[first] = 1;
+	}
+}
+
+/* All its packs can be read, and nothing was added to them until now. */
+static int is_whole(const job *j)
+{
+	for (uint32_t dir = 0; dir < j->s->dir_count; dir++)
+		if (j->s->dirs[dir].view->unreadable)
+			return 0;
+	return snapshot_check(j->s, j->r->dirs) == SNAPSHOT_SURE;
+}
+
+/* From order[from] on. An object may go from a loose file to a pack: so the packs are looked at last. */
+static int answer_rest(asking *a, uint32_t from, gpa_error *err)
+{
+	job *j = &a->job;
+	visitor v;
+	fans f;
+	int status = from < j->count ? visitor_begin(&v, j->r, err) : GPA_OK;
+	if (status || from == j->count)
+		return status;
+	look_at_fans(&f, j, from);
+	int is_sure = !v.writer && is_whole(j);
+	for (uint32_t i = from; i < j->count; i++) {
+		const wanted *w = &j->order[i];
+		if (is_sure && w->is_absent && f.empty[first_byte(j, i)])
+			a->answers[w->number] = GPA_ENOTFOUND;
+		else
+			answer(a, &v, w);
+	}
+	visitor_end(&v);
+	return GPA_OK;
+}
+
+/* ---- all of them ---- */
+
+static int ask_all(uint32_t *failed, asking *a, gpa_reader *r, const unsigned char *oids, uint32_t count,
+		   unsigned threads, gpa_error *err)
+{
+	job *j = &a->job;
+	*failed = count;
+	int status = count ? job_begin(j, r, oids, count, threads, err) : GPA_OK;
+	if (status || !count)
+		return status;
+	for (uint32_t i = 0; i < count; i++)
+		a->answers[i] = GPA_ENOMEM;	/* unless a thread comes to it */
+	job_run(j, threads, answer_packed_one);
+	uint32_t rest = count;
+	while (rest && !j->order[rest - 1].at.pack)
+		rest--;
+	status = j->failed < count ? j->status : answer_rest(a, rest, err);
+	if (!status)
+		status = j->failed < count ? j->status : GPA_OK;
+	if (j->failed < count)
+		*err = j->err;
+	*failed = j->failed;
+	job_end(j);
+	return status;
+}
+
+int gpa_many_info(int64_t *answers, uint32_t *failed, gpa_reader *reader, const unsigned char *oids, uint32_t count,
+		  unsigned threads, gpa_error *err)
+{
+	asking a = {.answers = answers, .ask = visitor_info_at};
+	return ask_all(failed, &a, reader, oids, count, threads, err);
+}
+
+int gpa_many_has(int64_t *answers, uint32_t *failed, gpa_reader *reader, const unsigned char *oids, uint32_t count,
+		 unsigned threads, gpa_error *err)
+{
+	asking a = {.answers = answers, .ask = has_at};
+	return ask_all(failed, &a, reader, oids, count, threads, err);
+}

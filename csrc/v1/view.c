@@ -1,0 +1,338 @@
+/*
+ * The pages of a v1 archive, mapped, and the tables that lead into them. A table is a shortcut: where it leads to another
+ * key, or to a page that is not in the list any more, all pages are asked, the newest first.
+ */
+#include <fcntl.h>
+
+#include "v1/archive.h"
+
+#define NO_PAGE UINT32_MAX
+
+struct gpa_archive_table {
+	uint32_t owners;
+	gpa_bytes map;		/* of its file */
+	unsigned char *image;	/* or what was copied */
+	gpa_archive_index index;
+};
+
+typedef struct mapped_page {
+	uint32_t owners;
+	gpa_bytes map;
+	gpa_archive_page page;
+	char path[];
+} mapped_page;
+
+typedef struct asked_table {
+	gpa_archive_table *table;
+	uint32_t *numbers;
+} asked_table;
+
+struct archive_view {
+	uint32_t owners;
+	uint32_t page_count;
+	uint32_t table_count;
+	mapped_page **pages;	/* the oldest first */
+	asked_table *tables;
+};
+
+static void *shared(void *thing, uint32_t *owners)
+{
+	__atomic_add_fetch(owners, 1, __ATOMIC_RELAXED);
+	return thing;
+}
+
+static int was_last(uint32_t *owners)
+{
+	return !__atomic_sub_fetch(owners, 1, __ATOMIC_ACQ_REL);
+}
+
+/* ---- tables ---- */
+
+static int table_parse(gpa_archive_table **out, gpa_archive_table *t, gpa_bytes file, gpa_error *err)
+{
+	int status = gpa_archive_index_parse(&t->index, file, err);
+	if (status)
+		gpa_archive_table_free(t);
+	else
+		*out = t;
+	return status;
+}
+
+int gpa_archive_table_open(gpa_archive_table **out, const char *path, gpa_error *err)
+{
+	gpa_archive_table *t = calloc(1, sizeof(*t));
+	if (!t)
+		return out_of_memory(err);
+	t->owners = 1;
+	int status = gpa_map_open(&t->map, AT_FDCWD, path, err);
+	if (status) {
+		free(t);
+		return status;
+	}
+	return table_parse(out, t, t->map, err);
+}
+
+int gpa_archive_table_make(gpa_archive_table **out, gpa_bytes image, gpa_error *err)
+{
+	gpa_archive_table *t = calloc(1, sizeof(*t));
+	if (!t || !(t->image = malloc(image.len + 1))) {
+		free(t);
+		return out_of_memory(err);
+	}
+	t->owners = 1;
+	memcpy(t->image, image.ptr, image.len);
+	return table_parse(out, t, (gpa_bytes){t->image, image.len}, err);
+}
+
+const gpa_archive_index *gpa_archive_table_index(const gpa_archive_table *table)
+{
+	return &table->index;
+}
+
+void gpa_archive_table_free(gpa_archive_table *t)
+{
+	if (!t || !was_last(&t->owners))
+		return;
+	gpa_map_close(&t->map);
+	free(t->image);
+	free(t);
+}
+
+/* ---- pages ---- */
+
+static void page_drop(mapped_page *p)
+{
+	if (!p || !was_last(&p->owners))
+		return;
+	gpa_map_close(&p->map);
+	free(p);
+}
+
+static int page_open(mapped_page **out, const char *path, gpa_error *err)
+{
+	size_t len = strlen(path) + 1;
+	mapped_page *p = calloc(1, sizeof(*p) + len);
+	if (!p)
+		return out_of_memory(err);
+	p->owners = 1;
+	memcpy(p->path, path, len);
+	int status = gpa_map_open(&p->map, AT_FDCWD, path, err);
+	if (!status)
+		status = gpa_archive_parse(&p->page, p->map, err);
+	if (status)
+		page_drop(p);
+	else
+		*out = p;
+	return status;
+}
+
+/* A list mostly goes on as it was: the search begins behind the page that was found last. */
+static mapped_page *page_of(const archive_view *before, uint32_t *at, const char *path)
+{
+	for (uint32_t i = 0; before && i < before->page_count; i++) {
+		uint32_t place = (*at + i) % before->page_count;
+		if (!strcmp(before->pages[place]->path, path)) {
+			*at = place + 1;
+			return shared(before->pages[place], &before->pages[place]->owners);
+		}
+	}
+	return NULL;
+}
+
+static void name_page(gpa_error *err, const mapped_page *p)
+{
+	const char *slash = strrchr(p->path, '/');
+	snprintf(err->file, sizeof(err->file), "%.*s", (int)sizeof(err->file) - 1, slash ? slash + 1 : p->path);
+}
+
+/* ---- a view ---- */
+
+archive_view *archive_view_share(archive_view *view)
+{
+	return shared(view, &view->owners);
+}
+
+void archive_view_drop(archive_view *v)
+{
+	if (!v || !was_last(&v->owners))
+		return;
+	for (uint32_t i = 0; v->tables && i < v->table_count; i++) {
+		gpa_archive_table_free(v->tables[i].table);
+		free(v->tables[i].numbers);
+	}
+	for (uint32_t i = 0; v->pages && i < v->page_count; i++)
+		page_drop(v->pages[i]);
+	free(v->tables);
+	free(v->pages);
+	free(v);
+}
+
+static int add_pages(archive_view *v, const archive_view *before, const char *const *paths, gpa_error *err)
+{
+	uint32_t at = 0;
+	for (uint32_t i = 0; i < v->page_count; i++) {
+		if ((v->pages[i] = page_of(before, &at, paths[i])))
+			continue;
+		int status = page_open(&v->pages[i], paths[i], err);
+		if (status) {
+			err->source = (int32_t)i;
+			return status;
+		}
+	}
+	return GPA_OK;
+}
+
+static int add_tables(archive_view *v, gpa_archive_table *const *tables, const uint32_t *const *numbers)
+{
+	for (uint32_t i = 0; i < v->table_count; i++) {
+		size_t size = tables[i]->index.page_count * sizeof(**numbers);
+		v->tables[i].table = shared(tables[i], &tables[i]->owners);
+		if (!(v->tables[i].numbers = malloc(size + 1)))
+			return -1;
+		memcpy(v->tables[i].numbers, numbers[i], size);
+	}
+	return 0;
+}
+
+int archive_view_new(archive_view **out, const archive_view *before, const char *const *paths, uint32_t count,
+		     gpa_archive_table *const *tables, const uint32_t *const *numbers, uint32_t table_count,
+		     gpa_error *err)
+{
+	archive_view *v = calloc(1, sizeof(*v));
+	if (!v)
+		return out_of_memory(err);
+	*v = (archive_view){.owners = 1, .page_count = count, .table_count = table_count};
+	v->pages = calloc((size_t)count + 1, sizeof(*v->pages));
+	v->tables = calloc((size_t)table_count + 1, sizeof(*v->tables));
+	int status = GPA_OK;
+	if (!v->pages || !v->tables || add_tables(v, tables, numbers))
+		status = out_of_memory(err);
+	else
+		status = add_pages(v, before, paths, err);
+	if (status)
+		archive_view_drop(v);
+	else
+		*out = v;
+	return status;
+}
+
+/* ---- looking up ---- */
+
+/* The newest entry of a key in the first `count` pages. */
+static int search(gpa_archive_row *row, const archive_view *v, const unsigned char *key, uint32_t count)
+{
+	while (count--)
+		if (!gpa_archive_find(row, &v->pages[count]->page, key, GPA_ARCHIVE_KEY)) {
+			row->page = count;
+			return GPA_OK;
+		}
+	return GPA_ENOTFOUND;
+}
+
+static uint32_t number_of(const archive_view *v, const asked_table *asked, uint32_t page)
+{
+	uint32_t number = asked->numbers[page];
+	return number < v->page_count ? number : NO_PAGE;
+}
+
+int archive_view_find(gpa_archive_row *row, const archive_view *v, const unsigned char *key)
+{
+	for (uint32_t i = 0; i < v->table_count; i++) {
+		gpa_error ignored;
+		uint32_t page, slot;
+		int status = gpa_archive_index_find(&page, &slot, &v->tables[i].table->index, key, &ignored);
+		if (status == GPA_ENOTFOUND)
+			continue;
+		uint32_t number = status ? NO_PAGE : number_of(v, &v->tables[i], page);
+		if (number == NO_PAGE || gpa_archive_entry(row, &v->pages[number]->page, slot) ||
+		    memcmp(row->key, key, GPA_ARCHIVE_KEY))
+			return search(row, v, key, v->page_count);
+		row->page = number;
+		return GPA_OK;
+	}
+	return GPA_ENOTFOUND;
+}
+
+static int read_row(int *type, gpa_bytes *out, const mapped_page *p, const gpa_archive_row *row, int as,
+		    gpa_error *err)
+{
+	int status;
+	*type = 0;
+	if (as == GPA_ARCHIVE_OBJECT)
+		status = gpa_archive_object(type, out, &p->page, row, err);
+	else
+		status = gpa_archive_value(out, &p->page, row, err);
+	if (!status && as == GPA_ARCHIVE_HEADER)
+		status = archive_split_value(type, out, *out, GPA_ARCHIVE_DATA_START + (size_t)row->offset, err);
+	if (status)
+		name_page(err, p);
+	return status;
+}
+
+int archive_view_read(int *type, gpa_bytes *out, const archive_view *v, const unsigned char *key, int as, gpa_error *err)
+{
+	gpa_archive_row row;
+	gpa_error ignored;
+	if (archive_view_find(&row, v, key))
+		return GPA_ENOTFOUND;
+	int status = read_row(type, out, v->pages[row.page], &row, as, err);
+	/* Of other values than objects an older one is another one. */
+	while (status == GPA_ECORRUPT && as != GPA_ARCHIVE_STORED && !search(&row, v, key, row.page))
+		if (!read_row(type, out, v->pages[row.page], &row, as, &ignored))
+			return GPA_OK;
+	return status;
+}
+
+/* ---- all keys, and those that begin alike ---- */
+
+uint64_t archive_view_most_keys(const archive_view *v)
+{
+	uint64_t count = 0;
+	for (uint32_t i = 0; i < v->table_count; i++)
+		count += v->tables[i].table->index.object_count;
+	return count;
+}
+
+/* The key at `pos` of a table, or NULL where no page of the list has it. */
+static const unsigned char *listed_key(const archive_view *v, const asked_table *asked, uint32_t pos)
+{
+	gpa_archive_row row;
+	const unsigned char *key = gpa_archive_index_key(&asked->table->index, pos);
+	return archive_view_find(&row, v, key) ? NULL : key;
+}
+
+uint64_t archive_view_keys(unsigned char *keys, const archive_view *v)
+{
+	uint64_t count = 0;
+	for (uint32_t i = 0; i < v->table_count; i++)
+		for (uint32_t pos = 0; pos < v->tables[i].table->index.object_count; pos++) {
+			const unsigned char *key = listed_key(v, &v->tables[i], pos);
+			if (key)
+				memcpy(keys + GPA_ARCHIVE_KEY * count++, key, GPA_ARCHIVE_KEY);
+		}
+	return count;
+}
+
+int archive_begins_so(const unsigned char *key, const unsigned char *prefix, size_t digits)
+{
+	return !memcmp(key, prefix, digits / 2) && (digits % 2 == 0 || key[digits / 2] >> 4 == prefix[digits / 2] >> 4);
+}
+
+void archive_note_found(archive_found *found, const unsigned char *key)
+{
+	if (found->count < 2 && !(found->count && !memcmp(found->keys[0], key, GPA_ARCHIVE_KEY)))
+		memcpy(found->keys[found->count++], key, GPA_ARCHIVE_KEY);
+}
+
+void archive_view_expand(archive_found *found, const archive_view *v, const unsigned char *prefix, size_t digits)
+{
+	for (uint32_t i = 0; i < v->table_count; i++) {
+		uint32_t first, count;
+		gpa_archive_index_range(&first, &count, &v->tables[i].table->index, prefix, digits / 2);
+		for (uint32_t pos = first; count-- && found->count < 2; pos++) {
+			const unsigned char *key = gpa_archive_index_key(&v->tables[i].table->index, pos);
+			if (archive_begins_so(key, prefix, digits) && listed_key(v, &v->tables[i], pos))
+				archive_note_found(found, key);
+		}
+	}
+}

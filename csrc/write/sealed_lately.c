@@ -1,0 +1,104 @@
+/*
+ * Pages sealed lately: where each of their objects is, so that neither reading nor adding has to list the pack directory
+ * after each of them. Under the writer's lock.
+ */
+#include "write/writer.h"
+
+#define FIRST_ROOM 256
+
+/* NULL without memory; `*room` grows to hold `count`. */
+static void *grown(void *array, uint32_t *room, uint64_t count, size_t size)
+{
+	uint64_t larger = *room ? *room : FIRST_ROOM;
+	while (larger < count)
+		larger *= 2;
+	if (larger > UINT32_MAX)
+		return NULL;
+	void *moved = larger > *room ? realloc(array, larger * size) : array;
+	if (moved)
+		*room = (uint32_t)larger;
+	return moved;
+}
+
+static int make_room(recent *r, uint32_t count)
+{
+	recent_page *pages = grown(r->pages, &r->page_room, (uint64_t)r->page_count + 1, sizeof(*pages));
+	if (!pages)
+		return -1;
+	r->pages = pages;
+	recent_row *rows = grown(r->rows, &r->room, (uint64_t)r->map.count + count, sizeof(*rows));
+	if (!rows)
+		return -1;
+	r->rows = rows;
+	return 0;
+}
+
+/* Of an object that is in several pages the last one counts. */
+static int add_row(recent *r, const recent_row *row)
+{
+	uint32_t at = oid_map_find(&r->map, r->rows, sizeof(*r->rows), row->oid, GPA_OID_MAX);
+	if (at != NO_ROW) {
+		r->rows[at] = *row;
+		return 0;
+	}
+	r->rows[r->map.count] = *row;
+	return oid_map_add(&r->map, r->rows, sizeof(*r->rows));
+}
+
+int recent_add(recent *r, const char *idx_name, const gpa_idx_entry *entries, uint32_t count, int64_t now_ns)
+{
+	if (make_room(r, count))
+		return -1;
+	recent_page *page = &r->pages[r->page_count++];
+	*page = (recent_page){.freshened_ns = now_ns};
+	snprintf(page->name, sizeof(page->name), "%s", idx_name);
+	for (uint32_t i = 0; i < count; i++) {
+		recent_row row = {.offset = entries[i].offset, .page = r->page_count - 1};
+		memcpy(row.oid, entries[i].oid, sizeof(row.oid));
+		if (add_row(r, &row))
+			return -1;
+	}
+	return 0;
+}
+
+const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t size)
+{
+	uint32_t row = oid_map_find(&r->map, r->rows, sizeof(*r->rows), oid, size);
+	return row == NO_ROW || r->pages[r->rows[row].page].gone ? NULL : &r->rows[row];
+}
+
+uint64_t recent_end(const recent *r)
+{
+	return r->dropped + r->page_count;
+}
+
+void recent_drop(recent *r, uint64_t end)
+{
+	uint64_t wanted = end > r->dropped ? end - r->dropped : 0;	/* another thread may have dropped some */
+	uint32_t count = wanted < r->page_count ? (uint32_t)wanted : r->page_count;
+	uint32_t kept = 0, rows = r->map.count;
+	if (!count)
+		return;
+	oid_map_clear(&r->map);
+	for (uint32_t i = 0; i < rows; i++)
+		if (r->rows[i].page >= count) {
+			r->rows[kept] = r->rows[i];
+			r->rows[kept++].page -= count;
+			oid_map_add(&r->map, r->rows, sizeof(*r->rows));	/* has room for more */
+		}
+	for (uint32_t i = 0; i < count; i++)
+		pack_file_drop(r->pages[i].file);
+	memmove(r->pages, r->pages + count, (r->page_count - count) * sizeof(*r->pages));
+	r->page_count -= count;
+	r->dropped += count;
+}
+
+void recent_free(recent *r)
+{
+	for (uint32_t i = 0; i < r->page_count; i++)
+		pack_file_drop(r->pages[i].file);
+	free(r->pages);
+	free(r->rows);
+	oid_map_free(&r->map);
+	*r = (recent){0};
+}

@@ -1,0 +1,279 @@
+/*
+ * The writer from inside: writer.c (opening, batches, forks), add.c (adding), exists.c (what is there already, and reading
+ * what is not sealed), seal.c (the open page becomes a pack), seal_deltas.c (deltas in it), gc_guard.c (what `git gc` might take
+ * away), sealed_lately.c (what was sealed lately), new_object.c (objects that come in pieces), recover.c (journals of dead writers).
+ *
+ * One lock; it is let go while a page is being sealed, a journal synced, an object hashed or deflated. Threads that wait
+ * for one another's work wait on `changed`.
+ */
+#ifndef GPA_WRITER_H
+#define GPA_WRITER_H
+
+#include <sys/types.h>
+
+#include "format/journal.h"
+#include "read/reader.h"
+
+#define LARGE_OBJECT (16 * 1024 * 1024)	/* bytes; such an object goes into a page of its own */
+#define RECENT_MOST 65536		/* objects of pages that the reader has not looked at */
+#define LOOK_NS 2000000000		/* for new packs of others */
+
+/* ---- sealed_lately.c: pages that were sealed since the reader looked at its directories ---- */
+
+typedef struct recent_page {
+	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
+	int64_t freshened_ns;
+	int gone;			/* somebody has deleted it */
+	pack_file *file;		/* NULL before it is read */
+} recent_page;
+
+typedef struct recent_row {
+	unsigned char oid[GPA_OID_MAX];
+	uint64_t offset;
+	uint32_t page;
+} recent_row;
+
+typedef struct recent {
+	recent_page *pages;
+	uint32_t page_count;
+	uint32_t page_room;
+	uint64_t dropped;		/* how many pages were before these */
+	recent_row *rows;
+	uint32_t room;
+	oid_map map;			/* map.count: how many rows */
+} recent;
+
+/* -1 without memory: then not all of its objects are among them. */
+int recent_add(recent *r, const char *idx_name, const gpa_idx_entry *entries, uint32_t count, int64_t now_ns);
+/* NULL when it is in none, or in one that is gone. */
+const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t size);
+/* Where the next page will come; recent_drop() forgets those before such a place. */
+uint64_t recent_end(const recent *r);
+void recent_drop(recent *r, uint64_t end);
+void recent_free(recent *r);
+
+/* ---- seal.c, below ---- */
+
+/* A page on its way to its name. */
+typedef struct temp_page {
+	pid_t pid;			/* whose files they are */
+	int named;			/* the .pack has its name */
+	int watched;			/* the idx has, and its temporary name too */
+	char *pack_path;
+	char *idx_path;
+	const char *keep;		/* the writer's */
+	int pack_fd;
+	int idx_fd;
+	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
+} temp_page;
+
+/* ---- gc_guard.c: pages that were published while `git gc` runs ---- */
+
+typedef struct watched {
+	char *temp;			/* the idx by its temporary name */
+	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
+	int64_t since_ns;
+} watched;
+
+typedef struct watch {
+	watched *pages;
+	uint32_t count;
+	uint32_t room;
+	int64_t looked_ns;
+} watch;
+
+int watch_is_needed(const gpa_writer *w);
+/* Takes the path of the page's idx. -1 without memory. */
+int watch_add(watch *list, temp_page *t, int64_t now_ns);
+/* Now and then: mend what was taken away, and forget what is safe. */
+void watch_look(gpa_writer *w, int64_t now_ns);
+void watch_free(watch *list);
+
+/* ---- the writer ---- */
+
+/* What a thread borrows while it adds. */
+typedef struct maker {
+	hasher hash;
+	deflater *d;
+	unsigned char *room;		/* for an entry */
+	size_t room_size;
+	struct maker *next;
+} maker;
+
+typedef struct batch {
+	pthread_t thread;
+	uint32_t depth;
+} batch;
+
+struct gpa_writer {
+	uint32_t owners;
+	door door;
+	int algo;
+	size_t hash_size;
+	gpa_writer_options options;
+	char *journal_dir;
+	char *state_dir;		/* the folder that it is in */
+	char *gc_pid;
+	char *objects;			/* the own object directory */
+	char *pack_dir;
+	int temp_in_packs;		/* the journals are on another file system */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* the rest is under the lock */
+	gpa_reader *reader;		/* with an owner */
+	pid_t pid;
+	char id[32];			/* begins the names of its files */
+	uint32_t temp_count;
+	char *keep;			/* a file that is lent to packs as their .keep; NULL before it is made */
+	int closed;
+	open_page pages[2];
+	open_page *open;
+	open_page *closing;		/* being sealed, or could not be sealed yet; or NULL */
+	int sealing;			/* a thread is, and has `closing` and `out` for itself */
+	uint64_t sealed;		/* the last page that is */
+	output out;
+	int out_ready;
+	recent recent;
+	watch watch;
+	int64_t looked_ns;
+	int looking;			/* a thread is, at the directories */
+	batch *batches;
+	uint32_t batch_count;
+	uint32_t batch_room;
+	maker *idle;
+	gpa_writer_stats stats;
+};
+
+static inline void writer_lock(gpa_writer *w)
+{
+	pthread_mutex_lock(&w->lock);
+}
+static inline void writer_unlock(gpa_writer *w)
+{
+	pthread_mutex_unlock(&w->lock);
+}
+/* "<journal_dir>/<id>-<number>.<suffix>", or in the pack directory with tmp_pack_ before it; NULL without memory. */
+char *writer_temp_path(const gpa_writer *w, uint32_t number, const char *suffix);
+
+void maker_free(maker *m);
+/* The lock, for whoever comes from outside: a process that was forked without gpa_reader_in_child() is told here. */
+void writer_enter(gpa_writer *w);
+/* The reader that its objects are found through, with one owner more. */
+gpa_reader *writer_reader(gpa_writer *w);
+/* The batch of this thread, or NULL. Under the lock. */
+batch *writer_own_batch(const gpa_writer *w);
+
+/* ---- add.c ---- */
+
+/* One call's adding: its maker and reader, and whether its end has to seal. */
+typedef struct group {
+	gpa_writer *w;
+	gpa_reader *r;
+	maker *m;
+	int seals;
+	int packs_loose;		/* a loose object is put into a page as well */
+	uint32_t known;			/* how many were there already */
+} group;
+
+int group_begin(group *g, gpa_writer *w, gpa_error *err);
+/* The objects of the group, in the journal or sealed as the writer's durability and the thread's batch ask for. */
+int group_end(group *g, int status, gpa_error *err);
+/* The end of a group that has acknowledged nothing; gives `status`. */
+int group_leave(group *g, int status);
+int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error *err);
+/* An entry that is made. `must_sync`: see open_page. */
+int group_append(group *g, const unsigned char *oid, const journal_entry *entry, int must_sync, gpa_error *err);
+/* A commit or tag that was written, and could not be sealed, or is not yet: seal it now, unless in a batch. */
+int writer_settle(gpa_writer *w, const unsigned char *oid, gpa_error *err);
+/* new_object.c: it goes into a page even when there is a loose one. */
+void new_object_pack_loose(gpa_new_object *object);
+void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data);
+
+/* ---- seal.c ---- */
+
+/* Names for it. Under the lock. */
+int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err);
+/* Its two files, empty. */
+int temp_page_create(temp_page *t, const gpa_writer *w, gpa_error *err);
+/* Both files are written, and are closed. */
+int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err);
+/*
+ * Of a page that is not published: removes its files. When the .pack has its name already, the idx stays where it is: the
+ * next writer publishes it, or it has been by then.
+ */
+void temp_page_drop(temp_page *t, const gpa_writer *w);
+void temp_page_free(temp_page *t);
+
+/* Under the lock, which is let go meanwhile: seal the open page and those before it. */
+int writer_seal(gpa_writer *w, gpa_error *err);
+/* Under the lock: until page `number` is sealed. */
+int writer_seal_through(gpa_writer *w, uint64_t number, gpa_error *err);
+/* Under the lock: a page of these objects is there now. */
+void writer_note_page(gpa_writer *w, temp_page *t, const gpa_idx_entry *entries, uint32_t count);
+/* Look at the directories now and then: for others' packs, and to let go of what the reader finds by itself then. */
+void writer_look(gpa_writer *w, gpa_reader *r);
+/* For a reader that looks by itself: before, and when it has looked. */
+uint64_t writer_before_look(gpa_writer *w);
+void writer_after_look(gpa_writer *w, const gpa_reader *r, uint64_t end);
+/* Is it time to? Under the lock. */
+int writer_is_due(const gpa_writer *w);
+
+/* ---- seal_deltas.c ---- */
+
+typedef struct delta_search delta_search;
+/*
+ * `order`, all rows by type as they would be written, gets the order in which a base is before its deltas, and is borrowed.
+ * `room` is for the longest entry of the page. NULL: there are no deltas to be made, and the order is as it was.
+ */
+delta_search *delta_search_new(uint32_t *order, const gpa_writer *w, const open_page *page, unsigned char *room);
+/*
+ * The row order[at], to be written at `offset`; each in turn. GPA_OK: *entry, its entry, is replaced by a smaller one, which
+ * holds until the next call. GPA_ENOTFOUND: it is to be written as it is.
+ */
+int delta_search_next(gpa_bytes *entry, delta_search *s, uint32_t at, uint64_t offset);
+void delta_search_free(delta_search *s);
+
+/* ---- freshen.c ---- */
+
+/* A clock that only goes forward, and costs next to nothing. */
+int64_t coarse_ns(void);
+/* Set a pack's time to now, unless that was done just before. GPA_ENOTFOUND: it is gone. Else: it cannot be set, or that
+ * of a cruft pack would say nothing. `freshened_ns` is the pack's, and may be any thread's. */
+int freshen_pack(int64_t *freshened_ns, const door *d, const char *idx_path);
+/* Of a loose object. GPA_ENOTFOUND also when it cannot be set. */
+int freshen_loose(const gpa_reader *r, const door *d, const unsigned char *oid);
+
+/* ---- exists.c ---- */
+
+/* GPA_OK when the object is stored or about to be, and stays so; GPA_ENOTFOUND. Not under the lock. Without `with_loose`
+ * a loose object is not one that is stored. */
+int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, int with_loose, gpa_error *err);
+/* In a page of this writer that is open, being sealed, or was sealed lately and is there? Under the lock. */
+int writer_holds(gpa_writer *w, const unsigned char *oid);
+
+/* For the reader: an object of this writer. */
+typedef struct written_object {
+	int type;
+	uint64_t size;
+	unsigned char *room;	/* the caller frees it */
+	gpa_bytes entry;	/* in `room` */
+	place at;		/* it is sealed, and here: with an owner */
+} written_object;
+
+/* GPA_OK, GPA_ENOTFOUND, or what reading its journal failed with. */
+int writer_find(written_object *out, gpa_writer *w, const gpa_reader *r, const unsigned char *oid, int takes_entry,
+		gpa_error *err);
+/* A page that was found could not be opened: it is gone. */
+void writer_forget(gpa_writer *w, const pack_file *file);
+/* Adds the ids of all its objects that the reader may not know. */
+int writer_ids(gpa_buffer *oids, size_t *room, gpa_writer *w, gpa_error *err);
+
+/* ---- for the reader: its writer, as long as there is one ---- */
+
+/* Under the reader's lock. NULL, or with one owner more. */
+gpa_writer *writer_of(gpa_reader *r);
+void writer_before_fork(gpa_writer *w);
+void writer_after_fork(gpa_writer *w);
+void writer_in_child(gpa_writer *w);
+
+#endif
