@@ -12,34 +12,34 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # the typing module itself would cost more than all the rest of `git gpa --version`
 
 if TYPE_CHECKING:
-    from .commands import backup as backup
-    from .commands import expire as expire
-    from .commands import maintain as maintain
-    from .commands import repack as repack
-    from .commands import repair as repair
-    from .commands import status as status
-    from .commands import survey as survey
-    from .commands import verify as verify
-    from .commands import write as write
     from .errors import GpaError as GpaError
-    from .hooks import install as install
-    from .hooks import uninstall as uninstall
-    from .store import PageStore as PageStore
+    from .setup.install import install as install
+    from .setup.uninstall import uninstall as uninstall
+    from .store.page_store import PageStore as PageStore
+    from .verbs.commands import backup as backup
+    from .verbs.commands import expire as expire
+    from .verbs.commands import maintain as maintain
+    from .verbs.commands import repack as repack
+    from .verbs.commands import repair as repair
+    from .verbs.commands import status as status
+    from .verbs.commands import survey as survey
+    from .verbs.commands import verify as verify
+    from .verbs.commands import write as write
 
 _HOMES = {
-    "backup": "commands",
-    "expire": "commands",
-    "install": "hooks",
-    "maintain": "commands",
-    "repack": "commands",
-    "repair": "commands",
-    "status": "commands",
-    "survey": "commands",
-    "uninstall": "hooks",
-    "verify": "commands",
-    "write": "commands",
+    "backup": "verbs.commands",
+    "expire": "verbs.commands",
+    "install": "setup.install",
+    "maintain": "verbs.commands",
+    "repack": "verbs.commands",
+    "repair": "verbs.commands",
+    "status": "verbs.commands",
+    "survey": "verbs.commands",
+    "uninstall": "setup.uninstall",
+    "verify": "verbs.commands",
+    "write": "verbs.commands",
     "GpaError": "errors",
-    "PageStore": "store",
+    "PageStore": "store.page_store",
 }
 
 __all__ = [

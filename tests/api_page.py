@@ -22,8 +22,10 @@ MODULES = {
 }
 """What is public of each module; None: what its __all__ names."""
 
-VALUES = ("gpa_maint.model", "gpa_maint.reports", "gpa_maint.store", "gpa_maint.journal", "gpa_maint._core.reader")
-VALUES += ("gpa_maint._core.writer", "gpa_maint.archive_v1")
+MODELS = ("copies", "inventory", "plans", "repair", "results", "setup", "status", "verify")
+VALUES = tuple(f"gpa_maint.model.{name}" for name in MODELS)
+VALUES += ("gpa_maint.store.page_store", "gpa_maint.store.writer", "gpa_maint._core.reader", "gpa_maint._core.writer")
+VALUES += ("gpa_maint.archive_v1",)
 """Where the values are that the functions return."""
 
 WIDTH = 100

@@ -15,9 +15,10 @@ from packwriter import Kind, oid_hex
 from gpa_maint import fs
 from gpa_maint.apply.loose import pack_loose
 from gpa_maint.apply.pages import Progress
-from gpa_maint.git import find_object_dir
-from gpa_maint.inventory import loose_objects
-from gpa_maint.model import LoosePlan, LooseResult
+from gpa_maint.look.inventory import loose_objects
+from gpa_maint.model.plans import LoosePlan
+from gpa_maint.model.results import LooseResult
+from gpa_maint.repo.discover import find_object_dir
 
 MIB = 1 << 20
 

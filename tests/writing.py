@@ -12,7 +12,7 @@ from pathlib import Path
 
 from oracle import git, git_line, objects_dir, pack_dir
 
-from gpa_maint.journal import Writer
+from gpa_maint.store.writer import Writer
 
 PERSON = b"A U Thor <author@example.com> 1700000000 +0000"
 

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
+from ..base.tuples import NamedTuple
 from ..errors import DamagedArchive
-from ..tuples import NamedTuple
 from ._gpa import ffi, lib
 from .files import Map
 from .page import CODES, TYPES, Buffer

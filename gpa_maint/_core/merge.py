@@ -6,8 +6,8 @@ import os
 from itertools import compress
 from types import TracebackType
 
+from ..base.tuples import NamedTuple
 from ..errors import Corrupt, GpaError
-from ..tuples import NamedTuple
 from ._gpa import ffi, lib
 from .files import ALGORITHMS, IdxFiles, Midx, c_strings, hash_size
 from .progress import Progress, pointer_of

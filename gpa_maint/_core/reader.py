@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from ..base.tuples import NamedTuple
 from ..errors import ObjectMissing
-from ..tuples import NamedTuple
 from ._gpa import ffi, lib
 from .files import ALGORITHMS, c_strings, hash_size
 from .status import check, new_error

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import finalize
 
+from ..base.tuples import NamedTuple
 from ..errors import Malformed, ObjectMissing
-from ..tuples import NamedTuple
 from ._gpa import ffi, lib
 from .files import ALGORITHMS, hash_size
 from .reader import TYPES, Reader, cut

@@ -16,13 +16,14 @@ from contextlib import ExitStack
 
 from .. import fs
 from .._core.files import IdxFiles, Midx, Proof, idx_fault, match_pack, open_midx
+from ..base.progress import Progress, until_stopped
+from ..base.tuples import NamedTuple
 from ..errors import Corrupt, ObjectMissing, Refused, StalePlan, SystemFailed, Unsupported
-from ..git import ObjectDir
-from ..model import ExpirePlan, PackInfo, Step
-from ..state import read_state
-from ..tuples import NamedTuple
-from .freeing import Freeing
-from .stop import Progress, until_stopped
+from ..fs.delete_many import Freeing
+from ..model.inventory import PackInfo
+from ..model.plans import ExpirePlan, Step
+from ..repo.objdir import ObjectDir
+from ..state.superseded import read_state
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:

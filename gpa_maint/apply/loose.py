@@ -15,14 +15,15 @@ from stat import S_ISREG
 from .. import fs
 from .._core.files import IdxFiles, check_idx, directory, hash_size, match_pack
 from .._core.page import BadLoose, LoosePageWriter, loose_heads, loose_name
+from ..base.progress import until_stopped
+from ..base.tuples import NamedTuple
 from ..errors import GpaError, Locked, Stopped, SystemFailed
-from ..git import ObjectDir
-from ..model import LeftOut, LoosePlan, LooseResult
-from ..tuples import NamedTuple
-from .freeing import Freeing
+from ..fs.delete_many import Freeing
+from ..model.plans import LoosePlan
+from ..model.results import LeftOut, LooseResult
+from ..repo.objdir import ObjectDir
 from .pages import Page, Progress, Report, drop_pages, publish_pages, write_page
 from .room import describe_missing, is_full
-from .stop import until_stopped
 
 PACKING = "Packing loose objects"
 REMOVING = "Removing loose objects"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 
 from .. import fs
 from .._core.progress import Progress as Progress  # commands.py has it from here
-from ..git import ObjectDir
-from ..model import PageInfo
-from ..tuples import NamedTuple
+from ..base.tuples import NamedTuple
+from ..model.results import PageInfo
+from ..repo.objdir import ObjectDir
 
 Report = Callable[[str, int, int], None]
 

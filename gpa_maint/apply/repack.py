@@ -14,8 +14,9 @@ from .. import fs
 from .._core.files import IdxFiles, Midx, directory, idx_fault, open_midx
 from .._core.merge import DamagedCopy, Merge, MergeStats
 from ..errors import Corrupt, StalePlan, Stopped, SystemFailed, Unsupported
-from ..git import ObjectDir
-from ..model import LeftOut, RepackPlan, RepackResult, Step
+from ..model.plans import RepackPlan, Step
+from ..model.results import LeftOut, RepackResult
+from ..repo.objdir import ObjectDir
 from .pages import Page, Progress, drop_pages, publish_pages, write_page
 from .pages import Report as Report
 from .room import require

@@ -19,10 +19,11 @@ from .._core.files import IdxFiles, check_pack, directory, idx_oids, midx_oids, 
 from .._core.merge import Merge
 from .._core.page import loose_name
 from .._core.progress import Progress
+from ..base.tuples import NamedTuple
 from ..errors import Corrupt, GitFailed, GpaError, SystemFailed, Unsupported
-from ..git import ObjectDir, run_git
-from ..model import PageInfo
-from ..tuples import NamedTuple
+from ..model.results import PageInfo
+from ..repo.git import run_git
+from ..repo.objdir import ObjectDir
 from .pages import Page, drop_pages, publish_pages
 from .repack import write_all
 

@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 
 from .. import fs
+from ..base.text import human_size
 from ..errors import SystemFailed
-from ..git import ObjectDir
-from ..model import PackInfo
-from ..words import human_size
+from ..model.inventory import PackInfo
+from ..repo.objdir import ObjectDir
 
 RECORD_BYTES = 32 << 10
 """The records of a run and the .keep files of its pages."""

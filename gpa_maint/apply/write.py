@@ -14,9 +14,10 @@ from .. import fs
 from .._core.files import IdxFiles, Midx, open_midx, write_midx
 from .._core.progress import Progress
 from ..errors import Corrupt, GpaError, StalePlan
-from ..git import ObjectDir
-from ..model import IndexPlan, WriteResult
-from ..state import KEPT_NAMES, KEPT_SECONDS, Move, State, read_state, state_path, write_state
+from ..model.plans import IndexPlan
+from ..model.results import WriteResult
+from ..repo.objdir import ObjectDir
+from ..state.superseded import KEPT_NAMES, KEPT_SECONDS, Move, State, read_state, state_path, write_state
 
 
 class UnsoundIndex(GpaError):

@@ -15,13 +15,15 @@ import time
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
-from .. import fs, rounds
+from .. import fs
 from .._core.progress import Progress
-from ..arguments import checked
+from ..base.arguments import checked
 from ..errors import Corrupt, GpaError, Unsupported
 from ..fs.installing import put_file
-from ..git import ObjectDir, find_object_dir
-from ..store import PageStore
+from ..repo.discover import find_object_dir
+from ..repo.objdir import ObjectDir
+from ..store.page_store import PageStore
+from ..verbs import rounds
 from .expiring import expire_pages
 from .exporting import export_objects, wanted_objects
 from .importing import Importer, ImportPlan, batches_of, check_format, open_store, plan_import, refuse_hopeless

@@ -12,8 +12,8 @@ from functools import partial
 from .. import fs
 from .._core.archive import CAPACITY, DATA_MOST, TYPE_SIZE, PageFileWriter
 from ..errors import GpaError
-from ..git import run_git
-from ..store import PageStore
+from ..repo.git import run_git
+from ..store.page_store import PageStore
 from .listing import Listing
 from .pages import NewPage, drop_temporaries, write_archive_page, write_list
 from .reader import Archive

@@ -17,11 +17,12 @@ from .._core.archive import Entry
 from .._core.page import PageWriter
 from .._core.progress import Progress
 from ..apply.pages import Page, publish_pages, write_page
+from ..base.tuples import NamedTuple
 from ..errors import DamagedArchive, Unsupported
-from ..git import ObjectDir, run_git
-from ..model import PageInfo
-from ..store import PageStore
-from ..tuples import NamedTuple
+from ..model.results import PageInfo
+from ..repo.git import run_git
+from ..repo.objdir import ObjectDir
+from ..store.page_store import PageStore
 from .rescue import Rescued, references, rescue_objects
 from .scan import Report, Scan
 

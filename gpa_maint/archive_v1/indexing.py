@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
 from .._core.archive import ArchiveIndex, IndexedPage, PageFile, Rows, make_index
+from ..base.tuples import NamedTuple
 from ..errors import Corrupt, DamagedArchive, GpaError, Unsupported
-from ..tuples import NamedTuple
 from .listing import INDEX_NAME, Listing, open_index
 
 OBJECTS, RAW = 0, 1

@@ -11,10 +11,10 @@ import os
 import re
 from collections.abc import Iterable
 
-from .. import untrusted
 from .._core.archive import ArchiveIndex
+from ..base import safe_open
+from ..base.tuples import NamedTuple
 from ..errors import Corrupt, GpaError, Unsupported
-from ..tuples import NamedTuple
 
 PAGE_NAME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 REPLACED = re.compile(rf"# replaced ({PAGE_NAME.pattern}) (\d{{1,18}})")
@@ -58,7 +58,7 @@ def find_pages(directory: str, pages_file: str | None = None) -> Listing:
         if pages_file:
             raise GpaError(f"list of pages '{pages_file}' does not exist")
         return Listing(directory, tuple(name for name in there if name not in replaced))
-    content = untrusted.read_whole(path)[0]
+    content = safe_open.read_whole(path)[0]
     names = parse_list(content, path)
     remembered = tuple(one for one in parse_replaced(content) if one[0] not in names)
     replaced.update(name for name, _since in remembered)

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 from .. import fs
 from .._core.archive import PageFileWriter
+from ..base.tuples import NamedTuple
 from ..fs.archives import archive_space, clear_archive, publish_archive_page
 from ..fs.installing import put_file
-from ..model import PageInfo
-from ..tuples import NamedTuple
+from ..model.results import PageInfo
 from .indexing import known_pages
 from .listing import INDEX_NAME, Listing, find_pages, list_content
 

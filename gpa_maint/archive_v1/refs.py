@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Callable, Mapping
 
-from .. import untrusted
+from ..base import safe_open
+from ..base.tuples import NamedTuple
 from ..errors import GitFailed, GpaError
-from ..git import run_git
-from ..tuples import NamedTuple
+from ..repo.git import run_git
 
 LINE = re.compile(r"([0-9a-f]{40}) (refs/[^ ]+)")
 MOST_BYTES = 1 << 30
@@ -29,7 +29,7 @@ def read_packed_refs(path: str) -> dict[str, str]:
     if not os.path.isfile(path):
         raise GpaError(f"packed-refs file '{path}' does not exist")
     refs = {}
-    for line in os.fsdecode(untrusted.read_bytes(os.path.realpath(path), MOST_BYTES)).split("\n"):
+    for line in os.fsdecode(safe_open.read_bytes(os.path.realpath(path), MOST_BYTES)).split("\n"):
         if not line or line.startswith(("#", "^")):
             continue
         found = LINE.fullmatch(line)
@@ -82,7 +82,7 @@ def follow_head(path: str | None, refs_file: str) -> None:
     """Where HEAD names a branch that is not born, let it name the one that the HEAD beside a packed-refs file names."""
     beside = os.path.join(os.path.dirname(os.path.abspath(refs_file)), "HEAD")
     try:
-        target = os.fsdecode(untrusted.read_bytes(beside, 4096)).strip()
+        target = os.fsdecode(safe_open.read_bytes(beside, 4096)).strip()
     except OSError:
         return  # there is none, or none that may be read
     if not target.startswith("ref: refs/heads/") or target[5:] not in current_refs(path):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Literal
 
 from .._core.archive import BEHIND, TYPE_SIZE, Entry
-from ..tuples import NamedTuple
+from ..base.tuples import NamedTuple
 
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 Order = Literal["little", "big"]

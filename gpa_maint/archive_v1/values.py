@@ -1,10 +1,10 @@
-"""What the verbs on archives answer: frozen values, which print as JSON as those of model.py do."""
+"""What the verbs on archives answer: frozen values, which print as JSON as those of model/ do."""
 
 from __future__ import annotations
 
 from .._core.archive import CAPACITY
-from ..model import PageInfo, WriteResult
-from ..tuples import NamedTuple
+from ..base.tuples import NamedTuple
+from ..model.results import PageInfo, WriteResult
 
 
 class Finding(NamedTuple):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from gpa_maint import commands
 from gpa_maint.cli.background import until_signal
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, complain_of, count_of, human_size, progress, put, say
-from gpa_maint.git import find_object_dir
-from gpa_maint.model import LooseResult, to_json
+from gpa_maint.model.json import to_json
+from gpa_maint.model.results import LooseResult
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.verbs import commands
 
 
 def main(options: list[str]) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+from gpa_maint.base.threads import in_thread
 from gpa_maint.cli.ui import count_of
-from gpa_maint.commands import Stop
 from gpa_maint.errors import Stopped
-from gpa_maint.model import RunPlan, RunStep
-from gpa_maint.threads import in_thread
+from gpa_maint.model.plans import RunPlan, RunStep
+from gpa_maint.verbs.commands import Stop
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:

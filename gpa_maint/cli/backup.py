@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, count_of, human_size, progress, put, say, time_option
-from gpa_maint.model import to_json
-from gpa_maint.reports import BackupPlan, BackupResult
+from gpa_maint.model.copies import BackupPlan, BackupResult
+from gpa_maint.model.json import to_json
+from gpa_maint.verbs import commands
 
 
 def main(options: list[str]) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import sys
 
-from gpa_maint.batch import DEFAULT_FORMAT, cat_file
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain
 from gpa_maint.errors import GitFailed, SystemFailed
+from gpa_maint.store.cat_file import DEFAULT_FORMAT, cat_file
 
 
 def main(options: list[str]) -> int:

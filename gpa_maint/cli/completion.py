@@ -6,8 +6,8 @@ import os
 
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import put
-from gpa_maint.model import to_json
-from gpa_maint.reports import Completion
+from gpa_maint.model.json import to_json
+from gpa_maint.model.setup import Completion
 
 SHELLS = ("bash", "zsh", "fish")
 

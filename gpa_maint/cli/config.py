@@ -6,8 +6,8 @@ import json
 
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import put
-from gpa_maint.config import FORMAT_VERSION, KEYS, in_effect
-from gpa_maint.git import find_object_dir
+from gpa_maint.repo.config import FORMAT_VERSION, KEYS, in_effect
+from gpa_maint.repo.discover import find_object_dir
 
 
 def main(options: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 Real pushes make a server with some hundred packs; then the verbs run on it, and git's own multi-pack-index on a copy.
 All of it lives in a temporary directory, and git sees no settings of the user or the machine. git is started here
-rather than by git.py, because it has to run as a stranger's: with an environment of its own.
+rather than by repo/git.py, because it has to run as a stranger's: with an environment of its own.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from gpa_maint.base.tuples import NamedTuple
 from gpa_maint.cli.parser import Parser
 from gpa_maint.cli.ui import bar_place, count_option, human_size
 from gpa_maint.errors import GitFailed, GpaError
-from gpa_maint.tuples import NamedTuple
 
 FATAL_STATUS = 128
 INTERRUPTED_STATUS = 130

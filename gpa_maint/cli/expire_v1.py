@@ -7,7 +7,7 @@ from gpa_maint.archive_v1 import ArchiveExpireResult
 from gpa_maint.cli.archives import archive_parser, parse_archive_alone
 from gpa_maint.cli.parser import Parser
 from gpa_maint.cli.ui import count_of, human_size, progress, put, say, time_option, warn, when
-from gpa_maint.model import to_json
+from gpa_maint.model.json import to_json
 
 
 def main(options: list[str]) -> int:

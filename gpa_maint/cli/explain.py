@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import count_of, one_line, put, when
-from gpa_maint.model import Step, to_json
-from gpa_maint.reports import Explanation
+from gpa_maint.model.json import to_json
+from gpa_maint.model.plans import Step
+from gpa_maint.model.status import Explanation
+from gpa_maint.verbs import commands
 
 MOST_LINES = 100
 """Packs that are told of one by one, unless --all or their names ask for more."""

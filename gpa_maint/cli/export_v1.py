@@ -7,7 +7,7 @@ from gpa_maint.archive_v1 import ExportResult
 from gpa_maint.cli.archives import archive_parser
 from gpa_maint.cli.parser import Parser
 from gpa_maint.cli.ui import complain, count_of, human_size, progress, put, say
-from gpa_maint.model import to_json
+from gpa_maint.model.json import to_json
 
 
 def main(options: list[str]) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from gpa_maint.cli.map import columns, shows_blocks, write_picture
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import put, say
-from gpa_maint.git import find_object_dir
-from gpa_maint.model import to_json
+from gpa_maint.model.json import to_json
 from gpa_maint.pictures.history import draw_history
 from gpa_maint.pictures.terminal import BARS, describe_history
-from gpa_maint.state import History, read_history
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.state.runs import History, read_history
 
 
 def main(options: list[str]) -> int:

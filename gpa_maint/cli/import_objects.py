@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, count_of, progress, put, say
-from gpa_maint.model import to_json
-from gpa_maint.reports import ImportedObjects
+from gpa_maint.model.copies import ImportedObjects
+from gpa_maint.model.json import to_json
+from gpa_maint.verbs import commands
 
 
 def main(options: list[str]) -> int:

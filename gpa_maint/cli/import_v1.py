@@ -7,7 +7,7 @@ from gpa_maint.archive_v1 import ImportResult
 from gpa_maint.cli.archives import archive_parser, tell_findings, tell_strays, tell_unindexed
 from gpa_maint.cli.parser import Parser
 from gpa_maint.cli.ui import complain, count_of, hint, human_size, progress, put, say
-from gpa_maint.model import to_json
+from gpa_maint.model.json import to_json
 
 RESCUE_HINT = "--rescue takes more of what a killed writer may have left"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from gpa_maint import hooks
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
 from gpa_maint.cli.ui import put, say, warn
-from gpa_maint.model import to_json
-from gpa_maint.reports import InstallChange, InstallResult
+from gpa_maint.model.json import to_json
+from gpa_maint.model.setup import InstallChange, InstallResult
+from gpa_maint.setup import install, plan
 
 
 def main(options: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(options: list[str]) -> int:
     refuse_object_dir(made, args)
     called = os.path.abspath(sys.argv[0])
     program = called if os.path.basename(called) == "git-gpa" else None
-    result = hooks.install(way=args.hook, program=program, dry_run=args.dry_run)
+    result = install.install(way=args.hook, program=program, dry_run=args.dry_run)
     show(args, result)
     if result.changes and not (args.dry_run or args.json):
         say(args, "'git gpa run' merges what is there now, 'git gpa uninstall' puts everything back")
@@ -56,11 +56,11 @@ def describe(change: InstallChange, *, is_plan: bool = False) -> str:
 
 def _hook(change: InstallChange, is_plan: bool) -> str:
     would = "would be " if is_plan else ""
-    if change.after[-1:] != (hooks.OURS,):
+    if change.after[-1:] != (plan.OURS,):
         if not change.after:
             return f"{would}removed"
         return f"the one from before {'would be' if is_plan else 'is'} back"
-    if change.before[-1:] == (hooks.OURS,):
+    if change.before[-1:] == (plan.OURS,):
         return f"{would}replaced by that of this version"
     if not change.after[1:]:
         return f"{would}added"

@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     if words == ["--version"]:
-        from gpa_maint.about import version_text
+        from gpa_maint.cli.version import version_text
 
         put(version_text())
         return 0
@@ -217,7 +217,7 @@ def _run(verb: str, options: list[str]) -> int:
 
 def _is_run_due() -> bool:
     """For what hooks and timers start: the answer is mostly no, and shall cost little more than starting Python."""
-    from gpa_maint.due import git_dir_here, is_worth_while
+    from gpa_maint.state.next_run import git_dir_here, is_worth_while
 
     git_dir = git_dir_here()
     return git_dir is None or is_worth_while(git_dir, f"{git_dir}/objects")
@@ -225,7 +225,7 @@ def _is_run_due() -> bool:
 
 def _warn_of_unknown_settings() -> None:
     """Each gpa.* key that means nothing is told of once: most likely it is misspelt."""
-    from gpa_maint import git
+    from gpa_maint.repo import discover
 
     told: set[str] = set()
 
@@ -235,7 +235,7 @@ def _warn_of_unknown_settings() -> None:
             tell(f"warning: unknown setting '{key}'")
             tell("hint: 'git gpa config --list-keys' lists those there are")
 
-    git.tell_unknown = warn
+    discover.tell_unknown = warn
 
 
 def _complain(message: str, hint: str) -> None:

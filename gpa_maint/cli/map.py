@@ -7,14 +7,14 @@ import shutil
 import sys
 import time
 
-from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import put, say
-from gpa_maint.git import find_object_dir
-from gpa_maint.model import to_json
+from gpa_maint.model.json import to_json
 from gpa_maint.pictures.cells import Map, cells_of
 from gpa_maint.pictures.map import draw_map
 from gpa_maint.pictures.terminal import SHADES, describe_map
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.verbs import commands
 
 
 def main(options: list[str]) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import SimpleNamespace
 
+from gpa_maint.base.tuples import NamedTuple
 from gpa_maint.cli.streams import put, tell
-from gpa_maint.tuples import NamedTuple
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from gpa_maint.model import RunResult
-from gpa_maint.reports import Cost, Status
-from gpa_maint.tuples import NamedTuple
+from gpa_maint.base.tuples import NamedTuple
+from gpa_maint.model.results import RunResult
+from gpa_maint.model.status import Cost, Status
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gpa_maint import commands
 from gpa_maint.cli.background import until_signal
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import (
@@ -17,8 +16,11 @@ from gpa_maint.cli.ui import (
     size_option,
     warn,
 )
-from gpa_maint.git import find_object_dir
-from gpa_maint.model import RepackPlan, RepackResult, to_json
+from gpa_maint.model.json import to_json
+from gpa_maint.model.plans import RepackPlan
+from gpa_maint.model.results import RepackResult
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.verbs import commands
 
 
 def main(options: list[str]) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, count_option, hint, progress, put, say
-from gpa_maint.git import find_object_dir
-from gpa_maint.model import to_json
-from gpa_maint.reports import RepairPlan, RepairResult
+from gpa_maint.model.json import to_json
+from gpa_maint.model.repair import RepairPlan, RepairResult
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.verbs import commands
 
 WORDS = {"mend": "would mend", "set aside": "would set aside", "index": "would write", "leave": "would leave"}
 

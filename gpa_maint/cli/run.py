@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 
-from gpa_maint import commands, maintenance
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
 from gpa_maint.cli.ui import (
@@ -20,11 +19,13 @@ from gpa_maint.cli.ui import (
     time_option,
     warn,
 )
-from gpa_maint.due import is_worth_while
 from gpa_maint.errors import Locked
-from gpa_maint.git import find_object_dir
-from gpa_maint.model import RunResult, to_json
-from gpa_maint.summary import sum_steps
+from gpa_maint.model.json import to_json
+from gpa_maint.model.results import RunResult
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.state.next_run import is_worth_while
+from gpa_maint.verbs import commands, run
+from gpa_maint.verbs.summary import sum_steps
 
 FOREGROUND_SETTLE = 60
 BACKGROUND_SETTLE = 12 * 3600
@@ -64,7 +65,7 @@ def main(options: list[str]) -> int:
             )
     except Locked as error:
         if args.auto or args.detach:
-            maintenance.log(objdir, f"nothing done: {error}")
+            run.log(objdir, f"nothing done: {error}")
             return 0
         complain(str(error))
         hint(error.hint)

@@ -5,26 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from gpa_maint import fleet
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.parser import Namespace
 from gpa_maint.cli.ui import count_of, one_line, progress, put, say, tell
-from gpa_maint.commands import Stop, plan_maintenance_of
-from gpa_maint.git import find_object_dir
-from gpa_maint.model import RunResult, to_json
-from gpa_maint.summary import sum_steps
+from gpa_maint.model.json import to_json
+from gpa_maint.model.results import RunResult
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.verbs import run_many
+from gpa_maint.verbs.commands import Stop, plan_maintenance_of
+from gpa_maint.verbs.summary import sum_steps
 
 
 def main(args: Namespace) -> int:
     """Exit status 1 when any repository failed, or something in one was left as it is."""
-    paths = list(fleet.find_repositories(args.all)) if args.all else _from_stdin()
+    paths = list(run_many.find_repositories(args.all)) if args.all else _from_stdin()
     if args.dry_run:
         return _show_plans(paths, keep_going=args.keep_going)
     stop = Stop()
     with progress(args) as report:
         done = 0
 
-        def told(outcome: fleet.Outcome) -> None:
+        def told(outcome: run_many.Outcome) -> None:
             nonlocal done
             done += 1
             _tell(args, outcome)
@@ -33,7 +34,7 @@ def main(args: Namespace) -> int:
 
         outcomes = stoppable(
             stop,
-            lambda: fleet.maintain_all(
+            lambda: run_many.maintain_all(
                 paths, jobs=args.jobs, keep_going=args.keep_going, stop=stop, max_seconds=args.max_runtime, told=told
             ),
         )
@@ -51,7 +52,7 @@ def _from_stdin() -> list[str]:
     return [line for line in sys.stdin.read().split("\n") if line]
 
 
-def _tell(args: Namespace, outcome: fleet.Outcome) -> None:
+def _tell(args: Namespace, outcome: run_many.Outcome) -> None:
     """One line for each repository where something was done, or that failed."""
     if outcome.error is not None:
         _tell_of_error("error" if outcome.has_failed else "skipped", outcome.path, outcome.error)

@@ -6,13 +6,14 @@ import os
 import shutil
 import sys
 
-from gpa_maint import commands, hooks
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import put
-from gpa_maint.git import run_git
-from gpa_maint.model import to_json
-from gpa_maint.reports import Schedule
-from gpa_maint.timers import USUAL_PATH
+from gpa_maint.model.json import to_json
+from gpa_maint.model.setup import Schedule
+from gpa_maint.repo.git import run_git
+from gpa_maint.setup import install
+from gpa_maint.setup.timers import USUAL_PATH
+from gpa_maint.verbs import commands
 
 
 def main(options: list[str]) -> int:
@@ -25,7 +26,7 @@ def main(options: list[str]) -> int:
     if args.print == "hook":
         if args.all is not None:
             made.error("--all: a hook works in the repository that git calls it for")
-        hook = hooks.hook_for_host(program or None)
+        hook = install.hook_for_host(program or None)
         put(to_json(hook) if args.json else hook.files[0].content.removesuffix("\n"), exact=True)
         return 0
     found = commands.schedule(system=args.print, folder=args.all, program=program, git_dir=unusual_git_dir())

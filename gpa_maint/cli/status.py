@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import count_of, human_size, one_line, put, when
-from gpa_maint.model import RunResult, to_json
-from gpa_maint.reports import Cost, Status
-from gpa_maint.summary import describe_kinds, sum_steps
+from gpa_maint.model.json import to_json
+from gpa_maint.model.results import RunResult
+from gpa_maint.model.status import Cost, Status
+from gpa_maint.verbs import commands
+from gpa_maint.verbs.summary import describe_kinds, sum_steps
 
 
 def main(options: list[str]) -> int:

@@ -12,8 +12,8 @@ import os
 import sys
 from contextlib import suppress
 
+from gpa_maint.base.text import printable
 from gpa_maint.errors import SystemFailed
-from gpa_maint.words import printable
 
 SUBSTITUTES = "gpa-substitutes"
 """The name under which substituted() is known to codecs."""

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from gpa_maint.base.text import count_of, human_size, one_line, printable
 from gpa_maint.cli.parser import Namespace
 from gpa_maint.cli.streams import flush_answers, put, tell
-from gpa_maint.config import BadValue, parse_size, parse_time
-from gpa_maint.words import count_of, human_size, one_line, printable
+from gpa_maint.repo.config import BadValue, parse_size, parse_time
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:

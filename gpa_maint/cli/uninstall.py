@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 
-from gpa_maint import commands, hooks
 from gpa_maint.cli.install import refuse_object_dir, show
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
 from gpa_maint.cli.ui import count_of, say
+from gpa_maint.setup import uninstall
+from gpa_maint.verbs import commands
 
 
 def main(options: list[str]) -> int:
     made = parser()
     args = made.parse_args(options)
     refuse_object_dir(made, args)
-    result = hooks.uninstall(dry_run=args.dry_run)
+    result = uninstall.uninstall(dry_run=args.dry_run)
     show(args, result)
     if result.changes and not (args.dry_run or args.json):
         say(args, f"what is left is our state: rm -r {shlex.quote(result.gpa_dir)}")

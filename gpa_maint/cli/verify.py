@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gpa_maint import commands
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import count_of, count_option, progress, put, say, tell
-from gpa_maint.model import to_json
+from gpa_maint.model.json import to_json
+from gpa_maint.verbs import commands
 
 
 def main(options: list[str]) -> int:

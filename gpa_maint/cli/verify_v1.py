@@ -13,7 +13,7 @@ from gpa_maint.cli.archives import (
 )
 from gpa_maint.cli.parser import Parser
 from gpa_maint.cli.ui import count_of, progress, put, say
-from gpa_maint.model import to_json
+from gpa_maint.model.json import to_json
 
 
 def main(options: list[str]) -> int:

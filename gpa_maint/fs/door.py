@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 
-from .. import untrusted
+from ..base import safe_open
+from ..base.safe_open import IsLink, is_guarded, lstat, open_folder, place_of
 from ..errors import SystemFailed
-from ..untrusted import IsLink, is_guarded, lstat, open_folder, place_of
 
 before_step: Callable[[str, str], None] | None = None
 """For tests: called with the operation's name and the path before each one."""
@@ -80,7 +80,7 @@ def fsync_file(fd: int, path: str) -> None:
 def adopt(path: str, shared: str) -> None:
     """Sync a file that git has written for us, and give it the owner and the mode of a file of ours."""
     with named("fsync", path):
-        fd = untrusted.open_regular(path)
+        fd = safe_open.open_regular(path)
         try:
             fit(fd, path, shared)
             os.fsync(fd)
@@ -109,9 +109,9 @@ def fsync_dir(path: str) -> None:
 
 
 def reading(path: str) -> BufferedReader:
-    """As untrusted.reading(). SystemFailed, which names the file, for what is no regular file."""
+    """As safe_open.reading(). SystemFailed, which names the file, for what is no regular file."""
     with worded("read", path):
-        return untrusted.reading(path)
+        return safe_open.reading(path)
 
 
 def unlink(path: str) -> bool:
@@ -262,13 +262,13 @@ def give_to_owner(fd: int, path: str) -> None:
 def open_shared(path: str, flags: int, shared: str) -> int:
     """Open a regular file of ours, and make it when it is not there: core.sharedRepository and the owner hold for it.
 
-    OSError as from untrusted.open_regular().
+    OSError as from safe_open.open_regular().
     """
     while True:
         with contextlib.suppress(FileNotFoundError):
-            return untrusted.open_regular(path, flags)
+            return safe_open.open_regular(path, flags)
         with contextlib.suppress(FileExistsError):
-            fd = untrusted.open_regular(path, flags | os.O_CREAT | os.O_EXCL)
+            fd = safe_open.open_regular(path, flags | os.O_CREAT | os.O_EXCL)
             fit(fd, path, shared)
             return fd
 

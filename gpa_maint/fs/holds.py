@@ -18,14 +18,14 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-from .. import untrusted
-from ..tuples import NamedTuple
+from ..base import safe_open
+from ..base.tuples import NamedTuple
 from .door import create, fit, fsync_file, move_name, named, rename, unlink
 
 NEW = "git-gpa new"
 MERGED = "git-gpa merged"
 MOST_SOURCES = 1 << 18
-"""A .keep with more names, or beyond untrusted.TEXT_BYTES, is none of ours."""
+"""A .keep with more names, or beyond safe_open.TEXT_BYTES, is none of ours."""
 
 
 class Hold(NamedTuple):
@@ -43,7 +43,7 @@ class Hold(NamedTuple):
 def read_hold(path: str) -> Hold | None:
     """The hold that the .keep at `path` is; None when it is somebody else's, is gone, or cannot be read."""
     try:
-        content = untrusted.read_whole(path, untrusted.TEXT_BYTES)[0]
+        content = safe_open.read_whole(path, safe_open.TEXT_BYTES)[0]
     except OSError:
         return None
     if content.count(b"\n") > MOST_SOURCES:

@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections.abc import Callable, Container, Iterable, Iterator
 
-from .. import untrusted
+from ..base import safe_open
 from ..errors import Locked, SystemFailed
-from ..git import ObjectDir
+from ..repo.objdir import ObjectDir
 from .door import fsync_dir, named, replace_name, take_name, unlink
 from .packs import protection, unlink_pack
 from .temp import INDEX_LOCK, packs_without_idx
@@ -58,7 +58,7 @@ def index_locked(objdir: ObjectDir) -> Locked:
 def finish_deleting(objdir: ObjectDir, doomed: Container[str]) -> None:
     """Remove what is left of packs whose .idx a killed expire had unlinked already: nobody can see them. What cannot be
     removed stays for the next run."""
-    there = set(untrusted.names_in(objdir.pack_dir))
+    there = set(safe_open.names_in(objdir.pack_dir))
     for path in packs_without_idx(objdir):
         name = os.path.basename(path).removesuffix(".pack")
         # a push that brings this pack again makes the .keep first
@@ -79,7 +79,7 @@ def remove_index_files(objdir: ObjectDir, *, keep: str, there: Iterable[str] | N
 
     `there`: the names in the pack directory, where somebody has listed it already.
     """
-    for name in untrusted.names_in(objdir.pack_dir) if there is None else there:
+    for name in safe_open.names_in(objdir.pack_dir) if there is None else there:
         stem, dot, suffix = name.partition(".")
         if stem.startswith("multi-pack-index-") and dot and suffix in ("bitmap", "rev") and stem[17:] != keep:
             unlink(os.path.join(objdir.pack_dir, name))
@@ -90,7 +90,7 @@ def remove_chain(objdir: ObjectDir) -> None:
     chain = os.path.join(objdir.pack_dir, "multi-pack-index.d")
     unlink(os.path.join(chain, "multi-pack-index-chain"))
     with contextlib.suppress(FileNotFoundError):
-        for name in untrusted.names_in(chain):
+        for name in safe_open.names_in(chain):
             unlink(os.path.join(chain, name))
-        with named("remove", chain), untrusted.place_of(chain) as (folder, name):
+        with named("remove", chain), safe_open.place_of(chain) as (folder, name):
             os.rmdir(name, dir_fd=folder)

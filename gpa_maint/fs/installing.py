@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 
-from .. import untrusted
+from ..base import safe_open
 from ..errors import Locked, StalePlan
-from ..git import ObjectDir
+from ..repo.objdir import ObjectDir
 from .door import (
     create,
     fit,
@@ -147,7 +147,7 @@ def read_bytes(path: str) -> bytes:
     """A configuration file, or the file that it is a link to; empty when it is not there."""
     try:
         with named("read", path):
-            return untrusted.read_whole(path, follow=True)[0]
+            return safe_open.read_whole(path, follow=True)[0]
     except FileNotFoundError:
         return b""
 

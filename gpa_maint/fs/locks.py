@@ -8,9 +8,9 @@ import fcntl
 import os
 from collections.abc import Container, Iterator
 
-from .. import untrusted
+from ..base import safe_open
 from ..errors import Locked, SystemFailed
-from ..git import ObjectDir
+from ..repo.objdir import ObjectDir
 from .door import make_dir, named, open_shared, replace_name, take_name, unlink, worded
 from .temp import Workspace, inode_of, lock_paths, temporary_files
 
@@ -30,8 +30,8 @@ def run_at_work(objdir: ObjectDir) -> str:
     """Which process holds gpa/lock, "" when none does. Not found out by locking it: that could turn a run away."""
     path = os.path.join(objdir.gpa_dir, "lock")
     try:
-        stat = untrusted.lstat(path)
-        words = untrusted.read_bytes(path, 200) if stat.st_nlink == 1 else b""
+        stat = safe_open.lstat(path)
+        words = safe_open.read_bytes(path, 200) if stat.st_nlink == 1 else b""
         holder, inode = words.decode(errors="replace").strip(), stat.st_ino
         with open("/proc/locks", encoding="ascii", errors="replace") as file:
             held = any(_is_flock(line.split(), inode) for line in file)
@@ -105,7 +105,7 @@ NO_FLOCK = (
 def is_held(path: str) -> bool:
     """Does somebody hold the flock of this file? False when there is no such file."""
     try:
-        fd = untrusted.open_regular(path)
+        fd = safe_open.open_regular(path)
     except FileNotFoundError:
         return False
     except OSError:
@@ -127,7 +127,7 @@ def gc_holder(objdir: ObjectDir, now: int) -> str | None:
     """Who runs `git gc`, by gc.pid as git itself reads it: younger than 12 hours, and alive or on another host."""
     path = os.path.join(objdir.common_dir, "gc.pid")
     try:
-        words = untrusted.read_bytes(path, 200).decode(errors="replace").split()
+        words = safe_open.read_bytes(path, 200).decode(errors="replace").split()
         mtime = os.stat(path).st_mtime
     except FileNotFoundError:
         return None
@@ -170,7 +170,7 @@ def is_dead_keep(path: str, before: int | None = None) -> bool:
     try:
         if before is not None and os.lstat(path).st_mtime >= before:
             return False
-        words = untrusted.read_bytes(path, KEEP_BYTES).decode(errors="replace").split()
+        words = safe_open.read_bytes(path, KEEP_BYTES).decode(errors="replace").split()
     except OSError:
         return False
     return len(words) == 4 and words[0] in PUSHING and words[2] == "on" and is_dead(words[1], words[3])

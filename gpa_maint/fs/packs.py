@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 
+from ..base.safe_open import lstat, open_regular, place_of
 from ..errors import SystemFailed
-from ..git import ObjectDir
-from ..untrusted import lstat, open_regular, place_of
+from ..repo.objdir import ObjectDir
 from .door import UNSUPPORTED, adopt, fsync_dir, fsync_file, make_dir, move_name, named, rename, unlink
 from .holds import Hold, become_hold, read_hold, write_hold
 from .locks import host_name

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from .. import untrusted
 from .._core.processes import processes_named
-from ..git import ObjectDir
-from ..tuples import NamedTuple
+from ..base import safe_open
+from ..base.tuples import NamedTuple
+from ..repo.objdir import ObjectDir
 
 DELETING = frozenset({"repack", "gc", "maintenance", "multi-pack-index"})
 """The git commands that delete packs."""
@@ -178,6 +178,6 @@ def _objects_by_common(git_dir: str) -> Iterator[str]:
 
 def _first_line(path: str) -> str:
     try:
-        return untrusted.read_bytes(path, 4096).decode(errors="surrogateescape").partition("\n")[0]
+        return safe_open.read_bytes(path, 4096).decode(errors="surrogateescape").partition("\n")[0]
     except OSError:
         return ""

@@ -6,8 +6,8 @@ import contextlib
 import errno
 import os
 
-from .. import untrusted
-from ..git import ObjectDir
+from ..base import safe_open
+from ..repo.objdir import ObjectDir
 from .door import (
     UNSUPPORTED,
     create,
@@ -120,7 +120,7 @@ def release_reserve(objdir: ObjectDir) -> bool:
 def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
     """An empty file gpa/<prefix><text>, for who reads names only; other files gpa/<prefix>* go."""
     wanted = prefix + text
-    there = [name for name in untrusted.names_in(objdir.gpa_dir) if name.startswith(prefix)]
+    there = [name for name in safe_open.names_in(objdir.gpa_dir) if name.startswith(prefix)]
     if wanted not in there:
         path = os.path.join(objdir.gpa_dir, wanted)
         with contextlib.suppress(FileExistsError), named("create", path):

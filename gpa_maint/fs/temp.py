@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable, Iterator
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
-from .. import untrusted
+from ..base import safe_open
 from ..errors import SystemFailed
-from ..git import ObjectDir
+from ..repo.objdir import ObjectDir
 from .door import create, fit, make_dir, rename, step, unlink, unlink_in
 from .processes import Deleter
 
@@ -110,12 +110,12 @@ def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
     make_dir(objdir.gpa_dir, objdir.settings.shared)
     make_dir(directory, objdir.settings.shared)
     prefix = ""
-    if untrusted.lstat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
+    if safe_open.lstat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
         directory, prefix = objdir.pack_dir, TMP_PREFIX
     space = Workspace(objdir, directory, prefix)
     bring_back_hidden(objdir)
     space.healed = remove_stale(objdir)
-    with untrusted.kept_open(objdir.pack_dir), untrusted.kept_open(directory):
+    with safe_open.kept_open(objdir.pack_dir), safe_open.kept_open(directory):
         try:
             yield space
         finally:
@@ -154,7 +154,7 @@ def is_of_live_process(path: str) -> bool:
 
 def _names_in(directory: str) -> list[str]:
     try:
-        return untrusted.names_in(directory)
+        return safe_open.names_in(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -172,7 +172,7 @@ def bring_back_hidden(objdir: ObjectDir) -> None:
 def _may_come_back(path: str) -> bool:
     """Is it a file, or a link, as the .idx was? git would wait for ever for a FIFO, and cannot read a folder."""
     with contextlib.suppress(FileNotFoundError):
-        mode = untrusted.lstat(path).st_mode
+        mode = safe_open.lstat(path).st_mode
         return S_ISREG(mode) or (S_ISLNK(mode) and os.path.isfile(path))
     return False
 
@@ -198,14 +198,14 @@ def remove_stale(objdir: ObjectDir) -> list[str]:
 
 def inode_of(path: str) -> tuple[int, int] | None:
     try:
-        stat = untrusted.lstat(path)
+        stat = safe_open.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino
 
 
 def packs_without_idx(objdir: ObjectDir) -> list[str]:
-    there = set(untrusted.names_in(objdir.pack_dir))
+    there = set(safe_open.names_in(objdir.pack_dir))
     names = [name.removesuffix(".pack") for name in there if name.endswith(".pack")]
     return [objdir.pack_path(name) for name in names if name + ".idx" not in there]
 
@@ -222,7 +222,7 @@ def lock_paths(objdir: ObjectDir) -> tuple[str, ...]:
 def remove_leftover(path: str) -> bool:
     """Remove a temporary file, or a folder of them; False when it was gone already, or is in use again."""
     try:
-        with untrusted.place_of(path) as (folder, name):
+        with safe_open.place_of(path) as (folder, name):
             if not S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
                 return unlink_in(folder, name, path)
             _clear(folder, name, path)
@@ -281,7 +281,7 @@ def _clear_files(folder: int, path: str) -> list[str]:
 def remove_empty_dir(path: str) -> bool:
     """Remove a directory; False when it is not empty, no directory, or was gone."""
     try:
-        with untrusted.place_of(path) as (folder, name):
+        with safe_open.place_of(path) as (folder, name):
             return _remove_empty(folder, name, path)
     except (FileNotFoundError, NotADirectoryError):
         return False

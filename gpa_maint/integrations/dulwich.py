@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..store import PageStore
+from ..store.page_store import PageStore
 
 try:
     from dulwich import __version__ as version
@@ -35,7 +35,7 @@ except ImportError as error:
     raise ImportError(f"gpa_maint.integrations.dulwich needs dulwich 1.2.18 or newer: {error}") from error
 
 if TYPE_CHECKING:
-    from ..journal import Writer
+    from ..store.writer import Writer
 
 
 def open_repository(path: Path, store: PageStore | None = None) -> PagedRepo:

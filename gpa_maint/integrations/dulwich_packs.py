@@ -16,7 +16,7 @@ from dulwich.pack import REF_DELTA, Pack, PackData, PackFileDisappeared, Unpacke
 
 from .. import fs
 from ..errors import ObjectMissing
-from ..store import PageStore
+from ..store.page_store import PageStore
 
 IDX_NAMES_AT = 8 + 4 * 256
 """where the ids begin in an idx of version 2"""

@@ -15,7 +15,7 @@ from dulwich.objects import ObjectID, RawObjectID, ShaFile
 from dulwich.pack import UnpackedObject
 
 from ..errors import AmbiguousPrefix, ObjectMissing
-from ..store import CANDIDATES, PREFIX_LEAST, PageStore, expect_store
+from ..store.page_store import CANDIDATES, PREFIX_LEAST, PageStore, expect_store
 from .dulwich_packs import stored_deltas
 
 if TYPE_CHECKING:

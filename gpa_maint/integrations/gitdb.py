@@ -19,7 +19,7 @@ from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import AmbiguousPrefix, Corrupt, GpaError, ObjectMissing, Unsupported
-from ..store import ObjectStream, PageStore, expect_store
+from ..store.page_store import ObjectStream, PageStore, expect_store
 
 try:
     from gitdb.base import IStream, OInfo, OStream
@@ -30,7 +30,7 @@ except ImportError as error:
     raise ImportError(f"gpa_maint.integrations.gitdb needs gitdb, as gpa-maint[gitdb] installs it: {error}") from error
 
 if TYPE_CHECKING:
-    from ..journal import Writer
+    from ..store.writer import Writer
 
 HEADER_MOST = 32
 SIZE_DIGITS = 18

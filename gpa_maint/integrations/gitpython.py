@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..store import PageStore
+from ..store.page_store import PageStore
 from .gitdb import PagedDB
 
 try:

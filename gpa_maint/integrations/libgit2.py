@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
-from ..arguments import PATH, check
+from ..base.arguments import PATH, check
 from ..errors import Unsupported
-from ..store import PageStore, expect_store
+from ..store.page_store import PageStore, expect_store
 
 if TYPE_CHECKING:
     import pygit2

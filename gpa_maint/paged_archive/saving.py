@@ -25,9 +25,9 @@ from ..archive_v1.expiring import why_not_same
 from ..archive_v1.listing import INDEX_NAME, LIST_NAME, PAGE_NAME, BadList, Listing, find_pages, open_index
 from ..archive_v1.pages import NewPage, drop_temporaries, write_archive_page, write_list
 from ..archive_v1.reader import Archive
+from ..base.tuples import NamedTuple
 from ..errors import Corrupt, DamagedArchive, GpaError, Locked, SystemFailed, Unsupported
 from ..fs.archives import archive_space, clear_archive, unlink_archive_page
-from ..tuples import NamedTuple
 
 ATTEMPTS = 200
 PAUSE_SECONDS = 0.05

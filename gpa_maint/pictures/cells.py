@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..model import Inventory, PackInfo
+from ..base.tuples import NamedTuple
+from ..model.inventory import Inventory, PackInfo
 from ..plan.repack import KINDS, kind_of
-from ..tuples import NamedTuple
 
 COLOURS = {
     "small": "#e69f00",

@@ -6,9 +6,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ..state import Moment
-from ..tuples import NamedTuple
-from ..words import count_of, human_size
+from ..base.text import count_of, human_size
+from ..base.tuples import NamedTuple
+from ..state.runs import Moment
 from .svg import WIDTH, fill, frame, heading, stroke, text
 
 PANEL, LEFT, RIGHT, TOP = 150, 90, 110, 54

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..words import count_of, human_size
+from ..base.text import count_of, human_size
 from .cells import AGES, COLOURS, DARK_COLOURS, Cell, meaning
 from .svg import DARK, LIGHT, MARGIN, WIDTH, Box, blend, fill, fitted, frame, heading, ink_on, text, text_width
 

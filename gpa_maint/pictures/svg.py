@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Iterable
 from html import escape
 
-from ..tuples import NamedTuple
-from ..words import printable
+from ..base.text import printable
+from ..base.tuples import NamedTuple
 
 FONT = "system-ui, DejaVu Sans, sans-serif"
 WIDTH = 1000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..state import Moment
-from ..words import count_of, human_size, printable
+from ..base.text import count_of, human_size, printable
+from ..state.runs import Moment
 from .cells import COLOURS, Cell, meaning
 from .history import NOTHING, series_of, summary_of
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..model import ExpirePlan, Inventory, PackInfo, Step
+from ..model.inventory import Inventory, PackInfo
+from ..model.plans import ExpirePlan, Step
 
 
 def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int, keep_new: int = 14 * 86400) -> ExpirePlan:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..model import ExpirePlan, Inventory, PackInfo, RunPlan, RunRules, Step
+from ..model.inventory import Inventory, PackInfo
+from ..model.plans import ExpirePlan, RunPlan, RunRules, Step
 from .expire import plan_expire
 from .repack import why_not_small
 from .run import mergeable, plan_run

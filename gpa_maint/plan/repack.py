@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..model import Inventory, PackInfo, RepackPlan, Step
+from ..model.inventory import Inventory, PackInfo
+from ..model.plans import RepackPlan, Step
 
 
 def plan_repack(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..reports import Diagnosis, PackHealth, RepairPlan, RepairStep
+from ..model.repair import Diagnosis, PackHealth, RepairPlan, RepairStep
 
 REST_SECONDS = 3600
 """A pack without idx, or an idx without pack, that is younger may be on its way: these come one after the other."""

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from ..model import Inventory, PackInfo, RunPlan, RunRules, RunStep
-from ..tuples import NamedTuple
-from ..words import count_of
+from ..base.text import count_of
+from ..base.tuples import NamedTuple
+from ..model.inventory import Inventory, PackInfo
+from ..model.plans import RunPlan, RunRules, RunStep
 from .expire import plan_expire
 from .repack import why_not_small
 

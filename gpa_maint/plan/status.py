@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ..model import Inventory, PackInfo, RunPlan, RunResult, RunRules
-from ..reports import Cost, KindCount, Status, StatusStep, StatusWarning, Surroundings
+from ..model.inventory import Inventory, PackInfo
+from ..model.plans import RunPlan, RunRules
+from ..model.results import RunResult
+from ..model.status import Cost, KindCount, Status, StatusStep, StatusWarning, Surroundings
 from .expire import plan_expire
 from .repack import KINDS, kind_of
 from .run import plan_run

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..model import Inventory, RunResult, RunRules, RunStep
-from ..reports import StatusWarning, Surroundings
-from ..words import human_size
+from ..base.text import human_size
+from ..model.inventory import Inventory
+from ..model.plans import RunRules, RunStep
+from ..model.results import RunResult
+from ..model.status import StatusWarning, Surroundings
 
 MAINTENANCE = (
     # key, what switches it off, what happens otherwise

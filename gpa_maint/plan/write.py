@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..model import IndexPlan, IndexSource, Inventory, PackInfo
+from ..model.inventory import Inventory, PackInfo
+from ..model.plans import IndexPlan, IndexSource
 
 
 def plan_write(

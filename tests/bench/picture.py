@@ -10,11 +10,11 @@ from pathlib import Path
 from histories import HistorySpec, pushed_history
 
 from gpa_maint import commands
-from gpa_maint.git import find_object_dir
+from gpa_maint.base.text import count_of, human_size
 from gpa_maint.pictures.cells import Cell, cells_of
 from gpa_maint.pictures.map import dark_style, draw_packs
 from gpa_maint.pictures.svg import Box, fill, frame
-from gpa_maint.words import count_of, human_size
+from gpa_maint.repo.discover import find_object_dir
 
 SPEC = HistorySpec(kind="tree", pushes=400)
 WIDTH, HEIGHT, MAP = 1000, 350, 440

@@ -3,7 +3,7 @@
 The policy is the real one, plan_run(); there is no disk, so that 100,000 pushes take seconds. The model:
 
 - A push brings one pack. When the traffic's `look_every` packs have come since the last look, a run takes place as in
-  maintenance.py: the first step that is due, decided again each time.
+  verbs/run.py: the first step that is due, decided again each time.
 - A pack that is merged for the first time keeps `kept_share` of its bytes: thin packs carry the bases of their deltas
   whole, and other pushes have them too. Every object is new, which is the worst case for the index.
 - A merge takes its sources oldest first and fills pages; a fold, or a merge of a backlog, makes one pack. Both cost the
@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from gpa_maint.model import IndexInfo, Inventory, PackInfo, RunPlan, RunRules, RunStep
+from gpa_maint.model.inventory import IndexInfo, Inventory, PackInfo
+from gpa_maint.model.plans import RunPlan, RunRules, RunStep
 from gpa_maint.plan.run import left_out, needs_index, plan_run
 
 from .traffic import BACKLOGS, TRAFFICS, Traffic
@@ -36,7 +37,7 @@ OID_BYTES = 28
 NAME_BYTES = 50
 
 ROUNDS = 256
-"""How many steps a run does at most, as in maintenance.py."""
+"""How many steps a run does at most, as in verbs/run.py."""
 
 SAMPLES = 200
 

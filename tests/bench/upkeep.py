@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpa_maint.hooks import scripts
+from gpa_maint.setup import scripts
 from tests.bench.measure import Cost, run
 
 EVERY = 10

@@ -16,7 +16,8 @@ from oracle import git
 from running import all_files, gpa_any
 
 from gpa_maint.errors import Corrupt, Refused
-from gpa_maint.hooks import install, uninstall
+from gpa_maint.setup.install import install
+from gpa_maint.setup.uninstall import uninstall
 
 PROGRAM = "/no/such/git-gpa"
 SECONDS = 20

@@ -22,9 +22,10 @@ from histories import HistorySpec, pushed_history
 from oracle import git, objects_dir
 from running import all_files
 
-from gpa_maint import PageStore, commands, fs, untrusted
+from gpa_maint import PageStore, commands, fs
+from gpa_maint.base import safe_open
 from gpa_maint.errors import GpaError
-from gpa_maint.git import find_object_dir
+from gpa_maint.repo.discover import find_object_dir
 
 NAMES = [
     f"{number}-{count}{suffix}" for number in (1, os.getpid()) for count in range(9) for suffix in (".pack", ".new")
@@ -237,4 +238,4 @@ def test_a_path_that_leads_up_is_refused(repo: Path, path: str) -> None:
     find_object_dir(str(repo))
     (repo / "gpa" / "tmp").mkdir(parents=True)
     with pytest.raises(OSError, match="Invalid argument"):
-        untrusted.open_folder(f"{repo}/{path}/x")
+        safe_open.open_folder(f"{repo}/{path}/x")

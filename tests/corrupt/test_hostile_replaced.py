@@ -21,10 +21,12 @@ import pytest
 from histories import HistorySpec, pushed_history
 from oracle import content_digest, git, objects_dir, pack_dir
 
-from gpa_maint import PageStore, commands, fs, hooks, untrusted
+import gpa_maint
+from gpa_maint import PageStore, commands, fs
+from gpa_maint.base import safe_open
 from gpa_maint.errors import GpaError
-from gpa_maint.git import find_object_dir
-from gpa_maint.state import read_history
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.state.runs import read_history
 
 SECONDS = 10
 MEMORY = 1 << 29
@@ -64,11 +66,11 @@ def repair(repo: Path) -> None:
 
 
 def install(repo: Path) -> None:
-    hooks.install(str(repo), program=PROGRAM)
+    gpa_maint.install(str(repo), program=PROGRAM)
 
 
 def uninstall(repo: Path) -> None:
-    hooks.uninstall(str(repo))
+    gpa_maint.uninstall(str(repo))
 
 
 def backup(repo: Path) -> None:
@@ -364,15 +366,15 @@ def test_what_is_lost_is_not_forgotten_where_the_list_is_too_long(repo: Path) ->
     path = repo / "gpa" / "damaged" / "lost"
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    os.truncate(path, untrusted.MOST_BYTES + 1)
+    os.truncate(path, safe_open.MOST_BYTES + 1)
     repair(repo)
-    assert untrusted.MOST_BYTES + 1 == path.with_name("lost.old").stat().st_size
+    assert safe_open.MOST_BYTES + 1 == path.with_name("lost.old").stat().st_size
     assert b"17" + b"ab" * 19 in path.read_bytes()
 
 
 def test_a_hold_that_is_too_long_to_be_read_is_somebody_else_s(tmp_path: Path) -> None:
     path = tmp_path / "pack-a.keep"
-    for count, size in ((1 << 20, 0), (1, untrusted.TEXT_BYTES)):
+    for count, size in ((1 << 20, 0), (1, safe_open.TEXT_BYTES)):
         path.write_bytes(b"git-gpa new\n" + b"a\n" * count + bytes(size))
         assert fs.read_hold(str(path)) is None
 
@@ -387,7 +389,7 @@ def test_a_program_or_environment_that_is_a_fifo_keeps_nobody_waiting(repo: Path
     program.write_text(f"#!{python}\n")
     for path in (python, program):
         path.chmod(0o755)
-    hooks.install(str(repo), program=str(program))
+    gpa_maint.install(str(repo), program=str(program))
     with bounded():
         commands.status(str(repo))
     program.unlink()

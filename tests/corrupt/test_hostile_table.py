@@ -108,8 +108,7 @@ ONLY_ROOT = (device, foreign)
 WORKER = """
 import shutil, signal, subprocess, sys
 from itertools import count
-from gpa_maint import GpaError, PageStore, commands
-from gpa_maint.hooks import install, uninstall
+from gpa_maint import GpaError, PageStore, commands, install, uninstall
 
 numbers = count()
 
@@ -284,7 +283,8 @@ def test_the_table_names_every_file_of_ours(repo: Path, tmp_path: Path) -> None:
         seen.update(path.name and f"objects/pack/{path.name}" for path in pack_dir(repo).iterdir())
 
     from gpa_maint import fs
-    from gpa_maint.hooks import install, uninstall
+    from gpa_maint.setup.install import install
+    from gpa_maint.setup.uninstall import uninstall
 
     fs.door.before_step = look
     try:

@@ -21,7 +21,7 @@ from packwriter import Entry, OfsDelta, Whole, add_liar, add_pack, encode_delta,
 from gpa_maint import PageStore, commands
 from gpa_maint._core.files import Proof
 from gpa_maint._core.progress import Progress
-from gpa_maint.model import ExpireResult, LeftOut
+from gpa_maint.model.results import ExpireResult, LeftOut
 
 GOOD = b"".join(b"%d lines of a file that everybody needs\n" % number for number in range(300))
 CHANGED = GOOD.replace(b"100 lines", b"one hundred lines") + b"and one more\n"

@@ -16,14 +16,17 @@ from pathlib import Path
 
 from gpa_maint.archive_v1.listing import parse_list
 from gpa_maint.archive_v1.refs import read_packed_refs
-from gpa_maint.config import Settings, settings_from
 from gpa_maint.errors import GpaError
-from gpa_maint.git import ObjectDir, alternates_of, parse_config, version_in
-from gpa_maint.importing import import_objects
 from gpa_maint.pictures.history import draw_history
 from gpa_maint.pictures.terminal import describe_history
-from gpa_maint.state import read_history, read_last_run, read_state, read_totals
-from gpa_maint.store import PageStore
+from gpa_maint.repo.config import Settings, settings_from
+from gpa_maint.repo.discover import alternates_of
+from gpa_maint.repo.git import parse_config, version_in
+from gpa_maint.repo.objdir import ObjectDir
+from gpa_maint.state.runs import read_history, read_last_run, read_totals
+from gpa_maint.state.superseded import read_state
+from gpa_maint.store.import_stream import import_objects
+from gpa_maint.store.page_store import PageStore
 
 INPUT_MOST = 1 << 16
 

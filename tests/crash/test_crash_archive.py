@@ -22,14 +22,7 @@ from oracle import all_objects, fsck, git, verify_midx
 from test_crash import MOST_STEPS, failing
 
 from gpa_maint import fs
-from gpa_maint.archive_v1 import (
-    Archive,
-    expire_archive,
-    export_archive,
-    import_archive,
-    repack_archive,
-    verify_archive,
-)
+from gpa_maint.archive_v1 import Archive, expire_archive, export_archive, import_archive, repack_archive, verify_archive
 from gpa_maint.archive_v1.listing import INDEX_NAME
 from gpa_maint.cli.main import main as cli
 

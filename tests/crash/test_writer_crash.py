@@ -26,7 +26,7 @@ from writing import add_commit, assert_indexed_as_git_would, journals, left_behi
 
 from gpa_maint import PageStore, fs
 from gpa_maint.errors import GpaError
-from gpa_maint.journal import Writer
+from gpa_maint.store.writer import Writer
 
 MOST_STEPS = 400
 DONE, KILLED = 0, -signal.SIGKILL

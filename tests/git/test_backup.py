@@ -19,8 +19,9 @@ from running import gpa, gpa_any
 from writing import add_commit, forked
 
 import gpa_maint
-from gpa_maint import PageStore, backups, fs
+from gpa_maint import PageStore, fs
 from gpa_maint.errors import Corrupt, GpaError, Locked
+from gpa_maint.verbs import backup as backups
 
 
 class Site:

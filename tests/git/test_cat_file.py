@@ -19,8 +19,8 @@ from running import gpa
 from test_store import SHAPES, Shape, add_loose, half_indexed, loose_only, one_pack
 
 from gpa_maint import PageStore
-from gpa_maint.batch import parse_format
 from gpa_maint.errors import GpaError
+from gpa_maint.store.cat_file import parse_format
 
 MISSING = "00112233445566778899aabbccddeeff00112233"
 ALL = "%(objectname) %(objecttype) %(objectsize) %(objectsize:disk) %(deltabase)"

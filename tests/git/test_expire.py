@@ -51,8 +51,9 @@ from running import (
     references,
 )
 
-from gpa_maint import commands, fs, rounds
+from gpa_maint import commands, fs
 from gpa_maint.errors import Locked
+from gpa_maint.verbs import rounds
 
 HistoryFactory = Callable[[HistorySpec], History]
 

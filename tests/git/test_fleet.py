@@ -12,10 +12,10 @@ from histories import HistorySpec, init_server, pushed_history
 from oracle import git
 from running import gpa_any
 
-from gpa_maint import fleet
 from gpa_maint.commands import Stop
 from gpa_maint.errors import GpaError
-from gpa_maint.fleet import Outcome, find_repositories, maintain_all
+from gpa_maint.verbs import run_many
+from gpa_maint.verbs.run_many import Outcome, find_repositories, maintain_all
 
 SECONDS = 30
 
@@ -130,14 +130,14 @@ def test_one_run_too_is_given_up_after_the_time_limit(three: Path) -> None:
 def test_whatever_goes_wrong_with_one_the_others_get_their_turn(
     three: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    maintain = fleet.commands.maintain
+    maintain = run_many.commands.maintain
 
     def fail(path: str, **options: object) -> object:
         if path.endswith("m.git"):
             raise error("what went wrong")
         return maintain(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fleet.commands, "maintain", fail)
+    monkeypatch.setattr(run_many.commands, "maintain", fail)
     told: list[Outcome] = []
     outcomes = maintain_all(find_repositories(str(three)), keep_going=True, told=told.append)
     assert [False, True, False] == [outcome.has_failed for outcome in outcomes]

@@ -18,7 +18,9 @@ from oracle import all_objects, content_digest, fsck, git, pack_dir
 from packwriter import Whole, add_pack
 from running import assert_sound, gpa, gpa_any, gpa_json
 
-from gpa_maint import PageStore, fs, maintain, maintenance, rounds
+from gpa_maint import PageStore, fs, maintain
+from gpa_maint.verbs import rounds
+from gpa_maint.verbs import run as maintenance
 
 HistoryFactory = Callable[[HistorySpec], History]
 

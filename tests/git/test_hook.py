@@ -19,8 +19,8 @@ from oracle import fsck, git, git_line
 from running import gpa, gpa_any
 
 from gpa_maint import install
-from gpa_maint.hooks.plan import START
-from gpa_maint.hooks.scripts import EVENTS, render
+from gpa_maint.setup.plan import START
+from gpa_maint.setup.scripts import EVENTS, render
 
 HistoryFactory = Callable[[HistorySpec], History]
 

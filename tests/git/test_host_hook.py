@@ -13,8 +13,8 @@ import pytest
 from oracle import fsck, git, git_line
 from running import gpa, gpa_any, gpa_json
 
-from gpa_maint.hooks.scripts import render
-from gpa_maint.hooks.settings import SETTINGS
+from gpa_maint.setup.scripts import render
+from gpa_maint.setup.settings import SETTINGS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 

@@ -128,7 +128,8 @@ def test_an_empty_input_is_nothing_to_do(repo: Path) -> None:
 def test_the_import_goes_on_beside_a_run(repo: Path) -> None:
     """It needs no lock."""
     script = (
-        "from gpa_maint import fs, git\nwith fs.maintenance_lock(git.find_object_dir()): print(flush=True); input()"
+        "from gpa_maint import fs\nfrom gpa_maint.repo.discover import find_object_dir\n"
+        "with fs.maintenance_lock(find_object_dir()): print(flush=True); input()"
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, cwd=repo, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

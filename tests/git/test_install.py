@@ -18,14 +18,16 @@ import pytest
 from oracle import git, git_line, gits
 from running import gpa, gpa_any, gpa_json
 
-from gpa_maint import fs, hooks, install, uninstall
+from gpa_maint import fs, install, uninstall
 from gpa_maint.cli.install import describe
 from gpa_maint.cli.main import main as cli
 from gpa_maint.errors import Locked, Refused, SystemFailed
-from gpa_maint.git import version_in
-from gpa_maint.hooks.plan import CONFIG_HOOKS_SINCE
-from gpa_maint.hooks.scripts import EVENTS, MARK, render
-from gpa_maint.reports import InstallChange
+from gpa_maint.model.setup import InstallChange
+from gpa_maint.repo.git import version_in
+from gpa_maint.setup import install as install_room
+from gpa_maint.setup import uninstall as uninstall_room
+from gpa_maint.setup.plan import CONFIG_HOOKS_SINCE
+from gpa_maint.setup.scripts import EVENTS, MARK, render
 
 PROGRAM = "/no/such/git-gpa"
 
@@ -861,7 +863,7 @@ def test_errors_are_told_as_git_tells_them(server: Path, capsys: pytest.CaptureF
     ],
 )
 def test_the_version_of_git(text: str, version: tuple[int, int]) -> None:
-    from gpa_maint.git import version_in
+    from gpa_maint.repo.git import version_in
 
     assert version == version_in(text)
 
@@ -888,7 +890,7 @@ OLD, NEW = (2, 53), (2, 54)
 def test_which_way_git_is_made_to_call_us(
     asked: str | None, shared: str, before: str, version: tuple[int, int], way: str | None
 ) -> None:
-    from gpa_maint.hooks.plan import choose_way
+    from gpa_maint.setup.plan import choose_way
 
     def chosen() -> str:
         return choose_way(asked, hooks_dir="/hooks", shared_by=shared, before=before, version=version)
@@ -901,4 +903,4 @@ def test_which_way_git_is_made_to_call_us(
 
 
 def test_the_package_offers_both() -> None:
-    assert (hooks.install, hooks.uninstall) == (install, uninstall)
+    assert (install_room.install, uninstall_room.uninstall) == (install, uninstall)

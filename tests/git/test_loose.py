@@ -34,8 +34,8 @@ from gpa_maint import fs
 from gpa_maint.apply import loose as packing
 from gpa_maint.apply.pages import Progress
 from gpa_maint.errors import Corrupt, Locked, Stopped
-from gpa_maint.git import find_object_dir
-from gpa_maint.inventory import count_loose, loose_objects
+from gpa_maint.look.inventory import count_loose, loose_objects
+from gpa_maint.repo.discover import find_object_dir
 
 HOUR_NS = 3600 * 10**9
 

@@ -287,7 +287,7 @@ def is_found(reader: subprocess.Popen[bytes], oid: str) -> bool:
 def held(server: Path) -> Iterator[Path]:
     """Another process holds the lock."""
     script = (
-        "import sys; from gpa_maint import fs; from gpa_maint.git import find_object_dir\n"
+        "import sys; from gpa_maint import fs; from gpa_maint.repo.discover import find_object_dir\n"
         "with fs.maintenance_lock(find_object_dir(sys.argv[1])):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
@@ -393,7 +393,7 @@ def test_an_error_is_recorded_and_what_was_done_stays(server: Path, monkeypatch:
     def fail(*_: object, **__: object) -> None:
         raise StalePlan("the repository keeps changing")
 
-    monkeypatch.setattr("gpa_maint.rounds.expire", fail)
+    monkeypatch.setattr("gpa_maint.verbs.rounds.expire", fail)
     with pytest.raises(StalePlan):
         commands.maintain(str(server))
     last = record(server, "last-run.json")

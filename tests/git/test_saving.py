@@ -20,10 +20,11 @@ from packwriter import Whole, add_pack, oid_hex
 from running import gpa
 from writing import add_commit, assert_ends_well, commit_text, forked, tree_text
 
-from gpa_maint import PageStore, saved
+from gpa_maint import PageStore
 from gpa_maint.errors import GpaError, Locked
-from gpa_maint.git import find_object_dir
-from gpa_maint.journal import SaveReport, Writer
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.store import saved
+from gpa_maint.store.writer import SaveReport, Writer
 
 
 class Refused(Exception):

@@ -16,8 +16,8 @@ from running import all_files, gpa, gpa_any, gpa_json
 
 from gpa_maint import commands
 from gpa_maint.errors import GpaError
-from gpa_maint.reports import Schedule
-from gpa_maint.timers import Job, make_schedule
+from gpa_maint.model.setup import Schedule
+from gpa_maint.setup.timers import Job, make_schedule
 
 ODD_NAMES = [
     "plain",

@@ -18,7 +18,7 @@ from running import gpa
 from writing import assert_ends_well, assert_indexed_as_git_would, commit_text, forked, left_behind, tree_text
 
 from gpa_maint import PageStore
-from gpa_maint.journal import Writer
+from gpa_maint.store.writer import Writer
 
 MIB = 1 << 20
 Objects = dict[bytes, tuple[str, bytes]]

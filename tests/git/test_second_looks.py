@@ -18,7 +18,7 @@ from oracle import content_digest, git, midx_names, midx_winners, pack_dir, pack
 from packwriter import Whole, add_pack, oid_hex
 from running import assert_sound, gpa, index_path, leftovers
 
-from gpa_maint import PageStore, commands, fs, rounds
+from gpa_maint import PageStore, fs
 from gpa_maint._core.processes import processes_named
 from gpa_maint.apply import expire
 from gpa_maint.apply.expire import end_holds, prove_doomed
@@ -26,9 +26,11 @@ from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.repair import write_loose
 from gpa_maint.errors import GitFailed, Locked, StalePlan, SystemFailed
 from gpa_maint.fs import holds
-from gpa_maint.git import find_object_dir, run_git
-from gpa_maint.inventory import take_inventory
+from gpa_maint.look.inventory import take_inventory
 from gpa_maint.plan.repack import plan_repack
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.repo.git import run_git
+from gpa_maint.verbs import commands, rounds
 
 HistoryFactory = Callable[[HistorySpec], History]
 

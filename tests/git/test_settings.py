@@ -14,8 +14,8 @@ from histories import init_server
 from oracle import git
 from running import gpa, gpa_any
 
-from gpa_maint import config
 from gpa_maint.cli.main import VERBS
+from gpa_maint.repo import config
 
 GITS_COMPLETION = Path("/usr/share/bash-completion/completions/git")
 OURS = Path(__file__).parents[2] / "docs" / "completion"

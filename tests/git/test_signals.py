@@ -20,7 +20,7 @@ from running import gpa, leftovers
 SHIM = """
 import os, sys, threading
 from gpa_maint.apply import STEP_MODULE as module
-from gpa_maint.apply.stop import Stop
+from gpa_maint.base.progress import Stop
 
 number = int(sys.argv.pop(1))
 step, ask, asked = module.STEP, Stop.request, threading.Event()

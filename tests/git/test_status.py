@@ -20,11 +20,11 @@ from running import all_files, gpa, gpa_any, gpa_json, index_path
 
 import gpa_maint
 from gpa_maint import commands, fs
-from gpa_maint.git import find_object_dir
-from gpa_maint.hooks import install
+from gpa_maint.model.status import Status
 from gpa_maint.plan.repack import KINDS
-from gpa_maint.reports import Status
-from gpa_maint.state import read_last_run
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.setup.install import install
+from gpa_maint.state.runs import read_last_run
 
 DAY = 86400
 HOST = os.uname().nodename

@@ -23,9 +23,9 @@ from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.write import publish_index
 from gpa_maint.commands import plan_repack_of
 from gpa_maint.errors import Stopped
-from gpa_maint.git import find_object_dir
-from gpa_maint.inventory import take_inventory
+from gpa_maint.look.inventory import take_inventory
 from gpa_maint.plan.write import plan_write
+from gpa_maint.repo.discover import find_object_dir
 
 MIB = 1 << 20
 

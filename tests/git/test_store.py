@@ -40,7 +40,7 @@ from running import gpa
 
 from gpa_maint import PageStore, commands
 from gpa_maint.errors import AmbiguousPrefix, GpaError, ObjectMissing
-from gpa_maint.store import ObjectInfo
+from gpa_maint.store.page_store import ObjectInfo
 
 MISSING = "00112233445566778899aabbccddeeff00112233"
 

@@ -42,9 +42,9 @@ from writing import (
 )
 
 from gpa_maint import PageStore, fs
-from gpa_maint.config import settings_from
 from gpa_maint.errors import GpaError, ObjectMissing
-from gpa_maint.journal import Writer
+from gpa_maint.repo.config import settings_from
+from gpa_maint.store.writer import Writer
 
 MIB = 1 << 20
 OLD = 1_600_000_000

@@ -23,9 +23,10 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from oracle import all_objects, fsck, git, pack_dir, verify_midx
 
-from gpa_maint import commands, fs, rounds
+from gpa_maint import commands, fs
 from gpa_maint.errors import GpaError
 from gpa_maint.plan import run as plan_run
+from gpa_maint.verbs import rounds
 
 SPEC = HistorySpec(kind="tree", pushes=4, waiting=8, files=10)
 Step = Callable[[History], object]

@@ -26,7 +26,7 @@ from packwriter import oid_hex
 from writing import add_commit, assert_ends_well, forked, left_behind, loose_count
 
 from gpa_maint import PageStore
-from gpa_maint.journal import Writer
+from gpa_maint.store.writer import Writer
 
 SECONDS = int(os.environ.get("GPA_STRESS_SECONDS", "60"))
 UPKEEP = ["run", "repack", "expire --grace=now", "write"]

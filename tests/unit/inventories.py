@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpa_maint.model import IndexInfo, Inventory, PackInfo
+from gpa_maint.model.inventory import IndexInfo, Inventory, PackInfo
 
 
 def pack(name: str, **fields: Any) -> PackInfo:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from gpa_maint import config
-from gpa_maint.config import BadValue, Settings, parse_bool, parse_size, parse_time, settings_from
+from gpa_maint.repo import config
+from gpa_maint.repo.config import BadValue, Settings, parse_bool, parse_size, parse_time, settings_from
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gpa_maint import config
 from gpa_maint.cli.main import VERBS
+from gpa_maint.repo import config
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -20,8 +20,8 @@ from gpa_maint import PageStore, commands, fs
 from gpa_maint._core.archive import FAULTS
 from gpa_maint.archive_v1 import repack_archive
 from gpa_maint.archive_v1.listing import INDEX_NAME
-from gpa_maint.git import find_object_dir
-from gpa_maint.state import State, read_state, write_state
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.state.superseded import State, read_state, write_state
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
 FORMAT_SECTIONS = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gpa_maint import fs
-from gpa_maint.apply.freeing import Freeing
 from gpa_maint.errors import SystemFailed
+from gpa_maint.fs.delete_many import Freeing
 
 
 def files_in(folder: Path, count: int) -> list[str]:

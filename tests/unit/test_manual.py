@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import gpa_maint
-from gpa_maint import __version__, config
+from gpa_maint import __version__
 from gpa_maint.cli.main import VERBS, usage
+from gpa_maint.repo import config
 
 PAGE = Path(__file__).parents[2] / "docs" / "man" / "git-gpa.1"
 SECTIONS = "NAME SYNOPSIS DESCRIPTION OPTIONS CONFIGURATION EXIT STATUS EXAMPLES FILES NOTES SEE ALSO"

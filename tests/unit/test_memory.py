@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gpa_maint import memory
-from gpa_maint.memory import MAP_LEAST, MAP_MOST, default_map_bytes, memory_bytes
+from gpa_maint.store import memory
+from gpa_maint.store.memory import MAP_LEAST, MAP_MOST, default_map_bytes, memory_bytes
 
 GIB = 1 << 30
 MACHINE = 12 * GIB

@@ -11,13 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inventories import inventory, pack, unindexed
 
-from gpa_maint import model
-from gpa_maint.model import Inventory, PackInfo, Step, inventory_from_json, to_json
+from gpa_maint.model import inventory as found_values
+from gpa_maint.model import plans, results
+from gpa_maint.model.inventory import Inventory, PackInfo
+from gpa_maint.model.json import FORMAT_VERSION, inventory_from_json, to_json
+from gpa_maint.model.plans import Step
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.repack import plan_repack
 from gpa_maint.plan.write import plan_write
 
-KINDS = [kind for _, kind in inspect.getmembers(model, inspect.isclass) if hasattr(kind, "_fields")]
+KINDS = [
+    kind
+    for module in (found_values, plans, results)
+    for _, kind in inspect.getmembers(module, inspect.isclass)
+    if hasattr(kind, "_fields") and kind.__module__ == module.__name__
+]
 
 FULL = inventory(
     pack("pack-a", kept=True, superseded_since=7),
@@ -85,7 +93,7 @@ def _of(hint: Any) -> Any:
 def test_every_value_prints_as_json_with_its_kind_version_and_fields(kind: Any) -> None:
     value = example(kind)
     body = json.loads(to_json(value))
-    assert (kind.__name__, model.FORMAT_VERSION) == (body.pop("kind"), body.pop("version"))
+    assert (kind.__name__, FORMAT_VERSION) == (body.pop("kind"), body.pop("version"))
     assert value._fields == tuple(body)
 
 

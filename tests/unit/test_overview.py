@@ -15,25 +15,18 @@ from gpa_maint.cli.explain import summarize
 from gpa_maint.cli.prometheus import describe as describe_metrics
 from gpa_maint.cli.status import describe
 from gpa_maint.cli.ui import when
-from gpa_maint.hooks.settings import SETTINGS
-from gpa_maint.model import (
-    Inventory,
-    LeftOut,
-    PackInfo,
-    RunResult,
-    RunRules,
-    Step,
-    StepResult,
-    run_result_from_json,
-    to_json,
-)
+from gpa_maint.model.inventory import Inventory, PackInfo
+from gpa_maint.model.json import run_result_from_json, to_json
+from gpa_maint.model.plans import RunRules, Step
+from gpa_maint.model.results import LeftOut, RunResult, StepResult
+from gpa_maint.model.status import Cost, Explanation, LockFile, Status, StatusWarning, Surroundings
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.explain import plan_explain
 from gpa_maint.plan.run import FOLD, plan_run
 from gpa_maint.plan.status import count_kinds, make_status
 from gpa_maint.plan.warn import find_warnings
-from gpa_maint.reports import Cost, Explanation, LockFile, Status, StatusWarning, Surroundings
-from gpa_maint.summary import describe_outcome, describe_run, describe_step, sum_steps
+from gpa_maint.setup.settings import SETTINGS
+from gpa_maint.verbs.summary import describe_outcome, describe_run, describe_step, sum_steps
 
 NOW = 2_000_000_000
 DAY = 86400

@@ -13,30 +13,11 @@ from inventories import inventory, pack, unindexed
 
 from gpa_maint.pictures.cells import COLOURS, Cell, cells_of
 from gpa_maint.pictures.history import draw_history
-from gpa_maint.pictures.map import (
-    HEIGHT,
-    LABEL_SIZE,
-    PALER,
-    draw_map,
-    draw_packs,
-    paleness,
-    shown_colours,
-    treemap,
-)
-from gpa_maint.pictures.svg import (
-    DARK,
-    LEAST_CONTRAST,
-    LIGHT,
-    TITLE_SIZE,
-    WIDTH,
-    Box,
-    contrast,
-    ink_on,
-    text_width,
-)
+from gpa_maint.pictures.map import HEIGHT, LABEL_SIZE, PALER, draw_map, draw_packs, paleness, shown_colours, treemap
+from gpa_maint.pictures.svg import DARK, LEAST_CONTRAST, LIGHT, TITLE_SIZE, WIDTH, Box, contrast, ink_on, text_width
 from gpa_maint.pictures.terminal import MARGIN, describe_history, describe_map
 from gpa_maint.plan.repack import KINDS
-from gpa_maint.state import Moment
+from gpa_maint.state.runs import Moment
 
 NOW = 1_000_000
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from inventories import inventory, pack, unindexed
 
-from gpa_maint.model import IndexInfo, Inventory, PackInfo, RunPlan, RunRules, RunStep
+from gpa_maint.model.inventory import IndexInfo, Inventory, PackInfo
+from gpa_maint.model.plans import RunPlan, RunRules, RunStep
 from gpa_maint.plan.explain import plan_explain
 from gpa_maint.plan.run import BACKLOG_FOLDS, FEW, FOLD, index_bytes, left_out, level_of, needs_index, plan_run
 from tests.bench.simulate import AMPLIFICATION_LIMIT, GRACE, pack_limit, simulate

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from inventories import inventory, pack, unindexed
 
-from gpa_maint.model import IndexPlan, Inventory, RepackPlan
+from gpa_maint.model.inventory import Inventory
+from gpa_maint.model.plans import IndexPlan, RepackPlan
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.repack import plan_repack
 from gpa_maint.plan.write import plan_write

@@ -8,7 +8,7 @@ import typing
 
 import pytest
 
-from gpa_maint import tuples
+from gpa_maint.base import tuples
 
 
 class Ours(tuples.NamedTuple):

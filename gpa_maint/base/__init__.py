@@ -1,0 +1,1 @@
+"""What knows no repository: the standard library and the error tree alone."""

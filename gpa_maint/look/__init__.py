@@ -1,0 +1,1 @@
+"""Reads a repository and says what is there. Changes nothing."""

@@ -1,0 +1,297 @@
+"""Starts git processes; the only module that does. Every failure is a GitFailed with git's own words."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from select import select
+
+from ..errors import GitFailed
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Protocol
+
+    class Stopping(Protocol):
+        """What a Stop (base/progress.py) is to a git process: `why` is empty until somebody asks for the end."""
+
+        why: str
+
+
+def run_git(
+    args: list[str],
+    *,
+    cwd: str | None = None,
+    stdin: str | int | None = None,
+    alone: bool = False,
+    objects: str | None = None,
+    stop: Stopping | None = None,
+) -> str:
+    """git's standard output. GitFailed when it exits with anything but 0, or is not there at all.
+
+    `stdin`: text, or a descriptor. `alone`: outside any repository. `objects`: the object directory to work on. When
+    `stop` asks for it, git is ended, which is a GitFailed too. No hook and no program of the repository's runs.
+    """
+    hooks = _configured_hooks(cwd, stop) if args[0] in RUNS_HOOKS else ()
+    with GitProcess(args, cwd=cwd, stdin=stdin, alone=alone, objects=objects, stop=stop, hooks=hooks) as git:
+        return git.answer()
+
+
+def run_git_aloud(args: list[str], *, cwd: str | None = None) -> tuple[str, str]:
+    """As run_git(), with what git said on standard error beside its answer."""
+    with GitProcess(args, cwd=cwd) as git:
+        return git.answer(), git.complaint()
+
+
+QUESTIONS = {"config", "rev-parse", "version", "--exec-path"}
+"""What only answers from the settings, and starts nothing: settings of ours would be part of the answer."""
+
+QUESTION_SECONDS = 60
+"""How long git may take for such an answer. Settings may lead it to a file that never ends, by include.path."""
+
+RUNS_NOTHING = ("--no-pager", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
+"""For every other command: a hook or a program that the repository names would run with the maintainer's rights."""
+
+RUNS_HOOKS = {"pack-refs", "update-ref", "symbolic-ref"}
+"""What changes refs runs the hook reference-transaction; since git 2.54 the configuration may have such hooks too."""
+
+
+def _configured_hooks(cwd: str | None, stop: Stopping | None) -> tuple[str, ...]:
+    """The keys that switch off each hook in the configuration."""
+    keys = read_all_values(cwd=cwd, stop=stop)
+    names = {key.rpartition(".")[0] for key in keys if key.startswith("hook.") and key.count(".") > 1}
+    return tuple(f"{name}.enabled" for name in sorted(names))
+
+
+class GitProcess:
+    """A git command that is at work: it is waited for in any case."""
+
+    # Not subprocess: importing it costs more than the two short calls that every command makes. Files in memory
+    # instead of pipes, so that nothing can wait for anything.
+
+    def __init__(
+        self,
+        args: list[str],
+        *,
+        cwd: str | None = None,
+        stdin: str | int | None = None,
+        alone: bool = False,
+        objects: str | None = None,
+        stop: Stopping | None = None,
+        hooks: Collection[str] = (),
+    ) -> None:
+        self._argv = ["git", *(() if cwd is None else ("-C", cwd, *_trusting(cwd))), *args]
+        self._status: int | None = None
+        self._stop = stop
+        is_question = args[0] in QUESTIONS
+        self._end_at = time.monotonic() + QUESTION_SECONDS if is_question else None
+        self._ended = ""
+        environment = _without_hooks(git_environment(named=cwd is not None), hooks)
+        if alone:
+            environment = {**environment, "GIT_DIR": os.devnull}
+        if objects is not None:
+            environment = {**environment, "GIT_OBJECT_DIRECTORY": objects}
+        if alone or objects is not None:
+            # Its words are compared with what it says when the system refuses something.
+            environment = {**environment, "LC_ALL": "C"}
+        with ExitStack() as stack:
+            self._fds = [_memory_file(stack) for _ in range(3)]
+            given = list(self._fds)
+            if isinstance(stdin, int):
+                given[0] = stdin
+            elif stdin is not None:
+                os.write(given[0], os.fsencode(stdin))
+                os.lseek(given[0], 0, os.SEEK_SET)
+            actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)]
+            try:
+                argv = ["git", *(() if is_question else RUNS_NOTHING), *self._argv[1:]]
+                # Not ignored, whatever the caller ignores: it is how a git that hangs is ended.
+                self._pid = os.posix_spawnp("git", argv, environment, file_actions=actions, setsigdef=[TERMINATE])
+            except FileNotFoundError:
+                complaint = "fatal: git is not installed, or not in PATH"
+                raise GitFailed(self._argv, 127, complaint) from None
+            self._open = stack.pop_all()
+
+    def answer(self) -> str:
+        """Its standard output, when it has ended. GitFailed unless its status is 0."""
+        status = self._wait()
+        answer, complaint = (os.fsdecode(os.pread(fd, os.fstat(fd).st_size, 0)) for fd in self._fds[1:])
+        if status and self._ended:
+            raise GitFailed(self._argv, status, f"fatal: '{' '.join(self._argv)}' was ended: {self._ended}")
+        if status:
+            raise GitFailed(self._argv, status, complaint)
+        return answer
+
+    def complaint(self) -> str:
+        """Its standard error, when it has ended."""
+        self._wait()
+        return os.fsdecode(os.pread(self._fds[2], os.fstat(self._fds[2]).st_size, 0))
+
+    def _wait(self) -> int:
+        if self._status is None:
+            if self._end_at is not None or self._stop is not None:
+                self._end_in_time()
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return self._status
+
+    def _end_in_time(self) -> None:
+        """Wait until the process has ended; end it where it is asked to, or takes too long."""
+        kill_at = 0.0
+        with _ending_of(self._pid) as has_ended:
+            while not has_ended():
+                now = time.monotonic()
+                if self._ended:
+                    if now >= kill_at:
+                        os.kill(self._pid, KILL)
+                    continue
+                if self._stop is not None and self._stop.why:
+                    self._ended = self._stop.why
+                elif self._end_at is not None and now >= self._end_at:
+                    self._ended = f"no answer within {QUESTION_SECONDS} seconds"
+                if self._ended:
+                    os.kill(self._pid, TERMINATE)
+                    kill_at = now + KILL_SECONDS
+
+    def __enter__(self) -> GitProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._wait()
+        self._open.close()
+
+
+TERMINATE, KILL = 15, 9
+"""Not from the module signal, whose import costs more than a git."""
+
+KILL_SECONDS = 2.0
+"""How long a git that was asked to end may take to remove its locks."""
+
+WAIT_SECONDS = 0.1
+
+
+@contextmanager
+def _ending_of(pid: int) -> Iterator[Callable[[], bool]]:
+    """A function that waits for a moment, and says whether the child has ended; it is still to be waited for."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:  # older than Linux 5.3, or not allowed
+
+        def has_ended() -> bool:
+            time.sleep(WAIT_SECONDS / 10)
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+        yield has_ended
+        return
+    try:
+        yield lambda: bool(select([fd], [], [], WAIT_SECONDS)[0])
+    finally:
+        os.close(fd)
+
+
+# `git rev-parse --local-env-vars`: what ties git to another repository than the one it is started in.
+LOCAL_VARIABLES = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_INTERNAL_SUPER_PREFIX",
+}
+
+NO_NETWORK = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
+"""Maintenance fetches nothing: a partial clone's settings could name any program for it. For git < 2.44 the second."""
+
+
+def git_environment(*, named: bool) -> Mapping[str, str]:
+    """The environment, without what would lead git elsewhere when the caller names a repository."""
+    left_out: Collection[str] = LOCAL_VARIABLES if named else ()
+    return {name: value for name, value in os.environ.items() if name not in left_out} | NO_NETWORK
+
+
+def _trusting(path: str) -> tuple[str, ...]:
+    """Let git take the bare repository `path`, or the one of the object directory `path`, which the caller has named.
+
+    safe.bareRepository guards against one that git comes across. Not by GIT_DIR: git would trust any owner then.
+    """
+    path = os.path.abspath(path)
+    named = os.path.dirname(path) if os.path.basename(path) == "objects" else path
+    is_bare = os.path.isfile(f"{named}/HEAD") and os.path.isdir(f"{named}/objects")
+    return ("-c", "safe.bareRepository=all") if is_bare and not os.path.lexists(f"{path}/.git") else ()
+
+
+def _without_hooks(environment: Mapping[str, str], hooks: Collection[str]) -> Mapping[str, str]:
+    """With these keys set to false; as variables, since `-c` splits at the first equals sign, which a name may have."""
+    if not hooks:
+        return environment
+    count = environment.get("GIT_CONFIG_COUNT", "0")
+    first = int(count) if count.isdecimal() else 0
+    more = {"GIT_CONFIG_COUNT": str(first + len(hooks))}
+    for number, key in enumerate(hooks, start=first):
+        more |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": "false"}
+    return {**environment, **more}
+
+
+def _memory_file(stack: ExitStack) -> int:
+    fd = os.memfd_create("git-gpa", os.MFD_CLOEXEC)
+    stack.callback(os.close, fd)
+    return fd
+
+
+def read_all_values(*, cwd: str | None = None, stop: Stopping | None = None) -> dict[str, tuple[str, ...]]:
+    """Every setting that holds: all values of a key in git's order, "true" for a key without one, as git reads it."""
+    return parse_config(run_git(LIST_CONFIG, cwd=cwd, stop=stop))
+
+
+LIST_CONFIG = ["config", "--list", "-z"]
+
+
+def parse_config(text: str) -> dict[str, tuple[str, ...]]:
+    """What `git config --list -z` prints."""
+    values: dict[str, tuple[str, ...]] = {}
+    for item in text.split("\0"):
+        key, newline, value = item.partition("\n")
+        if key:
+            values[key] = (*values.get(key, ()), value if newline else "true")
+    return values
+
+
+def is_partial(path: str | None) -> bool:
+    """Is it a partial clone, of which some objects are only promised?"""
+    values = read_all_values(cwd=path)
+    return "extensions.partialclone" in values or any(
+        key.startswith("remote.") and key.endswith(".promisor") for key in values
+    )
+
+
+def git_version() -> tuple[int, int]:
+    """That of the git in PATH: (2, 39). It is asked once."""
+    path = os.environ.get("PATH", os.defpath)
+    if path not in _versions:
+        _versions[path] = version_in(run_git(["version"]))
+    return _versions[path]
+
+
+_versions: dict[str, tuple[int, int]] = {}
+"""PATH -> the version of the git in it."""
+
+
+def version_in(text: str) -> tuple[int, int]:
+    """(2, 39) of 'git version 2.39.5 (Apple Git-154)'; (0, 0) of what is no version."""
+    words = text.split()
+    numbers = words[2].split(".")[:2] if len(words) > 2 else []
+    if len(numbers) < 2 or not all(one.isascii() and one.isdigit() and len(one) < 10 for one in numbers):
+        return 0, 0
+    return int(numbers[0]), int(numbers[1])

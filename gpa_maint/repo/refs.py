@@ -1,0 +1,109 @@
+"""What refs name, and whether all of it is there: git is asked for both, so any kind of ref storage will do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..base.tuples import NamedTuple
+from ..errors import GitFailed
+from .git import run_git, run_git_aloud
+
+MOST_NAMED = 20
+"""How many refs that are not whole are told of: to find each takes some walks over what refs name."""
+
+
+class Ref(NamedTuple):
+    """A ref, the object that it names ("" while there is none), and for a symbolic ref the ref that it means."""
+
+    name: str
+    oid: str
+    target: str = ""
+
+
+class Refs(NamedTuple):
+    """All refs of a repository but HEAD, HEAD, and the names of those that git cannot read."""
+
+    all: tuple[Ref, ...]
+    head: Ref
+    unreadable: tuple[str, ...]
+
+    @property
+    def tips(self) -> dict[str, str]:
+        """What each ref names, HEAD too."""
+        named = {ref.name: ref.oid for ref in self.all}
+        return {**named, "HEAD": self.head.oid} if self.head.oid else named
+
+
+def read_refs(path: str | None) -> Refs:
+    """The refs of the repository at `path`, each as it was at some moment of the call."""
+    answer, complaint = run_git_aloud(["for-each-ref", "--format=%(objectname) %(refname) %(symref)"], cwd=path)
+    found = []
+    for line in answer.split("\n")[:-1]:
+        oid, name, target = line.split(" ")
+        found.append(Ref(name, oid, target))
+    words = "warning: ignoring broken ref "
+    unreadable = [line.removeprefix(words) for line in complaint.split("\n") if line.startswith(words)]
+    return Refs(tuple(found), _read_head(path), tuple(unreadable))
+
+
+def _read_head(path: str | None) -> Ref:
+    target = _answer(["symbolic-ref", "--quiet", "HEAD"], path)
+    return Ref("HEAD", _answer(["rev-parse", "--verify", "--quiet", "HEAD"], path), target)
+
+
+def _answer(words: list[str], path: str | None) -> str:
+    """What git answers, or "" where it has no answer, which it tells with status 1."""
+    try:
+        return run_git(words, cwd=path).strip()
+    except GitFailed as error:
+        if error.status != 1:
+            raise
+        return ""
+
+
+def heads_of_worktrees(path: str | None) -> dict[str, str]:
+    """What the HEAD of each linked worktree names, by the worktree's path."""
+    heads, worktree = {}, ""
+    for line in run_git(["worktree", "list", "--porcelain"], cwd=path).split("\n"):
+        word, _, value = line.partition(" ")
+        if word == "worktree":
+            worktree = value
+        elif word == "HEAD" and value.strip("0"):
+            heads[worktree] = value
+    return heads
+
+
+# ---- is all of it there? ----
+
+
+def find_broken(path: str | None, tips: dict[str, str], *, partial: bool = False) -> list[str]:
+    """A line for each ref that names something that is missing, or leads to it; the first MOST_NAMED of them.
+
+    git's own connectivity check: each object must be there, and commits, trees and tags are read. Replace refs do not
+    count. In a `partial` clone what was promised may be missing.
+    """
+    by_oid: dict[str, str] = {}
+    for name, oid in tips.items():
+        by_oid.setdefault(oid, name)
+    found: list[str] = []
+    todo = [list(by_oid)]
+    while todo and len(found) < MOST_NAMED:
+        oids = todo.pop()
+        words = walk(path, oids, partial=partial) if oids else ""
+        if words and len(oids) > 1:
+            middle = len(oids) // 2
+            todo += [oids[middle:], oids[:middle]]
+        elif words:
+            found.append(f"ref '{by_oid[oids[0]]}' is not whole: {words}")
+    return found
+
+
+def walk(path: str | None, oids: Iterable[str], *, partial: bool = False, more: Iterable[str] = ()) -> str:
+    """Walk over all that these objects lead to. "" when it is there; else what git says."""
+    words = ["--no-replace-objects", "rev-list", "--objects", "--quiet", "--stdin", *more]
+    try:
+        run_git([*words, *(["--exclude-promisor-objects"] if partial else ())], cwd=path, stdin="\n".join(oids))
+    except GitFailed as error:
+        lines = [line for line in error.stderr.split("\n") if line.startswith(("fatal: ", "error: "))]
+        return lines[0].partition(": ")[2] if lines else str(error)
+    return ""

@@ -1,0 +1,1 @@
+"""What starts maintenance: hooks, settings, timers. Undone byte for byte."""

@@ -1,0 +1,116 @@
+"""A repository as install and uninstall find it."""
+
+from __future__ import annotations
+
+import os
+
+from gpa_maint.base.tuples import NamedTuple
+from gpa_maint.fs.installing import read_bytes
+from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.repo.git import git_version, run_git
+from gpa_maint.repo.objdir import ObjectDir
+from gpa_maint.setup import scripts, settings
+from gpa_maint.setup.record import Record, read_record
+from gpa_maint.setup.scripts import Place
+from gpa_maint.setup.settings import Setting, Values
+
+SCRIPT = "gpa-hook.sh"
+"""In the common directory."""
+
+
+class Found(NamedTuple):
+    """`config` is the repository's configuration file, and `values` what it says. `hooks_dir` is where git looks for
+    hooks; `shared_by` says why other repositories may do so too, "" when they do not.
+    """
+
+    objdir: ObjectDir
+    config: str
+    content: bytes
+    values: Values
+    record: Record | None
+    hooks_dir: str
+    shared_by: str
+    version: tuple[int, int]
+
+    @property
+    def script(self) -> Place:
+        """What a hook in the configuration starts: beside that, since who may write to gpa/ need not be trusted with
+        what others run."""
+        return scripts.look_at(os.path.join(self.objdir.common_dir, SCRIPT))
+
+    @property
+    def old_script(self) -> Place:
+        """Where earlier versions put it."""
+        return scripts.look_at(os.path.join(self.objdir.gpa_dir, "hook.sh"))
+
+    @property
+    def scratch(self) -> str:
+        """The name of a file to edit settings in."""
+        return os.path.join(self.objdir.gpa_dir, "config")
+
+    @property
+    def our_dirs(self) -> tuple[str, ...]:
+        """Where scripts of ours may lie, also when the record is lost. One that others use counts if recorded."""
+        recorded = tuple(name for name in self.record.hooks_dirs if self._is_ours(name)) if self.record else ()
+        return recorded if self.shared_by or self.hooks_dir in recorded else (*recorded, self.hooks_dir)
+
+    @property
+    def made_dirs(self) -> tuple[str, ...]:
+        """Folders that install made. A record may name any; only those within the repository count."""
+        made = self.record.made_dirs if self.record else ()
+        return tuple(name for name in made if self.is_within(name))
+
+    def is_within(self, folder: str) -> bool:
+        """Is this a folder of the repository, its work tree included, wherever links on the way lead?"""
+        common_dir = self.objdir.common_dir
+        parent, name = os.path.split(common_dir)
+        return os.path.realpath(folder).startswith(f"{parent if name == '.git' else common_dir}/")
+
+    def _is_ours(self, folder: str) -> bool:
+        return folder == self.hooks_dir or self.is_within(folder)
+
+    def ours(self) -> list[Place]:
+        """Our scripts, and what was set aside for them."""
+        places = [place for name in self.our_dirs for place in scripts.places_of_ours(name)]
+        return [*places, *(place for place in (self.script, self.old_script) if place.is_marked)]
+
+
+def look(path: str | None, objdir: ObjectDir | None = None) -> Found:
+    """GitFailed and Unsupported as find_object_dir(), unless `objdir` is given; Corrupt when the record is damaged."""
+    objdir = objdir or find_object_dir(path)
+    config = os.path.join(objdir.common_dir, "config")
+    content = read_bytes(config)
+    named = [one for one in settings.effective_settings(path) if one.key == "core.hookspath"]
+    hooks_dir = _hooks_dir(path, named)
+    return Found(
+        objdir=objdir,
+        config=config,
+        content=content,
+        values=settings.values_in(content),
+        record=read_record(objdir, config),
+        hooks_dir=hooks_dir,
+        shared_by=_sharing(hooks_dir, named),
+        version=git_version(),
+    )
+
+
+def look_again(found: Found) -> Found:
+    """With what another install or uninstall may have changed meanwhile."""
+    content = read_bytes(found.config)
+    values = found.values if content == found.content else settings.values_in(content)
+    return found._replace(content=content, values=values, record=read_record(found.objdir, found.config))
+
+
+def _hooks_dir(path: str | None, named: list[Setting]) -> str:
+    if named and not named[-1].value:
+        return os.devnull  # git looks for them in /, so that there are none
+    here = os.path.abspath(path or os.getcwd())
+    answer = run_git(["rev-parse", "--git-path", "hooks"], cwd=path).removesuffix("\n")
+    return os.path.normpath(os.path.join(here, answer))
+
+
+def _sharing(hooks_dir: str, named: list[Setting]) -> str:
+    if named:
+        last = named[-1]
+        return "" if last.scope in ("local", "worktree") else f"core.hooksPath is set in {last.origin}"
+    return f"it is a link to '{os.path.realpath(hooks_dir)}'" if os.path.islink(hooks_dir) else ""

@@ -1,0 +1,114 @@
+"""gpa/install.json: what install is about to change, written before it changes anything, and removed by uninstall."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+from gpa_maint import fs
+from gpa_maint.base import safe_open
+from gpa_maint.base.tuples import NamedTuple
+from gpa_maint.errors import Corrupt, Refused
+from gpa_maint.fs.installing import put_file
+from gpa_maint.repo.objdir import ObjectDir
+
+
+class Record(NamedTuple):
+    """`config_before` is the whole configuration file without our settings, `configs_after` what install made of it,
+    the last one last: one that is being changed into another, as for the other way, has two.
+
+    Scripts of ours may lie in `hooks_dirs`, of which install made those in `made_dirs`.
+    """
+
+    way: str
+    hooks_dirs: tuple[str, ...]
+    made_dirs: tuple[str, ...]
+    config_before: bytes
+    configs_after: tuple[bytes, ...]
+
+
+def record_path(objdir: ObjectDir) -> str:
+    return os.path.join(objdir.gpa_dir, "install.json")
+
+
+MOST_BYTES = 16 << 20
+"""More than any record: configuration files have some kilobytes."""
+
+
+def read_record(objdir: ObjectDir, config: str) -> Record | None:
+    """None when nothing is installed; Corrupt when the file is not one of ours.
+
+    Refused when it may be from somebody who may not write the file `config`: uninstall makes that what is recorded.
+    """
+    path = record_path(objdir)
+    try:
+        content, status = safe_open.read_whole(path, MOST_BYTES)
+    except FileNotFoundError:
+        return None
+    except safe_open.IsLink as error:
+        raise fs.door.failed("read", path, error) from None
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EINVAL, errno.EFBIG):
+            raise
+        raise Corrupt(path, "not what install writes", hint=REMOVE) from None
+    if not content:
+        return None
+    if not _is_trustworthy(objdir, status, config):
+        raise Refused(
+            f"'{path}' belongs to user {status.st_uid}, who may not write '{config}'; it is not believed", hint=REMOVE
+        )
+    try:
+        body = json.loads(content)
+        return Record(
+            way=str(body["way"]),
+            hooks_dirs=_dirs(body["hooks_dirs"]),
+            made_dirs=_dirs(body["made_dirs"]),
+            config_before=_bytes(body["config_before"]),
+            configs_after=tuple(map(_bytes, body["configs_after"])),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Corrupt(path, "not what install writes", hint=REMOVE) from None
+
+
+REMOVE = "remove it to go on; uninstall then takes the hooks away, and leaves the settings as they are"
+
+
+def _is_trustworthy(objdir: ObjectDir, record: os.stat_result, config: str) -> bool:
+    """Can nobody have written the record who may not write the configuration file?
+
+    The record's folder may be open to the group of a shared repository while the configuration is not.
+    """
+    folder = os.stat(objdir.gpa_dir)
+    try:
+        settings = os.stat(config)
+    except FileNotFoundError:
+        return record.st_uid in (0, os.geteuid())
+    group_may = bool(settings.st_mode & 0o020) and settings.st_gid == folder.st_gid
+    if group_may and not folder.st_mode & 0o002:
+        return True
+    more = record.st_mode & ~settings.st_mode & 0o022
+    is_same_group = record.st_gid in (0, settings.st_gid) or not record.st_mode & 0o020
+    return record.st_uid in (0, os.geteuid(), settings.st_uid) and not more and is_same_group and record.st_nlink == 1
+
+
+def _dirs(names: list[str]) -> tuple[str, ...]:
+    if not all(isinstance(name, str) and "\0" not in name for name in names):
+        raise ValueError
+    return tuple(names)
+
+
+def write_record(objdir: ObjectDir, config: str, record: Record) -> None:
+    """Readable for whom the configuration file is, since it holds copies of that."""
+    afters = [_text(content) for content in record.configs_after]
+    texts = {"config_before": _text(record.config_before), "configs_after": afters}
+    body = {"version": 1, **record._asdict(), **texts}
+    put_file(record_path(objdir), json.dumps(body, indent=1).encode() + b"\n", like=config)
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,129 @@
+"""What runs leave behind in gpa/: totals.json, log, last-run.json and history.
+
+Each may be lost without losing an object. A file that cannot be read counts as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable
+
+from .. import fs
+from ..base import safe_open
+from ..base.text import printable
+from ..base.tuples import NamedTuple
+from ..model.json import run_result_from_json
+from ..model.results import RunResult
+from ..repo.objdir import ObjectDir
+from .superseded import LATEST, UNREADABLE
+
+TOTALS_BYTES = 8 << 20
+"""More than gpa/totals.json and gpa/last-run.json have with 100,000 packs."""
+
+HISTORY_BYTES = 1 << 20
+"""More than gpa/history, which is turned over at a quarter of this, ever has; nor do other logs."""
+
+
+class Totals(NamedTuple):
+    """Bytes pushed and written since the second `since`, over all runs; `known`: packs that are counted already."""
+
+    since: int
+    runs: int = 0
+    pushed_packs: int = 0
+    pushed_bytes: int = 0
+    pack_bytes: int = 0
+    index_bytes: int = 0
+    freed_bytes: int = 0
+    known: tuple[str, ...] = ()
+
+    @property
+    def amplification(self) -> float | None:
+        """Bytes written by maintenance for each byte pushed; None before anything was pushed."""
+        return (self.pack_bytes + self.index_bytes) / self.pushed_bytes if self.pushed_bytes else None
+
+
+def totals_path(objdir: ObjectDir) -> str:
+    return os.path.join(objdir.gpa_dir, "totals.json")
+
+
+def read_totals(objdir: ObjectDir) -> Totals | None:
+    """None when there is no such file, or one that cannot be read: counting then begins anew."""
+    try:
+        body = json.loads(safe_open.read_text(totals_path(objdir), TOTALS_BYTES))
+        known = tuple(str(name) for name in body.pop("known"))
+        return Totals(known=known, **{field: int(body[field]) for field in Totals._fields if field != "known"})
+    except UNREADABLE:
+        return None
+
+
+def write_totals(objdir: ObjectDir, space: fs.Workspace, totals: Totals) -> None:
+    body = json.dumps(totals._asdict()).encode() + b"\n"
+    fs.replace_file(objdir, space, totals_path(objdir), body, durable=False)
+
+
+def log(objdir: ObjectDir, text: str) -> None:
+    """Add a line to gpa/log, with the time and the process."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+    fs.append_line(objdir, "log", f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))
+
+
+def last_run_path(objdir: ObjectDir) -> str:
+    return os.path.join(objdir.gpa_dir, "last-run.json")
+
+
+def read_last_run(objdir: ObjectDir) -> RunResult | None:
+    """None when there was no run yet, or the file cannot be read."""
+    try:
+        return run_result_from_json(safe_open.read_text(last_run_path(objdir), TOTALS_BYTES))
+    except UNREADABLE:
+        return None
+
+
+class Moment(NamedTuple):
+    """What a run left at the second `at`: packs that are not superseded, bytes of all packs, and sums of bytes since
+    counting began."""
+
+    at: int
+    packs: int
+    bytes: int
+    pushed_bytes: int
+    written_bytes: int
+    freed_bytes: int
+
+
+class History(NamedTuple):
+    """What `git gpa history --json` prints."""
+
+    moments: tuple[Moment, ...]
+
+
+def note_moment(objdir: ObjectDir, moment: Moment) -> None:
+    """Add a line to gpa/history, unless the last line says the same of an earlier second."""
+    before = _moments_in(_read_lines(objdir, "history")[-1:])
+    if [one._replace(at=moment.at) for one in before] != [moment]:
+        fs.append_line(objdir, "history", json.dumps(moment._asdict()))
+
+
+def read_history(objdir: ObjectDir) -> list[Moment]:
+    """What gpa/history.old and gpa/history tell, in the order of time; lines that are damaged are passed over."""
+    return sorted(_moments_in([*_read_lines(objdir, "history.old"), *_read_lines(objdir, "history")]))
+
+
+def _read_lines(objdir: ObjectDir, name: str) -> list[str]:
+    with contextlib.suppress(OSError, ValueError):
+        return safe_open.read_text(os.path.join(objdir.gpa_dir, name), HISTORY_BYTES).splitlines()
+    return []
+
+
+def _moments_in(lines: Iterable[str]) -> list[Moment]:
+    found = []
+    for line in lines:
+        with contextlib.suppress(*UNREADABLE):
+            body = json.loads(line)
+            moment = Moment(**{field: int(body[field]) for field in Moment._fields})
+            if 0 <= min(moment) and max(moment) < 1 << 62 and moment.at < LATEST:
+                found.append(moment)
+    return found

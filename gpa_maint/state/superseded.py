@@ -1,0 +1,98 @@
+"""Our own record beside the repository: gpa/state.json. Small, and may be deleted without losing an object.
+
+It holds since when a page is superseded, which packs outside the index were merged into pages and when, the moves
+that expire has to respect (see Move), the packs that it is about to delete, so that the next run finishes what a
+killed one began, and names that were dropped from the index lately, so that no winner moves to such a pack when it is
+there again. A file that cannot be read counts as empty: every grace time then starts anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+
+from .. import fs
+from ..base import safe_open
+from ..base.tuples import NamedTuple
+from ..repo.objdir import ObjectDir
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from typing import Any
+
+
+KEPT_SECONDS = 14 * 86400
+"""How long a move and a dropped name are remembered: longer than a process holds on to an index it has loaded."""
+
+LATEST = 1 << 36
+"""No second that a file may name is later: the year 4147."""
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a file of ours may raise when it is damaged, or made by somebody who means no good."""
+
+KEPT_NAMES = 4096
+"""How many dropped names are remembered at most: every run reads them."""
+
+
+class Move(NamedTuple):
+    """At `at`, winners went to packs that an earlier index may have named as well: to `to`, or to any of `named`.
+
+    That happens by --preferred-pack, by a bitmap, and when the index is made from nothing. A reader that holds the
+    earlier index cannot find such objects at their new place, since git only adds packs that the index it has loaded
+    does not name. So none of `named` may be deleted while one of `to` wins an object of its (I2).
+    """
+
+    at: int
+    to: frozenset[str]
+    named: frozenset[str]
+
+    def holds(self, name: str, winners: Collection[str]) -> str | None:
+        """The winner for whose sake the pack `name` has to stay, if there is one."""
+        if name not in self.named:
+            return None
+        return next((winner for winner in winners if winner in self.to and winner != name), None)
+
+
+class State(NamedTuple):
+    superseded: dict[str, int]
+    merged: dict[str, int] = {}  # noqa: RUF012 - never changed in place
+    moves: tuple[Move, ...] = ()
+    doomed: frozenset[str] = frozenset()
+    dropped: dict[str, int] = {}  # noqa: RUF012 - never changed in place
+
+
+def state_path(objdir: ObjectDir) -> str:
+    return os.path.join(objdir.gpa_dir, "state.json")
+
+
+def read_state(objdir: ObjectDir) -> State:
+    try:
+        body = json.loads(safe_open.read_text(state_path(objdir)))
+        return State(
+            superseded=_times(body["superseded"]),
+            merged=_times(body["merged"]),
+            moves=tuple(_move(move) for move in body["moves"]),
+            doomed=frozenset(str(name) for name in body["doomed"]),
+            dropped=_times(body["dropped"]),
+        )
+    except UNREADABLE:
+        return State(superseded={})
+
+
+def _times(body: dict[str, int]) -> dict[str, int]:
+    return {str(name): int(second) for name, second in body.items() if 0 <= int(second) < LATEST}
+
+
+def _move(body: dict[str, Any]) -> Move:
+    named = frozenset(str(name) for name in body["named"])
+    return Move(at=int(body["at"]), to=named if body["to"] is None else frozenset(body["to"]), named=named)
+
+
+def write_state(objdir: ObjectDir, space: fs.Workspace, state: State) -> None:
+    moves = [
+        {"at": move.at, "to": None if move.to == move.named else sorted(move.to), "named": sorted(move.named)}
+        for move in state.moves
+    ]
+    body = {"version": 1, **state._asdict(), "moves": moves, "doomed": sorted(state.doomed)}
+    fs.replace_file(objdir, space, state_path(objdir), json.dumps(body).encode() + b"\n")

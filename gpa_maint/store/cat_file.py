@@ -1,0 +1,175 @@
+"""`git cat-file --batch` over a PageStore: lines with names of objects in, answers out, byte for byte as git's.
+
+Whole ids are answered by the C core. Any other name is resolved by git: a process that is started for the first one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from .._core.batch import FIELDS, Batch
+from ..errors import Corrupt, GpaError
+from ..repo.discover import alternates_here, find_object_dir
+from ..repo.names import NameResolver, replaced_objects
+from .page_store import PageStore
+
+DEFAULT_FORMAT = "%(objectname) %(objecttype) %(objectsize)"
+BLOCK = 1 << 16  # bytes of input at a time: a pipe's
+OBJECTS = 4096  # answered between two looks at signals
+
+Field = tuple[str, bytes]
+
+
+def cat_file(
+    source: int | None,
+    out: int,
+    *,
+    object_dir: str | None = None,
+    text: str = DEFAULT_FORMAT,
+    with_content: bool = False,
+    buffered: bool = False,
+    unordered: bool = False,
+    delimiter: bytes = b"\n",
+    complain: Callable[[str], None],
+) -> None:
+    """Answer on the descriptor `out` for each name that comes from `source`, or for all objects when that is None,
+    in the order of their ids, or, `unordered`, as they are stored.
+
+    `text` is the format of an answer's line. `delimiter` ends a line of input: a newline, or a NUL byte. `complain` is
+    told of damaged objects that are answered as missing.
+
+    GitFailed without words when git, asked for a name, has died of it and said so.
+    """
+    fields = parse_format(text)
+    found = find_object_dir(object_dir=object_dir)
+    with PageStore.open(found.objects, object_format=found.object_format, alternates=alternates_here()) as store:
+        server = _Server(store, fields, with_content, buffered, delimiter, out, complain)
+        if source is None:
+            server.answer_all(unordered=unordered)
+        else:
+            server.answer_input(source)
+
+
+def parse_format(text: str) -> list[Field]:
+    """What is said of an object: (name, b"") for a field, ("", text) for what is said literally.
+
+    GpaError for a field that does not exist.
+    """
+    fields: list[Field] = []
+    for literal, element in re.findall(r"(%%|%(?!\()|[^%]+)|%\(([^)]*\)?)", text):
+        if not element and literal:
+            fields.append(("", os.fsencode("%" if literal == "%%" else literal)))
+        elif not element.endswith(")"):
+            raise GpaError(f"bad cat-file format: element '({element}' does not end in ')'")
+        elif element[:-1] not in FIELDS:
+            raise GpaError(f"bad cat-file format: %({element}")
+        else:
+            fields.append((element[:-1], b""))
+    return fields
+
+
+def _read(source: int) -> bytes:
+    """The next bytes, also where whoever gave us the descriptor has it not wait."""
+    while True:
+        try:
+            return os.read(source, BLOCK)
+        except BlockingIOError:
+            select.select([source], [], [])
+
+
+class _Server:
+    """Answers for the objects of a store."""
+
+    def __init__(
+        self,
+        store: PageStore,
+        fields: list[Field],
+        with_content: bool,
+        buffered: bool,
+        delimiter: bytes,
+        out: int,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._delimiter = delimiter
+        self._with_content = with_content
+        self._with_rest = any(name == "rest" for name, _ in fields)
+        self._complain = complain
+        self._names = NameResolver(delimiter=delimiter)
+        self._options = {
+            "fd": out,
+            "fields": fields,
+            "with_content": with_content,
+            "buffered": buffered,
+            "threads": len(os.sched_getaffinity(0)),
+            "delimiter": delimiter,
+        }
+
+    def answer_input(self, source: int) -> None:
+        """Answer each line that comes from a descriptor, until it ends."""
+        batch = self._store._cat_file(**self._options, replaced=replaced_objects())
+        try:
+            left = b""
+            while block := _read(source):
+                left = self._answer_lines(batch, left + block)
+            if left:
+                self._answer_lines(batch, left + self._delimiter)
+        finally:
+            batch.flush()
+            self._names.close()
+
+    def answer_all(self, *, unordered: bool) -> None:
+        """Answer for each object there is, in the order of their ids, or in that in which they are stored."""
+        batch = self._store._cat_file(**self._options, are_known=True)
+        blocks: Callable[[int], Iterator[bytes]] = self._store.oid_blocks
+        if unordered:
+            blocks = partial(self._store._stored_blocks, threads=len(os.sched_getaffinity(0)))
+        try:
+            for oids in blocks(OBJECTS):
+                batch.answer_objects(oids)
+        finally:
+            batch.flush()
+
+    def _answer_lines(self, batch: Batch, data: bytes) -> bytes:
+        """Answer the whole lines, and give what is left."""
+        while True:
+            try:
+                used, is_named = batch.answer_lines(data)
+            except Corrupt as error:
+                data = self._pass_over(batch, data[batch.used :], error)
+                continue
+            data = data[used:]
+            if not is_named:
+                return data
+            line, _, data = data.partition(self._delimiter)
+            self._answer_name(batch, line)
+
+    def _pass_over(self, batch: Batch, data: bytes, error: Corrupt) -> bytes:
+        """An object that cannot be read ends it all, as in git; one whose header cannot be read is called missing."""
+        if self._with_content:
+            raise error
+        self._complain(str(error))
+        line, _, rest = data.partition(self._delimiter)
+        batch.say(self._split(line)[0] + b" missing\n")
+        return rest
+
+    def _answer_name(self, batch: Batch, line: bytes) -> None:
+        name, rest = self._split(line)
+        answer = self._names.resolve(name)
+        if answer.endswith(b"\n"):
+            batch.say(answer)
+        else:
+            batch.answer_objects(bytes.fromhex(answer.decode()), name=name, rest=rest)
+
+    def _split(self, line: bytes) -> tuple[bytes, bytes]:
+        """Name and rest, as git cuts a line."""
+        if self._delimiter == b"\n":
+            line = line.removesuffix(b"\r").partition(b"\0")[0]
+        if not self._with_rest:
+            return line, b""
+        name, _, rest = re.match(rb"([^ \t]*)([ \t]*)(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+        return name, rest

@@ -1,0 +1,113 @@
+"""What writers that died have left in gpa/journal/, put into pages when a writer is opened (docs/formats/journal.md).
+
+A journal that is locked is a live writer's, and left alone. Whatever cannot be recovered stays, and is told of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+
+from .. import fs
+from .._core.files import IdxFiles, check_idx, match_pack, pack_trailer
+from .._core.writer import CoreWriter
+from ..base.tuples import NamedTuple
+from ..errors import GpaError
+from ..repo.objdir import ObjectDir
+from ..state.runs import log
+
+PIECE_BYTES = 1 << 20
+TEMPORARY = re.compile(r"(?:tmp_pack_)?([0-9]+-[0-9a-f]{8})-[0-9]+\.(?:pack|idx|keep)")
+
+
+class Recovered(NamedTuple):
+    """What a dead writer's journal held: objects put into pages, those that were there, bytes of an unfinished record.
+
+    With a `problem` it stays where it is.
+    """
+
+    journal: str
+    objects: int = 0
+    known: int = 0
+    cut_bytes: int = 0
+    problem: str = ""
+
+
+def recover(core: CoreWriter, objdir: ObjectDir, directory: str) -> Iterator[Recovered]:
+    """Put what dead writers added into pages, through `core`, and remove their files; one value a journal."""
+    left = _left_behind(objdir, directory)
+    for path in left:
+        if path.endswith(".idx"):
+            _finish_page(objdir, path)
+    for name in sorted(os.listdir(directory)):
+        if name.endswith(".journal") and (found := _recover_one(core, name)):
+            log(objdir, _describe_recovery(found))
+            yield found
+    for path in left:
+        fs.unlink(path)
+
+
+def _recover_one(core: CoreWriter, name: str) -> Recovered | None:
+    """None when its writer lives, or when there was nothing in it."""
+    try:
+        found = core.recover(name)
+    except GpaError as error:  # whatever is wrong with it is no reason not to write
+        return Recovered(name, problem=str(error))
+    return Recovered(name, *found) if found and any(found) else None
+
+
+def _describe_recovery(found: Recovered) -> str:
+    if found.problem:
+        return f"writer: cannot recover the journal '{found.journal}': {found.problem}"
+    cut = f", {found.cut_bytes} bytes of an unfinished record dropped" if found.cut_bytes else ""
+    return (
+        f"writer: recovered the journal '{found.journal}' of a process that died: {found.objects} objects put into "
+        f"pages, {found.known} were there{cut}"
+    )
+
+
+def _left_behind(objdir: ObjectDir, directory: str) -> list[str]:
+    """Pages that dead writers were making: with the journals, or in objects/pack where that is another file system."""
+    folders, found = [directory], []
+    if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
+        folders.append(objdir.pack_dir)
+    for folder in folders:
+        for name in os.listdir(folder):
+            writer = TEMPORARY.fullmatch(name)
+            # This journal is made before any other file of its writer, held while it lives, and goes last.
+            if writer and not fs.is_held(os.path.join(directory, f"{writer[1]}-0.journal")):
+                found.append(os.path.join(folder, name))
+    return found
+
+
+def _finish_page(objdir: ObjectDir, path: str) -> None:
+    """Where a .pack has its name and its .idx has none, give it that: otherwise nobody would see it.
+
+    The writer died between the two, or `git gc` took the .idx away (csrc/write/gc_guard.c).
+    """
+    folder, stem = os.path.dirname(path), os.path.basename(path).removesuffix(".idx")
+    try:
+        with IdxFiles(folder, [stem], objdir.object_format) as idx_files:
+            check_idx(idx_files[stem], path)
+            trailer = pack_trailer(idx_files[stem], objdir.object_format)
+            name = f"pack-{trailer}"
+            if os.path.lexists(objdir.pack_path(name, ".idx")):
+                return
+            match_pack(objdir.pack_path(name), idx_files[stem])
+        if _own_hash(objdir.pack_path(name), objdir.object_format) == trailer:
+            fs.finish_pack(objdir, path, name)
+    except (GpaError, FileNotFoundError):
+        pass  # it had not come so far: its journal has the objects
+
+
+def _own_hash(path: str, object_format: str) -> str:
+    """That of a pack without its trailer."""
+    digest = hashlib.new(object_format)
+    with fs.reading(path) as file:
+        left = os.fstat(file.fileno()).st_size - digest.digest_size
+        while left > 0 and (piece := file.read(min(left, PIECE_BYTES))):
+            digest.update(piece)
+            left -= len(piece)
+    return digest.hexdigest()

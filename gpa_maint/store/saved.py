@@ -1,0 +1,178 @@
+"""Which packs a copy in cold storage needs, and which of them it has: for Writer.save() and Writer.confirm().
+
+gpa/saved.json names the packs whose upload was confirmed. It may be lost without losing an object: save() then names
+all packs again. A pack is left out only when it is proved that others, which are named, have all its objects (I7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .. import fs
+from .._core.files import idx_object_counts
+from ..apply.expire import prove_doomed
+from ..base import safe_open
+from ..errors import Corrupt, GpaError, Locked, Refused, StalePlan, Unsupported
+from ..look.inventory import TEMPORARY, loose_objects, take_inventory
+from ..model.copies import SavedPage, SaveReport
+from ..plan.expire import plan_expire
+from ..repo.objdir import ObjectDir
+from ..state.superseded import UNREADABLE, read_state
+
+COMPANIONS = (".promisor", ".mtimes")
+"""Files beside a pack that change what it means."""
+
+SUFFIXES = (".pack", ".idx", *COMPANIONS)
+
+LOCK_SECONDS = 30
+"""How long a confirmation waits for others, each of which takes milliseconds."""
+
+
+class Known:
+    """What the caller says is in cold storage: names of packs, or of their files, with or without a folder before it.
+
+    A pack named without suffix is there. By the names of files it is there when none of them is missing.
+    """
+
+    def __init__(self, names: Iterable[str | os.PathLike[str]]) -> None:
+        given = {os.path.basename(os.fspath(name)) for name in names}
+        self._files = {name for name in given if name.endswith(SUFFIXES)}
+        self._packs = given - self._files
+
+    @property
+    def names(self) -> set[str]:
+        """The packs of which anything is there."""
+        return self._packs | {os.path.splitext(name)[0] for name in self._files}
+
+    def has(self, objdir: ObjectDir, name: str) -> bool:
+        """Whether all of that pack is there."""
+        return name in self._packs or all(os.path.basename(path) in self._files for path in files_of(objdir, name))
+
+
+def report(objdir: ObjectDir, known: Known | None) -> SaveReport:
+    """What a copy lacks that has the `known` packs, by default those whose upload was confirmed."""
+    before: set[str] | None = None
+    while True:
+        live, recorded = live_packs(objdir), read_record(objdir)
+        lacked = live - recorded if known is None else {name for name in live if not known.has(objdir, name)}
+        # A known name that we know nothing of may belong to another repository, which is saved there too.
+        spare = recorded if known is None else known.names & packs_of_ours(objdir)
+        try:
+            return SaveReport(describe(objdir, sorted(lacked)), tuple(sorted(spare - live)))
+        except FileNotFoundError:
+            # maintenance deleted a page just now, and another one has its objects
+            if live == before:
+                raise
+            before = live
+
+
+# ---- what is there ----
+
+
+def live_packs(objdir: ObjectDir) -> set[str]:
+    """The packs that are there, without those all of whose objects are proved to be in others of these."""
+    names = os.listdir(objdir.pack_dir)
+    there = set(names)
+    packs = {name[:-4] for name in names if name.endswith(".idx") and f"{name[:-4]}.pack" in there}
+    return {name for name in packs if not name.startswith(TEMPORARY)} - _proved_superseded(objdir)
+
+
+def packs_of_ours(objdir: ObjectDir) -> set[str]:
+    """The packs that are or were in this repository, as far as that is remembered."""
+    there = {name[:-4] for name in os.listdir(objdir.pack_dir) if name.endswith(".idx")}
+    return there | read_state(objdir).dropped.keys() | read_record(objdir)
+
+
+def _proved_superseded(objdir: ObjectDir) -> set[str]:
+    """What the records say is not believed: somebody may have deleted the packs that the objects were in."""
+    try:
+        inventory = take_inventory(objdir, counts=False)
+        keep_new = objdir.settings.keep_new
+        plan = plan_expire(inventory, grace_seconds=0, keep_new=keep_new, now=int(time.time()))
+        return set(prove_doomed(objdir, plan).doomed) if plan.doomed else set()
+    except (Corrupt, Refused, StalePlan, Unsupported, FileNotFoundError):
+        return set()  # then they are uploaded once more
+
+
+def files_of(objdir: ObjectDir, name: str) -> list[str]:
+    """The paths of a pack's files: .pack, .idx, and what changes its meaning."""
+    marks = [path for suffix in COMPANIONS if os.path.lexists(path := objdir.pack_path(name, suffix))]
+    return [objdir.pack_path(name), objdir.pack_path(name, ".idx"), *marks]
+
+
+def describe(objdir: ObjectDir, names: list[str]) -> tuple[SavedPage, ...]:
+    """What is to be copied of each pack. FileNotFoundError when one goes away meanwhile."""
+    counts = idx_object_counts(objdir.pack_dir, names, objdir.object_format)
+    pages = []
+    for name, count in zip(names, counts, strict=True):
+        paths = files_of(objdir, name)
+        sums = [_sha256(path) for path in paths]
+        digests = tuple(digest for _, digest in sums)
+        pages.append(SavedPage(name, tuple(paths), count or 0, sum(size for size, _ in sums), digests))
+    return tuple(pages)
+
+
+def _sha256(path: str) -> tuple[int, str]:
+    with fs.reading(path) as file:
+        digest: Any = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()
+
+
+def loose_ids(objdir: ObjectDir) -> Iterator[bytes]:
+    """The raw ids of all loose objects."""
+    return (bytes.fromhex(loose.oid) for loose in loose_objects(objdir))
+
+
+# ---- what was confirmed ----
+
+
+def record_path(objdir: ObjectDir) -> str:
+    return os.path.join(objdir.gpa_dir, "saved.json")
+
+
+def read_record(objdir: ObjectDir) -> frozenset[str]:
+    """The packs whose upload was confirmed, and was not taken back."""
+    try:
+        return frozenset(str(name) for name in json.loads(safe_open.read_text(record_path(objdir)))["packs"])
+    except UNREADABLE:
+        return frozenset()
+
+
+def change_record(objdir: ObjectDir, *, saved: Collection[str], gone: Collection[str]) -> None:
+    """Note durably that these packs are in cold storage, and that those are not. Any number of processes may call.
+
+    Locked when another one does not let go for LOCK_SECONDS.
+    """
+    with _record_lock(objdir):
+        before = read_record(objdir)
+        after = (before - frozenset(gone)) | frozenset(saved)
+        if after != before:
+            content = json.dumps({"version": 1, "packs": sorted(after)}).encode() + b"\n"
+            fs.replace_locked(objdir, record_path(objdir), content)
+
+
+@contextmanager
+def _record_lock(objdir: ObjectDir) -> Iterator[None]:
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            with fs.flock(objdir, "saved.lock", "another process says what it has saved"):
+                yield
+                return
+        except Locked as error:
+            if not error.path.endswith("saved.lock") or time.monotonic() > until:
+                raise
+            time.sleep(0.005)
+
+
+def pack_name(name: str) -> str:
+    """Of a pack as Writer.confirm() takes it. GpaError for a file of it: that says nothing of the others."""
+    if name.endswith(SUFFIXES) or "/" in name:
+        raise GpaError(f"'{name}' is not the name of a pack, such as SavedPage.name")
+    return name

@@ -1,0 +1,270 @@
+"""Writer: new objects into pages, from any thread; opened by PageStore.writer().
+
+Objects wait in an open page; a journal in gpa/journal/ has all of it that was acknowledged (docs/formats/journal.md).
+I1, I4: sealing makes it an ordinary pack. I9: an object that is there already is not written again, and made young.
+What dead writers left is put into pages when a writer is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from .. import fs
+from .._core.reader import Reader
+from .._core.writer import BLOB, NUMBERS, CoreWriter, WriterStats
+from ..base.arguments import check as check_argument
+from ..base.arguments import content_of, raw_oid
+from ..errors import Corrupt, GpaError, ObjectMissing
+from ..model.copies import SaveReport
+from ..repo.discover import refuse_quarantine
+from ..repo.objdir import ObjectDir
+from .recovery import recover
+
+if TYPE_CHECKING:
+    from ..base.arguments import Oid
+
+GROUP_BYTES = 1 << 20
+GROUP_OBJECTS = 4096
+PIECE_BYTES = 1 << 20
+
+
+class Source(Protocol):
+    """A readable file."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writer:
+    """Adds objects to a store, which reads them at once. Any number of threads may call.
+
+    `add` gives the raw id. An object is in the journal when it returns (but see batch()), and a commit or a tag, with
+    all that was added before it, in a pack that every git process sees. Other objects come into one when the page is
+    full, on save() and on close(), and when the program ends. `recovered`: what was found of writers that died.
+
+    A process forked from this one may go on with it; what had not been sealed then is the parent's.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        objdir: ObjectDir,
+        *,
+        durability: str,
+        level: int,
+        page_objects: int,
+        page_bytes: int,
+        deltas: bool,
+    ) -> None:
+        """As PageStore.writer()."""
+        self.durability = durability
+        self._objdir = objdir
+        self._oid_size = reader.hash_size
+        refuse_quarantine(objdir)
+        self._directory = os.path.join(objdir.gpa_dir, "journal")
+        for folder in (objdir.gpa_dir, self._directory, *([] if os.path.isdir(objdir.pack_dir) else [objdir.pack_dir])):
+            fs.make_dir(folder, objdir.settings.shared)
+        if durability == "journal":  # a journal is as durable as the names that lead to it
+            fs.fsync_dir(objdir.gpa_dir)
+            fs.fsync_dir(objdir.common_dir)
+        self._reader = reader
+        self._saving = threading.Lock()
+        self._core: CoreWriter | None = CoreWriter(
+            reader,
+            objdir.object_format,
+            self._directory,
+            gc_pid=os.path.join(objdir.common_dir, "gc.pid"),
+            level=level,
+            durability=durability,
+            fsync_method=objdir.settings.fsync_method,
+            shared=fs.shared_bits(objdir.settings.shared),
+            page_objects=page_objects,
+            page_bytes=page_bytes,
+            delta_depth=objdir.settings.depth if deltas else 0,
+            step=fs.door.before_core_step,
+        )
+        self._is_lent = False
+        self.recovered = tuple(recover(self._core, objdir, self._directory))
+
+    # -- Adding
+
+    # `check`: refuse what `git hash-object` would refuse as a tree, a commit or a tag, with Malformed. False is for
+    # objects that exist elsewhere already, and have to be taken as they are.
+
+    def add(self, kind: str, data: bytes, *, check: bool = True) -> bytes:
+        """Add an object of type "commit", "tree", "blob" or "tag"; raise Malformed when it is none, unless `check`
+        is False."""
+        core = self._core or self._open()
+        number = NUMBERS[kind]
+        content = data if type(data) is bytes else content_of(data)
+        if check and number != BLOB:
+            core.check(number, content)
+        return core.add(number, content)
+
+    def add_many(self, objects: Iterable[tuple[str, bytes]], *, check: bool = True) -> list[bytes]:
+        """Add (type, content) pairs; the ids in the same order. Faster than add(): the journal is written in groups.
+
+        A group is checked before any of it is added. After Malformed some of the groups before it have been added.
+        """
+        if isinstance(objects, str | bytes) or not isinstance(objects, Iterable):
+            raise TypeError(f"objects is an iterable of (type, content) pairs, not {type(objects).__name__}")
+        oids: list[bytes] = []
+        kinds, contents, size = bytearray(), list[bytes](), 0
+        for kind, data in objects:
+            kinds.append(NUMBERS[kind])
+            contents.append(data if type(data) is bytes else content_of(data))
+            size += len(data)
+            if size >= GROUP_BYTES or len(contents) == GROUP_OBJECTS:
+                oids += self._add_group(bytes(kinds), contents, check)
+                kinds, contents, size = bytearray(), [], 0
+        return oids + self._add_group(bytes(kinds), contents, check) if contents else oids
+
+    def _add_group(self, kinds: bytes, contents: list[bytes], check: bool) -> list[bytes]:
+        core = self._open()
+        sizes, data = [len(content) for content in contents], b"".join(contents)
+        if check and kinds.count(BLOB) < len(kinds):
+            core.check_many(kinds, sizes, data)
+        return core.add_many(kinds, sizes, data)
+
+    def add_stream(self, kind: str, size: int, file: Source, *, check: bool = True) -> bytes:
+        """Add an object of `size` bytes, which are read from `file`. Constant memory, of 16 MiB and a few.
+
+        A larger one goes into a page of its own at once. GpaError when the file ends too early. A tree, commit or tag
+        that is checked is held in memory as a whole.
+        """
+        check_argument("size", size)
+        check_argument("file", file)
+        number = NUMBERS[kind]
+        if check and number != BLOB:
+            return self._add_checked(number, size, file)
+        new = self._open().new_object(number, size)
+        try:
+            while size and (piece := file.read(min(size, PIECE_BYTES))):
+                new.write(piece)
+                size -= len(piece)
+            return new.finish()
+        finally:
+            new.close()
+
+    def _add_checked(self, number: int, size: int, file: Source) -> bytes:
+        core, pieces, left = self._open(), list[bytes](), size
+        while left and (piece := file.read(min(left, PIECE_BYTES))):
+            pieces.append(bytes(piece))
+            left -= len(piece)
+        if left:
+            raise GpaError(f"object has {size - left} bytes of the {size} it was said to have")
+        content = b"".join(pieces)
+        core.check(number, content)
+        return core.add(number, content)
+
+    def freshen(self, oid: Oid) -> bool:
+        """Whether the object is there, and as safe as if it had been added now; else it has to be added."""
+        return self._open().freshen(raw_oid(oid, self._oid_size))
+
+    @contextmanager
+    def batch(self) -> Iterator[Writer]:
+        """For bulk work: what this thread adds meanwhile is sealed when pages are full, and at the end, commits too.
+
+        Up to 4 MiB of what was added last may not be in the journal yet.
+        """
+        core = self._open()
+        core.begin_batch()
+        try:
+            yield self
+        finally:
+            core.end_batch()
+
+    # -- Sealing and saving
+
+    def seal(self) -> None:
+        """Make a pack of what waits, if anything does: from then on every git process sees it."""
+        self._open().seal()
+
+    def save(self, known: Iterable[str | os.PathLike[str]] | None = None) -> SaveReport:
+        """Seal, and say which packs have to be copied so that a copy of the object directory is complete again.
+
+        `known` names what the copy has: packs, or the files in it. Every pack is named that it lacks and needs. Without
+        `known`, that is what confirm() was told, by this process or another one: a pack is named again each time until
+        its upload is confirmed. Loose objects are put into a page first. Objects of alternates are not ours to save.
+        """
+        from . import saved  # start-up cost
+
+        with self._saving:
+            self._pack_loose(saved.loose_ids(self._objdir))
+            self.seal()
+            return saved.report(self._objdir, None if known is None else saved.Known(known))
+
+    def _pack_loose(self, oids: Iterable[bytes]) -> None:
+        core, reader = self._open(), self._reader
+        for oid in oids:
+            try:
+                if reader.locate(oid) is None:
+                    kind, data = reader.read(oid)
+                    core.pack_loose(NUMBERS[kind], data)
+            except (ObjectMissing, Corrupt):
+                continue  # packed and removed just now; or damaged, and then it is in no copy of ours
+
+    def confirm(self, pages: SaveReport | Iterable[str]) -> None:
+        """Note, durably, that packs are in cold storage: all that a report names, or packs by name.
+
+        Only then save() stops naming them, in every process. With a report, its superseded packs count as deleted
+        there. To be called when the upload is complete and durable; a part of it may be confirmed by names.
+        """
+        from . import saved
+
+        if isinstance(pages, SaveReport):
+            names, gone = [page.name for page in pages.pages], pages.superseded
+        else:
+            names, gone = [saved.pack_name(name) for name in pages], ()
+        saved.change_record(self._objdir, saved=names, gone=gone)
+
+    def stats(self) -> WriterStats:
+        """Counters, for tests and for tuning."""
+        return self._open().stats()
+
+    def close(self) -> None:
+        """Seal, and remove the journals. When that fails the writer stays open.
+
+        One that is lent to repositories only seals, since they go on writing: the store's close() ends it.
+        """
+        if self._is_lent and self._core is not None:
+            self.seal()
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """For PageStore: close, whoever has it."""
+        core = self._core
+        if core is not None:
+            core.close()
+            self._core = None
+
+    def lend(self) -> CoreWriter:
+        """For PageStore: what a repository of another library writes with, until the store is closed."""
+        self._is_lent = True
+        return self._open()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._core is None
+
+    def move(self, reader: Reader) -> None:
+        """For PageStore: go over to another reader of the same directory."""
+        self._open().move(reader)
+        self._reader = reader
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> CoreWriter:
+        core = self._core
+        if core is None:
+            raise ValueError("the writer is closed")
+        return core

@@ -1,0 +1,255 @@
+"""A repair: what diagnose() found, mended in the order that loses nothing. Needs the maintenance lock.
+
+1. each pack: a new idx, or its sound objects copied     a crash leaves extra packs and loose objects
+2. an index that does not name what is damaged            readers find every object that can be read
+3. damaged files move to gpa/damaged                      a crash leaves some of them: the next repair goes on
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from .. import fs
+from .._core.files import IdxFiles, idx_has
+from .._core.page import loose_name
+from ..apply.expire import names_any
+from ..apply.repair import (
+    Salvage,
+    files_of,
+    oids_in,
+    oids_of,
+    promised_oids,
+    read_by_git,
+    rebuild_idx,
+    salvage,
+    write_loose,
+)
+from ..apply.write import record_superseded
+from ..base import safe_open
+from ..base.text import count_of
+from ..errors import GpaError, SystemFailed
+from ..look.damage import diagnose, index_fault, loose_fault
+from ..model.repair import Diagnosis, LostObject, RepairPlan, RepairResult, RepairStep
+from ..plan.repair import plan_repair
+from ..repo.discover import alternates_of
+from ..repo.objdir import ObjectDir
+from ..store.page_store import PageStore
+from . import rounds
+
+Report = Callable[[str, int, int], None]
+SAVING = "Saving objects"
+
+
+def plan_repair_of(objdir: ObjectDir, *, threads: int = 0, report: Report | None = None) -> RepairPlan:
+    """What repair() would do now."""
+    return _plan(objdir, diagnose(objdir, now=rounds.now(), threads=threads, report=report))
+
+
+def _plan(objdir: ObjectDir, found: Diagnosis) -> RepairPlan:
+    return plan_repair(found, precious_objects=objdir.settings.precious_objects)
+
+
+def repair(objdir: ObjectDir, *, threads: int = 0, report: Report | None = None) -> RepairResult:
+    """Mend what can be mended, save what can be read, set aside the rest, and say what is lost."""
+    with rounds.at_work(objdir) as space:
+        _refuse_link(os.path.join(objdir.gpa_dir, "damaged"))
+        found = diagnose(objdir, now=rounds.now(), threads=threads, report=report)
+        plan = _plan(objdir, found)
+        if not plan.steps:
+            return RepairResult(reason="no damage was found")
+        with fs.git_locks(objdir, space, rounds.now()):
+            work = _Repair(objdir, space, found, report)
+            for step in plan.steps:
+                work.take(step)
+            return work.finish()
+
+
+def _refuse_link(path: str) -> None:
+    """SystemFailed when the folder for damaged files is a link: better said before the work than after it."""
+    if os.path.islink(path):
+        raise SystemFailed(f"cannot write through the symbolic link '{path}'", path=path, errno=errno.ELOOP)
+
+
+class _Repair:
+    """One repair under the locks: what it has done so far, and what is to be settled in the end."""
+
+    def __init__(self, objdir: ObjectDir, space: fs.Workspace, found: Diagnosis, report: Report | None) -> None:
+        self._objdir = objdir
+        self._space = space
+        self._sound = [pack.name for pack in found.packs if not pack.fault]
+        self._index_unread = bool(found.index_unread)
+        self._chain_fault = found.chain_fault
+        self._report = report
+        self._done: list[str] = []
+        self._left: list[str] = []
+        self._damaged: set[str] = set()
+        self._pages: set[str] = set()
+        self._in_doubt: list[LostObject] = []
+        self._lost: list[LostObject] = []
+        self._unknown: list[str] = []
+        self._saved = 0
+        self._folder = ""
+
+    def take(self, step: RepairStep) -> None:
+        """Do one step; what is only copied by it is set aside in the end, and the index comes last too."""
+        if step.action == "leave":
+            self._left.append(f"'{step.name}': {step.reason}")
+        elif step.action == "mend":
+            try:
+                self._mend(step)
+            except OSError as error:  # SystemFailed is one
+                self._left.append(f"'{step.name}': {error}")
+        elif step.action == "set aside" and step.name.startswith("pack-"):
+            self._doubt(step.name, oids_of(self._objdir, step.name))
+            self._done.append(f"set aside '{step.name}.idx': {step.reason}")
+        elif step.action == "set aside":
+            # Nobody can read it, and a copy that is saved later may need its name.
+            self._folder = fs.set_aside(self._objdir, [loose_name(step.name)])
+            self._in_doubt.append(LostObject(step.name, loose_name(step.name)))
+            self._done.append(f"set aside loose object {step.name}: {step.reason}")
+
+    def _mend(self, step: RepairStep) -> None:
+        promised = promised_oids(self._objdir, step.name)
+        if rebuild_idx(self._objdir, self._space, step.name):
+            self._sound.append(step.name)
+            there = oids_in(self._objdir, [step.name])
+            self._in_doubt += [LostObject(oid, step.name) for oid in promised if oid not in there]
+            self._done.append(f"rebuilt '{step.name}.idx' from its pack: {step.reason}")
+            return
+        found = salvage(self._objdir, self._space, step.name)
+        self._pages.update(page.name for page in found.pages)
+        self._saved += found.object_count
+        self._doubt(step.name, found.unsaved)
+        self._done.append(f"saved {_what(found)} of '{step.name}', and set it aside: {step.reason}")
+
+    def _doubt(self, name: str, oids: tuple[str, ...] | None) -> None:
+        """The pack is to go; these objects of it are not copied yet, and None when nobody knows which they are."""
+        self._damaged.add(name)
+        if oids is None:
+            self._unknown.append(name)
+        self._in_doubt += [LostObject(oid, name) for oid in oids or ()]
+
+    def finish(self) -> RepairResult:
+        self._settle_doubts()
+        self._write_index()
+        files = [path for name in sorted(self._damaged) for path in files_of(self._objdir, name)]
+        if files:
+            self._folder = fs.set_aside(self._objdir, files)
+        if self._damaged and names_any(self._objdir, self._damaged):
+            # A git process that had listed them before has indexed them meanwhile.
+            rounds.write_index(self._objdir, self._space, force=True)
+        if self._lost:
+            self._record_lost()
+        if not self._index_unread:
+            record_superseded(self._objdir, self._space, now=rounds.now())
+        return RepairResult(
+            done=tuple(self._done),
+            left=tuple(self._left),
+            saved_count=self._saved,
+            lost=tuple(self._lost),
+            unknown=tuple(self._unknown),
+            aside=self._folder,
+            reason="" if self._done else "what is damaged is not ours to mend",
+        )
+
+    def _settle_doubts(self) -> None:
+        """Each object that was not copied has a sound copy elsewhere, or is read in whatever way and written anew."""
+        if not self._in_doubt:
+            return
+        with ExitStack() as stack:
+            objdir = self._objdir
+            format_ = {"object_format": objdir.object_format, "verify": True}
+            store = stack.enter_context(PageStore.open(objdir.objects, **format_))
+            others = [stack.enter_context(PageStore.open(path, **format_)) for path in alternates_of(objdir.objects)]
+            names = [*self._sound, *self._pages]
+            files = stack.enter_context(IdxFiles(objdir.pack_dir, names, objdir.object_format))
+            for number, doubt in enumerate(self._in_doubt):
+                if self._report:
+                    self._report(SAVING, number, len(self._in_doubt))
+                if any(idx_has(files[name], doubt.oid) for name in names):
+                    continue
+                try:
+                    if loose_fault(objdir, doubt.oid) != "" and not any(_read(other, doubt.oid) for other in others):
+                        self._save(doubt, _read(store, doubt.oid) or read_by_git(objdir, doubt.oid))
+                except OSError as error:
+                    self._keep_in_doubt(doubt, error)
+
+    def _keep_in_doubt(self, doubt: LostObject, error: OSError) -> None:
+        """Whether there is another copy cannot be told: the file that holds this one stays where it is."""
+        if doubt.name in self._damaged:
+            self._damaged.discard(doubt.name)
+            self._left.append(f"'{doubt.name}': whether {doubt.oid} is elsewhere cannot be told: {error}")
+        elif not any(line.startswith(f"'{doubt.name}'") for line in self._left):
+            self._left.append(f"'{doubt.name}': whether {doubt.oid} is lost cannot be told: {error}")
+
+    def _save(self, doubt: LostObject, found: tuple[str, bytes] | None) -> None:
+        if found is None:
+            self._lost.append(doubt)
+        else:
+            write_loose(self._objdir, self._space, doubt.oid, *found)
+            self._saved += 1
+
+    def _write_index(self) -> None:
+        if self._index_unread:
+            return  # left as it is, and told of; no pack was touched
+        fault = index_fault(self._objdir)
+        had_index = os.path.lexists(self._objdir.index_path)
+        if fault:
+            fs.remove_index(self._objdir)
+        elif not self._chain_fault and not (had_index and (self._damaged or self._pages)):
+            return
+        result = rounds.write_index(
+            self._objdir, self._space, without=self._damaged, pages=self._pages, force=True, afresh=bool(fault)
+        )
+        fault = fault or self._chain_fault
+        if result.written:
+            text = f"wrote the index: {count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}"
+            self._done.append(f"{text}{'; ' + fault if fault else ''}")
+        else:
+            fs.remove_index(self._objdir)
+            fs.remove_chain(self._objdir)
+
+    def _record_lost(self) -> None:
+        """Add them to gpa/damaged/lost: <id> <where it was>."""
+        path = os.path.join(self._objdir.gpa_dir, "damaged", "lost")
+        lines = "".join(f"{one.oid} {one.name}\n" for one in self._lost)
+        try:
+            before = self._lost_before(path)
+            fs.replace_file(self._objdir, self._space, path, before + lines.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            self._left.append(f"'{path}': the objects that are lost could not be added: {error}")
+
+    def _lost_before(self, path: str) -> bytes:
+        """What gpa/damaged/lost says already.
+
+        What is no file of ours is replaced: a link, and a file with a second name, which may be anybody's. What is too
+        large to be read whole is set aside as gpa/damaged/lost.old.
+        """
+        try:
+            before, status = safe_open.read_whole(path)
+            return before if status.st_nlink == 1 else b""
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                fs.rename(path, f"{path}.old")
+            elif error.errno not in (errno.ENOENT, errno.ELOOP, errno.EINVAL):
+                raise
+            return b""
+
+
+def _what(found: Salvage) -> str:
+    if found.pages:
+        return f"{count_of(found.object_count, 'object')} in {count_of(len(found.pages), 'page')}"
+    return f"{count_of(found.object_count, 'object')}, loose,"
+
+
+def _read(store: PageStore, oid: str) -> tuple[str, bytes] | None:
+    """What the store finds; SystemFailed when it cannot look."""
+    try:
+        return store.read(oid)
+    except SystemFailed:
+        raise
+    except GpaError:
+        return None

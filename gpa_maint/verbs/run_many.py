@@ -1,0 +1,96 @@
+"""Maintenance of many repositories, some at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from ..base import safe_open
+from ..base.tuples import NamedTuple
+from ..errors import GpaError, Locked, Quarantined
+from ..model.results import RunResult
+from . import commands
+from .commands import Stop
+
+
+class Outcome(NamedTuple):
+    """What became of one repository: a result, or what it failed with."""
+
+    path: str
+    result: RunResult | None
+    error: Exception | None
+
+    @property
+    def has_failed(self) -> bool:
+        """A repository in which somebody else is at work, or a push arrives, has not: that is done next time."""
+        return self.error is not None and not isinstance(self.error, (Locked, Quarantined))
+
+
+def find_repositories(folder: str) -> Iterator[str]:
+    """Every repository below `folder`, itself included: bare ones, and the .git of work trees; none inside either.
+
+    A work tree is not looked into: what is committed there may look like a repository. Symbolic links are not
+    followed, and a repository whose objects or refs are a link is not taken. GpaError when `folder` is no directory.
+    """
+    if not os.path.isdir(folder):
+        raise GpaError(f"'{folder}' is not a directory")
+    for path, entries in safe_open.walk(folder):
+        names = {entry.name: entry for entry in entries}
+        if ".git" in names:
+            entries[:] = [names[".git"]]
+        elif "HEAD" in names and "objects" in names and "refs" in names:
+            entries.clear()
+            if _is_its_own(names):
+                yield path
+
+
+def _is_its_own(names: Mapping[str, os.DirEntry[str]]) -> bool:
+    """Does this repository hold its objects and refs itself? Else maintenance would change another one's."""
+    objects = names["objects"]
+    is_refs_link = names["refs"].is_symlink()
+    return safe_open.is_folder(objects) and not is_refs_link and not os.path.islink(os.path.join(objects.path, "pack"))
+
+
+def maintain_all(
+    paths: Iterable[str],
+    *,
+    jobs: int = 1,
+    keep_going: bool = False,
+    stop: Stop | None = None,
+    max_seconds: float | None = None,
+    told: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Run maintenance in each repository, `jobs` at a time; gives the outcomes in the order in which they ended.
+
+    Unless `keep_going`, no other one is begun after a failure. `stop` ends those at work and begins no other.
+    `max_seconds` holds for each. `told` is called with each outcome, from the calling thread.
+    """
+    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+    ending = stop or Stop()
+    outcomes: list[Outcome] = []
+    waiting = iter(paths)
+    running: set[Future[Outcome]] = set()
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        while True:
+            failed = any(outcome.has_failed for outcome in outcomes)
+            while len(running) < jobs and not ending.why and (keep_going or not failed):
+                path = next(waiting, None)
+                if path is None:
+                    break
+                running.add(pool.submit(_maintain_one, path, ending, max_seconds))
+            if not running:
+                return outcomes
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                outcomes.append(future.result())
+                if told is not None:
+                    told(outcomes[-1])
+
+
+def _maintain_one(path: str, stop: Stop, max_seconds: float | None) -> Outcome:
+    try:
+        with stop.part() as part:
+            return Outcome(path, commands.maintain(path, stop=part, max_seconds=max_seconds), None)
+    except Exception as error:  # whatever is wrong with one repository, the others get their turn
+        return Outcome(path, None, error)
