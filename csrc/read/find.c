@@ -163,10 +163,21 @@ static int no_copy(search *s, gpa_error *err)
 	return s->damaged;
 }
 
+/* Look at the directories again, and try what is there then. `*changed`: whether anything was new. */
+static int try_again(search *s, int *changed, gpa_error *err)
+{
+	int status = reader_look_again(changed, &s->v->s, s->v->r, 0, err);
+	if (status || !*changed)
+		return status ? status : GPA_ENOTFOUND;
+	s->lost = s->damaged = 0;
+	return try_snapshot(s, err);
+}
+
 /*
  * A miss is looked at twice: the directories are listed again when they changed, or may have changed without showing it.
  * After that look one more try is enough unless they changed again, since an object that moves is written at its new
- * place before it goes from the old one, and loose files are tried both before the look and after it.
+ * place before it goes from the old one, and loose files are tried both before the look and after it. A page of the reader's
+ * own writer that `git gc` took away is put back before the miss is believed.
  */
 int visitor_do(visitor *v, task *t, gpa_error *err)
 {
@@ -182,13 +193,13 @@ int visitor_do(visitor *v, task *t, gpa_error *err)
 		int changed = 0, sure = snapshot_check(v->s, v->r->dirs);
 		if (sure == SNAPSHOT_SURE || (looks && sure == SNAPSHOT_SAME))
 			break;
-		int looked = reader_look_again(&changed, &v->s, v->r, 0, err);
-		if (looked)
-			return looked;
+		status = try_again(&s, &changed, err);
 		if (!changed)
 			break;
-		s.lost = s.damaged = 0;
-		status = try_snapshot(&s, err);
+	}
+	if (status == GPA_ENOTFOUND && v->writer && writer_mend(v->writer)) {
+		int ignored = 0;
+		status = try_again(&s, &ignored, err);
 	}
 	if (status == GPA_ENOTFOUND && s.lost)
 		status = try_everywhere(&s, err);

@@ -194,6 +194,14 @@ void writer_forget(gpa_writer *w, const pack_file *file)
 	writer_unlock(w);
 }
 
+int writer_mend(gpa_writer *w)
+{
+	writer_lock(w);
+	int mended = watch_mend(w);
+	writer_unlock(w);
+	return mended;
+}
+
 static int add_ids(gpa_buffer *oids, size_t *room, const void *rows, size_t stride, uint32_t count, size_t size)
 {
 	size_t need = oids->len + count * size;

@@ -1,15 +1,16 @@
 /*
- * Pages that were published while `git gc` runs. gc removes each .idx beside which it has not seen a .pack; and since a
- * large directory is not listed in one instant, it may see an .idx whose .pack got its name just before it. So the idx
- * keeps its temporary name too for a while, and gets its name back when that was taken. A process that dies leaves the
- * temporary name, by which the next writer does the same.
+ * Pages that are published while `git gc` runs. At its end gc removes each .idx and .keep beside which it has seen no .pack.
+ * A directory is not listed in one instant. So gc may see the .idx and the .keep of a page whose .pack got its name during
+ * the listing, and not the .pack. The idx therefore keeps its temporary name too for a while. When gc has taken the names,
+ * the writer puts back the .keep first, and then the .idx: a visible page without its .keep would be deleted by gc's next
+ * repack. When the writer dies, the temporary name stays, and the next writer does the same.
  */
 #include <unistd.h>
 
 #include "write/writer.h"
 
 #define WATCH_NS 10000000000	/* longer than gc lists a directory */
-#define PAUSE_NS 500000000	/* between two looks at all of them */
+#define PAUSE_NS 50000000	/* between two looks at all of them */
 #define PATH_ROOM 4096
 
 int watch_is_needed(const gpa_writer *w)
@@ -34,18 +35,27 @@ int watch_add(watch *list, temp_page *t, int64_t now_ns)
 	return 0;
 }
 
-/* Whether it may be forgotten. */
-static int is_safe(const gpa_writer *w, const watched *page, int64_t now_ns)
+/* Put back the names that were taken from the page. Returns whether there were any. */
+static int mend(const gpa_writer *w, const watched *page)
 {
-	char idx[PATH_ROOM], pack[PATH_ROOM];
+	char idx[PATH_ROOM], pack[PATH_ROOM], keep[PATH_ROOM];
 	gpa_error ignored;
 	int stem = (int)(strlen(page->name) - strlen("idx"));
 	if (snprintf(idx, sizeof(idx), "%s/%s", w->pack_dir, page->name) >= (int)sizeof(idx) - 1)
-		return 1;
+		return 0;
 	snprintf(pack, sizeof(pack), "%s/%.*spack", w->pack_dir, stem, page->name);
-	if (access(idx, F_OK) && !access(pack, F_OK))
-		door_link(&w->door, page->temp, idx, &ignored);
-	return now_ns - page->since_ns > WATCH_NS;
+	snprintf(keep, sizeof(keep), "%s/%.*skeep", w->pack_dir, stem, page->name);
+	if (!access(idx, F_OK) || access(pack, F_OK))
+		return 0;
+	return !page_hold(w, keep, &ignored) && !door_link(&w->door, page->temp, idx, &ignored);
+}
+
+int watch_mend(const gpa_writer *w)
+{
+	int mended = 0;
+	for (uint32_t i = 0; i < w->watch.count; i++)
+		mended |= mend(w, &w->watch.pages[i]);
+	return mended;
 }
 
 void watch_look(gpa_writer *w, int64_t now_ns)
@@ -56,8 +66,11 @@ void watch_look(gpa_writer *w, int64_t now_ns)
 	if (!list->count || now_ns - list->looked_ns < PAUSE_NS)
 		return;
 	list->looked_ns = now_ns;
+	/* A gc that begins later sees all names of these pages. So this is asked before they are put back. */
+	int gc_runs = watch_is_needed(w);
+	watch_mend(w);
 	for (uint32_t i = 0; i < list->count; i++) {
-		if (!is_safe(w, &list->pages[i], now_ns)) {
+		if (gc_runs && now_ns - list->pages[i].since_ns <= WATCH_NS) {
 			list->pages[kept++] = list->pages[i];
 			continue;
 		}

@@ -54,7 +54,6 @@ int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err)
 	int status = open_page_make_file(&w->pages[0], &w->door, err);
 	if (!status && !w->keep)
 		status = make_keep(w, err);
-	t->keep = w->keep;
 	uint32_t number = w->temp_count++;
 	t->pack_path = writer_temp_path(w, number, "pack");
 	t->idx_path = writer_temp_path(w, number, "idx");
@@ -130,28 +129,26 @@ static int free_name(char *hex, const gpa_writer *w, const unsigned char *traile
 }
 
 /*
- * Its .keep is there before it is visible, so that no `git repack` that lists packs deletes it before a ref names what is in
- * it. It stays: maintenance removes it when it is old.
+ * The .keep is there before the page is visible, so that no `git repack` that lists packs deletes the page before a ref names
+ * its objects. It stays: maintenance removes it when it is old.
  */
-static int hold(const temp_page *t, const gpa_writer *w, const char *hex, gpa_error *err)
+int page_hold(const gpa_writer *w, const char *path, gpa_error *err)
 {
-	char path[PATH_ROOM];
-	int status = pack_path(path, w, hex, "keep", err);
-	if (status || !door_link(&w->door, t->keep, path, err))
-		return status;
+	if (w->keep && !door_link(&w->door, w->keep, path, err))
+		return GPA_OK;
 	/* there are no links, or too many of this one */
-	status = write_hold(w, path, err);
+	int status = write_hold(w, path, err);
 	return status && err->sys_errno == EEXIST ? GPA_OK : status;
 }
 
 static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
 {
-	char hex[2 * GPA_OID_MAX + 1];
+	char hex[2 * GPA_OID_MAX + 1], keep[PATH_ROOM];
 	int status = free_name(hex, w, trailer, err);
-	if (status)
+	if (status || (status = pack_path(keep, w, hex, "keep", err)))
 		return status;
 	snprintf(t->name, sizeof(t->name), "pack-%s.idx", hex);
-	return (status = hold(t, w, hex, err)) ? status : name_files(t, w, hex, err);
+	return (status = page_hold(w, keep, err)) ? status : name_files(t, w, hex, err);
 }
 
 int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err)

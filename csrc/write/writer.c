@@ -265,6 +265,7 @@ int gpa_writer_close(gpa_writer *writer, gpa_error *err)
 	int before = writer->closed;
 	writer->closed = 1;	/* nothing is added while the last page is sealed */
 	int status = writer_seal(writer, err);
+	watch_mend(writer);
 	if (!status)
 		status = remove_keep(writer, err);
 	/* the first one last: it says that the writer lives */

@@ -61,7 +61,6 @@ typedef struct temp_page {
 	int watched;			/* the idx has, and its temporary name too */
 	char *pack_path;
 	char *idx_path;
-	const char *keep;		/* the writer's */
 	int pack_fd;
 	int idx_fd;
 	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
@@ -85,7 +84,9 @@ typedef struct watch {
 int watch_is_needed(const gpa_writer *w);
 /* Takes the path of the page's idx. -1 without memory. */
 int watch_add(watch *list, temp_page *t, int64_t now_ns);
-/* Now and then: mend what was taken away, and forget what is safe. */
+/* Put back what was taken away. Returns whether anything was. */
+int watch_mend(const gpa_writer *w);
+/* Now and then: put back what was taken away, and forget the pages that are safe. */
 void watch_look(gpa_writer *w, int64_t now_ns);
 void watch_free(watch *list);
 
@@ -203,6 +204,8 @@ int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *tr
  */
 void temp_page_drop(temp_page *t, const gpa_writer *w);
 void temp_page_free(temp_page *t);
+/* Make the .keep `path` of a page. One that is there already stays. */
+int page_hold(const gpa_writer *w, const char *path, gpa_error *err);
 
 /* Under the lock, which is let go meanwhile: seal the open page and those before it. */
 int writer_seal(gpa_writer *w, gpa_error *err);
@@ -265,6 +268,8 @@ int writer_find(written_object *out, gpa_writer *w, const gpa_reader *r, const u
 		gpa_error *err);
 /* A page that was found could not be opened: it is gone. */
 void writer_forget(gpa_writer *w, const pack_file *file);
+/* Put back pages of this writer that `git gc` took away. Returns whether there were any. */
+int writer_mend(gpa_writer *w);
 /* Adds the ids of all its objects that the reader may not know. */
 int writer_ids(gpa_buffer *oids, size_t *room, gpa_writer *w, gpa_error *err);
 

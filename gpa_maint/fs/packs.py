@@ -58,12 +58,17 @@ def _is_there(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> bo
         return False
 
 
+def next_name(objdir: ObjectDir, name: str) -> str:
+    """Name for a page whose name `name` is taken: a hash of it."""
+    import hashlib  # start-up cost: hardly any page meets a pack of its name
+
+    digest = hashlib.new(objdir.object_format, bytes.fromhex(name.removeprefix("pack-")), usedforsecurity=False)
+    return f"pack-{digest.hexdigest()}"
+
+
 def _free_name(objdir: ObjectDir, name: str) -> str:
     while any(os.path.lexists(objdir.pack_path(name, suffix)) for suffix in (".pack", ".idx", ".keep")):
-        import hashlib  # start-up cost: hardly any page meets a pack of its name
-
-        digest = hashlib.new(objdir.object_format, bytes.fromhex(name.removeprefix("pack-")), usedforsecurity=False)
-        name = f"pack-{digest.hexdigest()}"
+        name = next_name(objdir, name)
     return name
 
 
@@ -94,13 +99,19 @@ def held_as_new(base: str) -> Iterator[None]:
 
 
 def finish_pack(objdir: ObjectDir, idx_path: str, name: str) -> None:
-    """Give an idx its name, whose pack got its own before the writer of both died; as publish_pack() does."""
+    """Name an idx whose pack was named before the writer of both died, as publish_pack() does.
+
+    I14: where the .keep is gone too, the page is held anew before it is visible.
+    """
     for path in (objdir.pack_path(name), idx_path):
         fd = open_regular(path, follow=True)
         try:
             fsync_file(fd, path)
         finally:
             os.close(fd)
+    keep_path = objdir.pack_path(name, ".keep")
+    if not os.path.lexists(keep_path):
+        write_hold(keep_path, f"{idx_path}.keep", Hold(is_new=True), objdir.settings.shared)
     rename(idx_path, objdir.pack_path(name, ".idx"))
     fsync_dir(objdir.pack_dir)
 

@@ -9,16 +9,19 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from .. import fs
 from .._core.files import IdxFiles, check_idx, match_pack, pack_trailer
 from .._core.writer import CoreWriter
 from ..base.tuples import NamedTuple
-from ..errors import GpaError
+from ..errors import Corrupt, GpaError
 from ..repo.objdir import ObjectDir
 from ..state.runs import log
 
 PIECE_BYTES = 1 << 20
+NAMES = 16
+"""How many names of a page are tried; a page has the second one only where somebody has the same bytes."""
 TEMPORARY = re.compile(r"(?:tmp_pack_)?([0-9]+-[0-9a-f]{8})-[0-9]+\.(?:pack|idx|keep)")
 
 
@@ -83,9 +86,10 @@ def _left_behind(objdir: ObjectDir, directory: str) -> list[str]:
 
 
 def _finish_page(objdir: ObjectDir, path: str) -> None:
-    """Where a .pack has its name and its .idx has none, give it that: otherwise nobody would see it.
+    """Give an idx the name that its .pack has already, and that no .idx has: otherwise nobody would see the pack.
 
-    The writer died between the two, or `git gc` took the .idx away (csrc/write/gc_guard.c).
+    The writer died between the two, or `git gc` took the .idx away (csrc/write/gc_guard.c). Pages with the same bytes
+    have different names, so all names that this page may have got are tried.
     """
     folder, stem = os.path.dirname(path), os.path.basename(path).removesuffix(".idx")
     try:
@@ -93,13 +97,25 @@ def _finish_page(objdir: ObjectDir, path: str) -> None:
             check_idx(idx_files[stem], path)
             trailer = pack_trailer(idx_files[stem], objdir.object_format)
             name = f"pack-{trailer}"
-            if os.path.lexists(objdir.pack_path(name, ".idx")):
-                return
-            match_pack(objdir.pack_path(name), idx_files[stem])
-        if _own_hash(objdir.pack_path(name), objdir.object_format) == trailer:
-            fs.finish_pack(objdir, path, name)
+            for _ in range(NAMES):
+                if _lacks_idx(objdir, name, idx_files[stem], trailer):
+                    fs.finish_pack(objdir, path, name)
+                    return
+                name = fs.next_name(objdir, name)
     except (GpaError, FileNotFoundError):
         pass  # it had not come so far: its journal has the objects
+
+
+def _lacks_idx(objdir: ObjectDir, name: str, idx: Any, trailer: str) -> bool:
+    """Whether `name` is a whole pack that this idx belongs to, and has no .idx."""
+    pack_path = objdir.pack_path(name)
+    if os.path.lexists(objdir.pack_path(name, ".idx")) or not os.path.lexists(pack_path):
+        return False
+    try:
+        match_pack(pack_path, idx)
+    except Corrupt:
+        return False
+    return _own_hash(pack_path, objdir.object_format) == trailer
 
 
 def _own_hash(path: str, object_format: str) -> str:

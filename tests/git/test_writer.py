@@ -847,6 +847,59 @@ def test_an_idx_that_gc_took_away_is_put_back(repo: Path) -> None:
     assert "commit" == git_line(repo, "cat-file", "-t", lost.hex())
 
 
+def take_away(repo: Path) -> None:
+    """What gc takes for garbage: it has not seen the .pack."""
+    for idx in pack_dir(repo).glob("*.idx"):
+        idx.unlink()
+        idx.with_suffix(".keep").unlink()
+
+
+def test_a_writer_reads_on_what_gc_took_away(repo: Path) -> None:
+    """Also after the reader has looked at its directories, and where nothing is added later."""
+    (repo / "gc.pid").write_text("1 elsewhere")
+    with PageStore.open(objects_dir(repo)) as store, store.writer() as writer:
+        oid = add_commit(writer, b"one")
+        there = {path.name for path in pack_dir(repo).iterdir()}
+        for _ in range(3):
+            take_away(repo)
+            store.refresh()
+            assert "commit" == store.read(oid)[0]
+            assert there == {path.name for path in pack_dir(repo).iterdir()}
+        take_away(repo)
+    assert there == {path.name for path in pack_dir(repo).iterdir()}
+    git(repo, "repack", "-adq")
+    assert "commit" == git_line(repo, "cat-file", "-t", oid.hex())
+
+
+def test_a_page_whose_name_was_taken_is_put_back_too(repo: Path) -> None:
+    """The writer died; its page has the second name, since another one of the same bytes is there."""
+    add = (
+        "import os, sys; from gpa_maint import PageStore; w = PageStore.for_repository(sys.argv[1]).writer();"
+        "w.add('blob', b'one'); w.seal(); os._exit(0)"
+    )
+    with writing(repo) as writer:
+        oid = writer.add("blob", b"one")
+    (first,) = pack_dir(repo).glob("*.pack")
+    for path in pack_dir(repo).iterdir():
+        path.rename(repo / path.name)
+    (pack_dir(repo) / first.with_suffix(".keep").name).write_text("somebody else's")
+    (repo / "gc.pid").write_text("1 elsewhere")
+    subprocess.run([sys.executable, "-c", add, repo], check=True)
+    for path in repo.glob("pack-*"):
+        path.rename(pack_dir(repo) / path.name)
+    there = {path.name for path in pack_dir(repo).iterdir()}
+    assert 2 == len(list(pack_dir(repo).glob("*.idx")))
+    take_away(repo)
+    first.unlink()
+    there -= {first.with_suffix(suffix).name for suffix in (".pack", ".idx", ".keep")}
+    with writing(repo):
+        pass
+    assert {} == left_behind(repo)
+    assert there == {path.name for path in pack_dir(repo).iterdir()}
+    git(repo, "repack", "-adq")
+    assert "blob" == git_line(repo, "cat-file", "-t", oid.hex())
+
+
 def test_a_page_that_somebody_deleted_is_forgotten_when_the_store_looks(repo: Path) -> None:
     with PageStore.open(objects_dir(repo)) as store, store.writer() as writer:
         first, waiting = add_commit(writer, b"one"), writer.add("blob", b"waits")

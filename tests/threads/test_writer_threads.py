@@ -202,11 +202,6 @@ def start_process(repo: Path, seed: int, seconds: float) -> subprocess.Popen[str
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="NEEDSWORK: where several processes write pages of the same bytes beside gc and expire, an object that was "
-    "acknowledged is missing in about every second run (docs/promises.md, I14)",
-)
 def test_processes_write_while_maintenance_runs(repo: Path) -> None:
     processes = [start_process(repo, seed, 3) for seed in range(3)]
     with upkeep(repo, 3):
