@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from .setup.install import install as install
     from .setup.uninstall import uninstall as uninstall
     from .store.page_store import PageStore as PageStore
-    from .verbs.commands import backup as backup
-    from .verbs.commands import expire as expire
-    from .verbs.commands import maintain as maintain
-    from .verbs.commands import repack as repack
-    from .verbs.commands import repair as repair
-    from .verbs.commands import status as status
-    from .verbs.commands import survey as survey
-    from .verbs.commands import verify as verify
-    from .verbs.commands import write as write
+    from .verbs.backup import backup as backup
+    from .verbs.expire import expire as expire
+    from .verbs.repack import repack as repack
+    from .verbs.repair import repair as repair
+    from .verbs.run import maintain as maintain
+    from .verbs.status import status as status
+    from .verbs.survey import survey as survey
+    from .verbs.verify import verify as verify
+    from .verbs.write import write as write
 
 _HOMES = {
-    "backup": "verbs.commands",
-    "expire": "verbs.commands",
+    "backup": "verbs.backup",
+    "expire": "verbs.expire",
     "install": "setup.install",
-    "maintain": "verbs.commands",
-    "repack": "verbs.commands",
-    "repair": "verbs.commands",
-    "status": "verbs.commands",
-    "survey": "verbs.commands",
+    "maintain": "verbs.run",
+    "repack": "verbs.repack",
+    "repair": "verbs.repair",
+    "status": "verbs.status",
+    "survey": "verbs.survey",
     "uninstall": "setup.uninstall",
-    "verify": "verbs.commands",
-    "write": "verbs.commands",
+    "verify": "verbs.verify",
+    "write": "verbs.write",
     "GpaError": "errors",
     "PageStore": "store.page_store",
 }

@@ -37,9 +37,10 @@ page from the code, and a test compares the two. How they are used: [reading](re
 [writing git from Python](writing-from-python.md), [from the paged archive](from-paged-archive.md).
 
 `StrPath` is a `str` or another path, such as a `pathlib.Path`. `Oid` is the id of an object: raw bytes, hexadecimal
-text or ASCII, or a `pygit2.Oid`. `Report` is a function that is called with a title and two numbers: how much is done,
-and how much there is. An argument of a wrong type is a `TypeError`, a wrong value a `ValueError`, and both say what was
-expected. What else goes wrong is a [`GpaError`](#errors)."""
+text or ASCII, or a `pygit2.Oid`. `ReportProgress` is a function that is called with a title and two numbers: how much
+is done, and how much there is. `StopRequest` is the class that `gpa_maint.commands` names `Stop`. An argument of a
+wrong type is a `TypeError`, a wrong value a `ValueError`, and both say what was expected. What else goes wrong is a
+[`GpaError`](#errors)."""
 
 
 class _Verbatim:

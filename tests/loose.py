@@ -14,7 +14,7 @@ from packwriter import Kind, oid_hex
 
 from gpa_maint import fs
 from gpa_maint.apply.loose import pack_loose
-from gpa_maint.apply.pages import Progress
+from gpa_maint.base.progress import Progress
 from gpa_maint.look.inventory import loose_objects
 from gpa_maint.model.plans import LoosePlan
 from gpa_maint.model.results import LooseResult
@@ -40,7 +40,7 @@ def pack_planned(
     objdir = find_object_dir(str(repo))
     with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
         plan = LoosePlan(objects=tuple(oids), page_objects=page_objects, page_bytes=page_bytes)
-        return pack_loose(objdir, space, plan, stop=stop, now=int(time.time()))
+        return pack_loose(objdir, space, plan, progress=stop, now=int(time.time()))
 
 
 def loose_path(repo: Path, oid: str) -> Path:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
 from .. import fs
 from .._core.files import IdxFiles, Midx, Proof, idx_fault, match_pack, open_midx
-from ..base.progress import Progress, until_stopped
+from ..base.progress import Progress, ReportProgress, until_stopped
 from ..base.tuples import NamedTuple
 from ..errors import Corrupt, ObjectMissing, Refused, StalePlan, SystemFailed, Unsupported
 from ..fs.delete_many import Freeing
@@ -29,7 +29,6 @@ TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
     from typing import Any
 
-Report = Callable[[str, int, int], None]
 
 LOOK_AGAIN_NS = 5_000_000
 """After so many nanoseconds of hiding pages it is looked again for git processes: none writes an index much faster."""
@@ -48,7 +47,7 @@ class Proved(NamedTuple):
 
 
 def prove_doomed(
-    objdir: ObjectDir, plan: ExpirePlan, report: Report | None = None, stop: Progress | None = None
+    objdir: ObjectDir, plan: ExpirePlan, report: ReportProgress | None = None, progress: Progress | None = None
 ) -> Proved:
     """Which planned pages may really go; one that is not proved is held back.
 
@@ -68,7 +67,7 @@ def prove_doomed(
             midx.check_trailer()
         idx_files = _open_doomed(objdir, stack, plan, kept_back)
         prover = _Prover(objdir, stack, midx, plan)
-        for number, (name, files) in enumerate(until_stopped(idx_files.items(), stop), start=1):
+        for number, (name, files) in enumerate(until_stopped(idx_files.items(), progress), start=1):
             try:
                 takers[name] = prover.prove(name, files[name])
             except (ObjectMissing, Corrupt, SystemFailed, Unsupported) as error:
@@ -77,7 +76,7 @@ def prove_doomed(
                 report("Proving superseded pages", number, len(idx_files))
         doubtful = tuple(
             Step(pack=name, action="leave", reason=reason)
-            for name, reason in prover.check_copies(report, stop).items()
+            for name, reason in prover.check_copies(report, progress).items()
             if takers.pop(name, None) is not None
         )
     return Proved(doomed=tuple(takers), takers=takers, kept_back=(*kept_back, *doubtful), doubtful=doubtful)
@@ -180,15 +179,15 @@ class _Prover:
             todo += pages
         return found
 
-    def check_copies(self, report: Report | None, stop: Progress | None) -> dict[str, str]:
+    def check_copies(self, report: ReportProgress | None, progress: Progress | None) -> dict[str, str]:
         """Return the proved pages that rely on a copy that is damaged or another object, with the reason."""
         wrong: dict[str, str] = {}
         spans = self._proof.unchecked()
         names = (*self._names, *self._outside)
-        for count, span in enumerate(until_stopped(spans, stop), start=1):
+        for count, span in enumerate(until_stopped(spans, progress), start=1):
             holder = names[span[0]]
             try:
-                found = self._proof.check_copies(self._objdir.pack_path(holder), span, stop)
+                found = self._proof.check_copies(self._objdir.pack_path(holder), span, progress)
                 for doomed, oid in found.items():
                     wrong[self._proved[doomed]] = (
                         f"object {oid} in '{holder}', which git reads, is damaged or another object"
@@ -219,8 +218,8 @@ def delete_packs(
     objdir: ObjectDir,
     space: fs.Workspace,
     proved: Proved,
-    report: Report | None = None,
-    stop: Progress | None = None,
+    report: ReportProgress | None = None,
+    progress: Progress | None = None,
 ) -> tuple[tuple[str, ...], int, tuple[Step, ...]]:
     """Unlink the proved pages; the index without them must be published. Return their names, the bytes freed, and those
     that the system did not let be removed: the next expire tries again.
@@ -243,7 +242,7 @@ def delete_packs(
     if fs.deleters(objdir):
         return (), 0, ()
     try:
-        deleting.hide_all(hidden, stop)
+        deleting.hide_all(hidden, progress)
         if names_any(objdir, hidden):
             raise StalePlan("somebody wrote an index with the superseded pages meanwhile")
         is_safe = not fs.deleters(objdir) and _are_there(objdir, proved, hidden)
@@ -273,7 +272,7 @@ def _are_there(objdir: ObjectDir, proved: Proved, names: Iterable[str]) -> bool:
 class _Deleting:
     """Deletes packs; `deleted`, `freed` (bytes), and what `failed` grow meanwhile."""
 
-    def __init__(self, objdir: ObjectDir, space: fs.Workspace, proved: Proved, report: Report | None) -> None:
+    def __init__(self, objdir: ObjectDir, space: fs.Workspace, proved: Proved, report: ReportProgress | None) -> None:
         self.deleted: list[str] = []
         self.freed = 0
         self.failed: list[Step] = []
@@ -284,14 +283,14 @@ class _Deleting:
         self._mtimes: dict[str, int] = {}
         self._there = set(os.listdir(objdir.pack_dir))
 
-    def hide_all(self, hidden: dict[str, str], stop: Progress | None) -> None:
+    def hide_all(self, hidden: dict[str, str], progress: Progress | None) -> None:
         """Take the .idx files away, and add to `hidden` where each is.
 
         When a git process begins meanwhile, the rest stays: the index that it writes may name what it has listed, and
         who reads by that index finds nothing until the .idx files are back.
         """
         looked_ns = time.monotonic_ns()
-        for name in until_stopped(self._proved.doomed, stop):
+        for name in until_stopped(self._proved.doomed, progress):
             if path := self._hide(name):
                 hidden[name] = path
             if time.monotonic_ns() - looked_ns >= LOOK_AGAIN_NS:

@@ -15,14 +15,14 @@ from stat import S_ISREG
 from .. import fs
 from .._core.files import IdxFiles, check_idx, directory, hash_size, match_pack
 from .._core.page import BadLoose, LoosePageWriter, loose_heads, loose_name
-from ..base.progress import until_stopped
+from ..base.progress import Progress, ReportProgress, until_stopped
 from ..base.tuples import NamedTuple
 from ..errors import GpaError, Locked, Stopped, SystemFailed
 from ..fs.delete_many import Freeing
 from ..model.plans import LoosePlan
 from ..model.results import LeftOut, LooseResult
 from ..repo.objdir import ObjectDir
-from .pages import Page, Progress, Report, drop_pages, publish_pages, write_page
+from .pages import Page, drop_pages, publish_pages, write_page
 from .room import describe_missing, is_full
 
 PACKING = "Packing loose objects"
@@ -60,8 +60,8 @@ def pack_loose(
     objdir: ObjectDir,
     space: fs.Workspace,
     plan: LoosePlan,
-    report: Report | None = None,
-    stop: Progress | None = None,
+    report: ReportProgress | None = None,
+    progress: Progress | None = None,
     *,
     now: int,
 ) -> LooseResult:
@@ -75,14 +75,14 @@ def pack_loose(
     `left_out`. No index has to change: none names the pages, so whoever has one in memory looks for them.
 
     Raises Locked, with nothing changed, while `git gc` or `git maintenance` runs; when that begins later, the files
-    stay, and `reason` says so. Raises Stopped soon after another thread has called `stop.stop()`. Of very many objects
-    AT_ONCE are done at a time, each time to the end: that bounds the memory and what is there twice.
+    stay, and `reason` says so. Raises Stopped soon after another thread has called `progress.stop()`. Of very many
+    objects AT_ONCE are done at a time, each time to the end: that bounds the memory and what is there twice.
     """
     parts = [plan.objects[at : at + AT_ONCE] for at in range(0, len(plan.objects), AT_ONCE)] or [()]
     done = LooseResult((), 0, 0, 0, (), "", plan.complaints)
     for part in parts:
         try:
-            one = _pack_some(objdir, space, plan._replace(objects=part), report, stop, now=now)
+            one = _pack_some(objdir, space, plan._replace(objects=part), report, progress, now=now)
         except Locked as error:
             if not done.pages:
                 raise
@@ -105,11 +105,17 @@ def pack_loose(
 
 
 def _pack_some(
-    objdir: ObjectDir, space: fs.Workspace, plan: LoosePlan, report: Report | None, stop: Progress | None, *, now: int
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    plan: LoosePlan,
+    report: ReportProgress | None,
+    progress: Progress | None,
+    *,
+    now: int,
 ) -> LooseResult:
     fs.check_git_locks(objdir, now)
     with directory(objdir.objects) as fd:
-        packer = _Packer(objdir, space, fd, stop, report)
+        packer = _Packer(objdir, space, fd, progress, report)
         written = packer.write(_batches(packer.look(plan.objects), plan, objdir.object_format))
     if not written:
         reason = "there is no loose object that can be packed"
@@ -122,7 +128,7 @@ def _pack_some(
     try:
         with fs.git_locks(objdir, space, now):
             for page, batch in zip(pages, batches, strict=True):
-                removed += _remove(objdir, page.name, batch, stop)
+                removed += _remove(objdir, page.name, batch, progress)
                 if report:
                     report(REMOVING, removed, len(packed))
     except Locked as error:
@@ -140,24 +146,29 @@ class _Packer:
     """
 
     def __init__(
-        self, objdir: ObjectDir, space: fs.Workspace, objects_fd: int, stop: Progress | None, report: Report | None
+        self,
+        objdir: ObjectDir,
+        space: fs.Workspace,
+        objects_fd: int,
+        progress: Progress | None,
+        report: ReportProgress | None,
     ) -> None:
         self.left_out: list[LeftOut] = []
         self.no_room = ""
         self._objdir = objdir
         self._space = space
         self._fd = objects_fd
-        self._stop = stop
+        self._progress = progress
         self._report = report
         self._done = self._total = 0
 
     def look(self, oids: Iterable[str]) -> _Batch:
         """Type, size and time of each object that is there and may be removed, oldest first."""
         names = sorted(set(oids))
-        heads = loose_heads(self._objdir.objects, self._fd, names, self._stop)
+        heads = loose_heads(self._objdir.objects, self._fd, names, self._progress)
         writable = {folder: self._is_writable(folder) for folder in {oid[:2] for oid in names}}
         found: _Batch = []
-        for oid, (kind, size) in until_stopped(zip(names, heads, strict=True), self._stop):
+        for oid, (kind, size) in until_stopped(zip(names, heads, strict=True), self._progress):
             try:
                 stat = os.lstat(self._path(oid))
             except FileNotFoundError:
@@ -246,7 +257,7 @@ class _Packer:
                 if number % REPORT_EVERY == 0:
                     self._tell(number)
                 try:
-                    writer.add_loose(one.oid, self._stop)
+                    writer.add_loose(one.oid, self._progress)
                 except BadLoose as error:
                     # Find all of them now: so the page is begun again once, not once for each.
                     raise _Unpackable({one.oid: error.cause, **self._check(writer, batch[number + 1 :])}) from None
@@ -256,7 +267,7 @@ class _Packer:
         causes: dict[str, GpaError] = {}
         for one in batch:
             try:
-                writer.check_loose(one.oid, self._stop)
+                writer.check_loose(one.oid, self._progress)
             except BadLoose as error:
                 causes[one.oid] = error.cause
         return causes
@@ -299,7 +310,7 @@ def _newest(objects: _Batch) -> int:
     return max(one.mtime_ns for one in objects)
 
 
-def _remove(objdir: ObjectDir, page: str, batch: _Batch, stop: Progress | None) -> int:
+def _remove(objdir: ObjectDir, page: str, batch: _Batch, progress: Progress | None) -> int:
     """Unlink the loose files of a page that has its name, and how many these were.
 
     Corrupt when that page, which somebody may have made before, is not sound.
@@ -312,7 +323,7 @@ def _remove(objdir: ObjectDir, page: str, batch: _Batch, stop: Progress | None) 
             match_pack(path, idx_files[page])
         with Freeing() as freeing:
             for one in batch:
-                if stop is not None and stop.is_stopped:
+                if progress is not None and progress.is_stopped:
                     raise Stopped
                 removed += _remove_file(path, f"{objdir.objects}/{loose_name(one.oid)}", freeing)
     except FileNotFoundError:

@@ -10,12 +10,10 @@ import os
 from collections.abc import Callable, Iterable
 
 from .. import fs
-from .._core.progress import Progress as Progress  # commands.py has it from here
+from ..base.progress import ReportProgress
 from ..base.tuples import NamedTuple
 from ..model.results import PageInfo
 from ..repo.objdir import ObjectDir
-
-Report = Callable[[str, int, int], None]
 
 
 class Page(NamedTuple):
@@ -67,7 +65,7 @@ def publish_pages(
     newest_ns: int,
     hold: fs.Hold,
     again: bool = False,
-    report: Report | None = None,
+    report: ReportProgress | None = None,
 ) -> tuple[PageInfo, ...]:
     """Name the pages and make the names durable. Return them with the names that they got, in the same order.
 

@@ -13,12 +13,12 @@ from contextlib import ExitStack
 from .. import fs
 from .._core.files import IdxFiles, Midx, directory, idx_fault, open_midx
 from .._core.merge import DamagedCopy, Merge, MergeStats
+from ..base.progress import Progress, ReportProgress
 from ..errors import Corrupt, StalePlan, Stopped, SystemFailed, Unsupported
 from ..model.plans import RepackPlan, Step
 from ..model.results import LeftOut, RepackResult
 from ..repo.objdir import ObjectDir
-from .pages import Page, Progress, drop_pages, publish_pages, write_page
-from .pages import Report as Report
+from .pages import Page, drop_pages, publish_pages, write_page
 from .room import require
 
 TITLE = "Merging objects"
@@ -33,8 +33,8 @@ def write_pages(
     objdir: ObjectDir,
     space: fs.Workspace,
     plan: RepackPlan,
-    report: Report | None = None,
-    stop: Progress | None = None,
+    report: ReportProgress | None = None,
+    progress: Progress | None = None,
     *,
     room: int = 0,
 ) -> RepackResult:
@@ -47,7 +47,7 @@ def write_pages(
     A source that is damaged as a whole or cannot be read is left out, and is in `bad_packs` and `complaints`. Raises
     StalePlan when a source is gone; SystemFailed, before any page has a name, when the disk would have less than `room`
     bytes left; Stopped, before any page has a name, soon after another thread has called
-    `stop.stop()`.
+    `progress.stop()`.
     """
     bad: dict[str, str] = {}
     while True:
@@ -56,7 +56,7 @@ def write_pages(
             result = _nothing_gained((), "all but one of the packs to be merged cannot be read")
             break
         try:
-            result = _write_pages(objdir, space, plan._replace(batch=batch), report, stop, room)
+            result = _write_pages(objdir, space, plan._replace(batch=batch), report, progress, room)
             break
         except _BadSources as error:
             bad.update(error.reasons)
@@ -73,7 +73,12 @@ class _BadSources(Exception):
 
 
 def _write_pages(
-    objdir: ObjectDir, space: fs.Workspace, plan: RepackPlan, report: Report | None, stop: Progress | None, room: int
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    plan: RepackPlan,
+    report: ReportProgress | None,
+    progress: Progress | None,
+    room: int,
 ) -> RepackResult:
     names = [pack.name for pack in plan.batch]
     with ExitStack() as stack:
@@ -84,12 +89,12 @@ def _write_pages(
             raise StalePlan("the combined index changed after planning")
         try:
             idx_files = stack.enter_context(_open_idx_files(objdir, names))
-            merge = _open_merge(objdir, stack, idx_files, plan, report, stop)
+            merge = _open_merge(objdir, stack, idx_files, plan, report, progress)
         except FileNotFoundError as error:
             raise StalePlan(f"a pack to be merged went away: {error}") from error
         try:
             not_counted = _packs_not_counted(objdir, plan, midx)
-            stats, pages, left_out = write_all(space, merge, midx, not_counted, report, stop)
+            stats, pages, left_out = write_all(space, merge, midx, not_counted, report, progress)
         except SystemFailed as error:
             bad = _source_of(objdir, names, error)
             if bad is None:
@@ -181,8 +186,8 @@ def _open_merge(
     stack: ExitStack,
     idx_files: IdxFiles,
     plan: RepackPlan,
-    report: Report | None,
-    stop: Progress | None,
+    report: ReportProgress | None,
+    progress: Progress | None,
 ) -> Merge:
     names = [pack.name for pack in plan.batch]
     merge = stack.enter_context(
@@ -204,7 +209,7 @@ def _open_merge(
             if report:
                 report("Reading packs", number, len(names))
         try:
-            merge.add(name, stop)
+            merge.add(name, progress)
         except FileNotFoundError:
             raise
         except (Corrupt, SystemFailed, Unsupported) as error:
@@ -221,8 +226,8 @@ def write_all(
     merge: Merge,
     midx: Midx | None,
     not_counted: set[str],
-    report: Report | None,
-    stop: Progress | None,
+    report: ReportProgress | None,
+    progress: Progress | None,
     *,
     reverse: bool = False,
 ) -> tuple[MergeStats, list[Page], tuple[LeftOut, ...]]:
@@ -232,23 +237,23 @@ def write_all(
     """
     causes: dict[str, Corrupt] = {}
     while True:
-        stats = merge.plan(midx, not_counted, reverse=reverse, progress=stop)
+        stats = merge.plan(midx, not_counted, reverse=reverse, progress=progress)
         pages: list[Page] = []
         done = 0
         if stats.conflict_count:
-            merge.check_all(stop)
+            merge.check_all(progress)
             continue
         try:
             for number in range(stats.page_count):
                 if report:
                     report(TITLE, done, stats.object_count)
-                pages.append(_write_page(space, merge, number, stop))
+                pages.append(_write_page(space, merge, number, progress))
                 done += pages[-1].object_count
             merge.prove()
         except DamagedCopy as error:
             drop_pages(pages)
             causes[os.path.basename(error.cause.path).removesuffix(".pack")] = error.cause
-            merge.check_all(stop)
+            merge.check_all(progress)
             continue
         except FileNotFoundError as error:
             drop_pages(pages)
@@ -265,9 +270,9 @@ def write_all(
         return stats, pages, left_out
 
 
-def _write_page(space: fs.Workspace, merge: Merge, number: int, stop: Progress | None) -> Page:
+def _write_page(space: fs.Workspace, merge: Merge, number: int, progress: Progress | None) -> Page:
     def write(pack: fs.TempFile, idx: fs.TempFile) -> str:
-        return merge.write_page(number, pack.fd, idx.fd, pack.path, stop)
+        return merge.write_page(number, pack.fd, idx.fd, pack.path, progress)
 
     page = write_page(space, merge.page_objects(number), write)
     return page._replace(sources=merge.page_sources(number))

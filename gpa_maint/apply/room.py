@@ -60,3 +60,10 @@ def smaller_batch(packs: Sequence[PackInfo], room: int) -> tuple[PackInfo, ...]:
             break
         chosen.append(pack)
     return tuple(chosen)
+
+
+def add_missing(objdir: ObjectDir, error: OSError, what: str, needed: int) -> OSError:
+    """The same error, with a hint that says how much room is missing. See describe_missing()."""
+    if isinstance(error, SystemFailed):
+        error.hint = f"no object is lost; {describe_missing(objdir, error, what, needed)}"
+    return error

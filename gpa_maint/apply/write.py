@@ -7,7 +7,6 @@ since `git gc` deletes packs without taking the lock. A crash leaves the old ind
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Set
 from contextlib import ExitStack
 
 from .. import fs
@@ -17,7 +16,7 @@ from ..errors import Corrupt, GpaError, StalePlan
 from ..model.plans import IndexPlan
 from ..model.results import WriteResult
 from ..repo.objdir import ObjectDir
-from ..state.superseded import KEPT_NAMES, KEPT_SECONDS, Move, State, read_state, state_path, write_state
+from ..state.superseded import Move, read_state, record_superseded, state_path
 
 
 class UnsoundIndex(GpaError):
@@ -31,7 +30,7 @@ def publish_index(
     *,
     now: int,
     checked: str | None = None,
-    stop: Progress | None = None,
+    progress: Progress | None = None,
 ) -> WriteResult:
     """Write the planned index and put it in place of the old one.
 
@@ -44,7 +43,7 @@ def publish_index(
     5. what is superseded since now is recorded
 
     Raises UnsoundIndex, StalePlan, Locked, or Corrupt about an idx that is not in order; Stopped, with the old index in
-    place, when another thread calls `stop.stop()` while the new one is written.
+    place, when another thread calls `progress.stop()` while the new one is written.
     """
     names = [source.name for source in plan.sources]
     with ExitStack() as stack:
@@ -56,7 +55,7 @@ def publish_index(
             raise StalePlan("the combined index is gone")
         temp = space.create(".midx", 0o666)
         stack.callback(temp.close)
-        trailer, object_count = _write(objdir, temp, plan, old, stop)
+        trailer, object_count = _write(objdir, temp, plan, old, progress)
         dropped = set(old.pack_names()).difference(names) if old is not None else set()
         fs.fsync_file(temp.fd, temp.path)
         size = os.fstat(temp.fd).st_size
@@ -92,7 +91,7 @@ def _check_old(old: Midx, plan: IndexPlan, checked: str | None) -> None:
 
 
 def _write(
-    objdir: ObjectDir, temp: fs.TempFile, plan: IndexPlan, old: Midx | None, stop: Progress | None
+    objdir: ObjectDir, temp: fs.TempFile, plan: IndexPlan, old: Midx | None, progress: Progress | None
 ) -> tuple[str, int]:
     places = {name: place for place, name in enumerate(old.pack_names())} if old is not None else {}
     wanted = [source.name for source in plan.sources if source.from_idx]
@@ -112,7 +111,7 @@ def _write(
             old_rank=plan.old_rank,
             sources=sources,
             pack_dir=objdir.pack_dir,
-            progress=stop,
+            progress=progress,
         )
 
 
@@ -145,54 +144,3 @@ def _move(objdir: ObjectDir, plan: IndexPlan, now: int) -> Move | None:
         # What won nothing in the index before is not what a reader of that index looks into.
         return Move(at=now, to=named, named=named - read_state(objdir).superseded.keys())
     return None if plan.preferred is None else Move(at=now, to=frozenset([plan.preferred]), named=named)
-
-
-def record_superseded(
-    objdir: ObjectDir,
-    space: fs.Workspace,
-    *,
-    now: int,
-    move: Move | None = None,
-    dropped: Collection[str] = (),
-    merged: Collection[str] = (),
-    needed: Collection[str] = (),
-) -> None:
-    """Bring gpa/state.json up to date with the index: since when each page without winners has had none.
-
-    A doomed page that the index names again is an ordinary superseded one; one that is gone is forgotten. What was
-    `dropped` from the index is remembered for a while, and so is the `move`. `merged`: packs outside the index whose
-    objects are in a page now. `needed`: packs recorded as such that turned out to hold an object nobody else has.
-    """
-    state = read_state(objdir)
-    midx = open_midx(objdir.index_path, objdir.object_format)
-    referenced: dict[str, int] = {}
-    if midx is not None:
-        with midx:
-            referenced = dict(zip(midx.pack_names(), midx.referenced(), strict=True))
-    gone = {**state.dropped, **dict.fromkeys(dropped, now)}
-    since = {**dict.fromkeys(merged, now), **state.merged}
-    known = {**since, **state.superseded}
-    new = State(
-        superseded={name: min(now, known.get(name, now)) for name, count in referenced.items() if not count},
-        merged={
-            name: min(now, at)
-            for name, at in since.items()
-            if name not in referenced and name not in needed and os.path.exists(objdir.pack_path(name, ".idx"))
-        },
-        moves=_moves_that_matter((*state.moves, *(() if move is None else (move,))), referenced.keys(), now),
-        doomed=frozenset(name for name in state.doomed - referenced.keys() if os.path.exists(objdir.pack_path(name))),
-        dropped={name: at for name, at in list(gone.items())[-KEPT_NAMES:] if at > now - KEPT_SECONDS},
-    )
-    if new != state:
-        write_state(objdir, space, new)
-
-
-def _moves_that_matter(moves: tuple[Move, ...], names: Set[str], now: int) -> tuple[Move, ...]:
-    """Forget packs that the index does not name any more, and moves that are old or hold nothing."""
-    kept: list[Move] = []
-    for move in moves:
-        cut = Move(at=move.at, to=move.to & names, named=move.named & names)
-        holds = cut.to and cut.named and (len(cut.named) > 1 or cut.to != cut.named)
-        if holds and move.at > now - KEPT_SECONDS and cut not in kept:
-            kept.append(cut)
-    return tuple(kept)

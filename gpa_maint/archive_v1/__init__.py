@@ -18,12 +18,14 @@ from contextlib import ExitStack
 from .. import fs
 from .._core.progress import Progress
 from ..base.arguments import checked
+from ..base.progress import ReportProgress
 from ..errors import Corrupt, GpaError, Unsupported
 from ..fs.installing import put_file
 from ..repo.discover import find_object_dir
-from ..repo.objdir import ObjectDir
 from ..store.page_store import PageStore
-from ..verbs import rounds
+from ..verbs.at_work import at_work
+from ..verbs.index import write_index
+from ..verbs.session import now
 from .expiring import expire_pages
 from .exporting import export_objects, wanted_objects
 from .importing import Importer, ImportPlan, batches_of, check_format, open_store, plan_import, refuse_hopeless
@@ -33,7 +35,7 @@ from .pages import archive_at_work
 from .reader import Archive
 from .refs import current_refs, follow_head, make_refs, packed_refs, read_packed_refs
 from .repacking import Sources, plan_repack_archive, repack_pages
-from .scan import Report, Scan, scan_archive
+from .scan import Scan, scan_archive
 from .values import (
     ArchiveExpireResult,
     ArchiveRepackPlan,
@@ -55,7 +57,7 @@ GRACE_SECONDS = 3600
 
 @checked
 def verify_archive(
-    directory: str, *, pages_file: str | None = None, raw: bool = False, report: Report | None = None
+    directory: str, *, pages_file: str | None = None, raw: bool = False, report: ReportProgress | None = None
 ) -> VerifyArchiveResult:
     """Every finding about every page and entry, and about the combined index.
 
@@ -106,7 +108,7 @@ def import_archive(
     dry_run: bool = False,
     path: str | None = None,
     object_dir: str | None = None,
-    report: Report | None = None,
+    report: ReportProgress | None = None,
     stop: Progress | None = None,
 ) -> ImportResult:
     """Bring all sound objects that the repository lacks into it, as pages, and index these; then create refs.
@@ -131,7 +133,13 @@ def import_archive(
             return result
         result = result._replace(dry_run=False)
         if plan.object_count:
-            result = _import(objdir, scan, plan, result, path=path, delta=delta, report=report, stop=stop)
+            settings = objdir.settings
+            batches = batches_of(scan, plan, page_objects=settings.page_objects, page_bytes=settings.page_bytes)
+            with at_work(objdir, now) as session:
+                importer = Importer(objdir, session.space, scan, path=path, delta=delta, report=report, stop=stop)
+                pages = importer.write(batches, plan.object_count)
+                midx = write_index(session)
+            result = result._replace(pages=pages, page_bytes=sum(page.size for page in pages), midx=midx)
         if not refs_file:
             return result
         done = make_refs(path, refs, store.__contains__)
@@ -159,27 +167,6 @@ def _planned(scan: Scan, plan: ImportPlan) -> ImportResult:
     )
 
 
-def _import(
-    objdir: ObjectDir,
-    scan: Scan,
-    plan: ImportPlan,
-    result: ImportResult,
-    *,
-    path: str | None,
-    delta: bool,
-    report: Report | None,
-    stop: Progress | None,
-) -> ImportResult:
-    settings = objdir.settings
-    batches = batches_of(scan, plan, page_objects=settings.page_objects, page_bytes=settings.page_bytes)
-    with rounds.at_work(objdir) as space:
-        importer = Importer(objdir, space, scan, path=path, delta=delta, report=report, stop=stop)
-        pages = importer.write(batches, plan.object_count)
-        midx = rounds.write_index(objdir, space)
-    size = sum(page.size for page in pages)
-    return result._replace(pages=pages, page_bytes=size, midx=midx)
-
-
 # ---- export ----
 
 
@@ -193,7 +180,7 @@ def export_archive(
     refs_file: str | None = None,
     path: str | None = None,
     object_dir: str | None = None,
-    report: Report | None = None,
+    report: ReportProgress | None = None,
 ) -> ExportResult:
     """Add to an archive, which is made if need be, what `revs` or all refs reach; without either every object there is.
 
@@ -214,7 +201,7 @@ def _export(
     pages_file: str | None,
     refs_file: str | None,
     path: str | None,
-    report: Report | None,
+    report: ReportProgress | None,
 ) -> ExportResult:
     fs.make_dir(os.path.realpath(directory))
     # a list that is not there yet is made
@@ -239,7 +226,7 @@ def _export(
 
 @checked
 def repack_archive(
-    directory: str, *, pages_file: str | None = None, raw: bool = False, report: Report | None = None
+    directory: str, *, pages_file: str | None = None, raw: bool = False, report: ReportProgress | None = None
 ) -> ArchiveRepackResult:
     """Merge small pages into full ones, put these into the list in their place, and index all that the list names.
 
@@ -279,7 +266,7 @@ def expire_archive(
     pages_file: str | None = None,
     grace_seconds: int = GRACE_SECONDS,
     dry_run: bool = False,
-    report: Report | None = None,
+    report: ReportProgress | None = None,
 ) -> ArchiveExpireResult:
     """Delete pages that repack_archive() replaced at least `grace_seconds` ago, once they are proved superfluous.
 

@@ -10,6 +10,7 @@ import os
 
 from .. import fs
 from .._core.archive import IndexedPage, PageFile, Rows
+from ..base.progress import ReportProgress
 from ..errors import Corrupt, DamagedArchive, Locked, ObjectMissing
 from ..fs.archives import unlink_archive_page
 from ..fs.installing import put_file
@@ -17,14 +18,13 @@ from .indexing import RAW, known_pages
 from .listing import INDEX_NAME, Listing, open_index
 from .pages import write_list
 from .reader import Archive
-from .scan import Report
 from .values import ArchiveExpireResult
 
 TITLE = "Proving pages"
 
 
 def expire_pages(
-    listing: Listing, *, grace_seconds: int, now: int, dry_run: bool, report: Report | None
+    listing: Listing, *, grace_seconds: int, now: int, dry_run: bool, report: ReportProgress | None
 ) -> ArchiveExpireResult:
     """Delete what is superseded for long enough, and let the index forget it.
 

@@ -11,13 +11,13 @@ from functools import partial
 
 from .. import fs
 from .._core.archive import CAPACITY, DATA_MOST, TYPE_SIZE, PageFileWriter
+from ..base.progress import ReportProgress
 from ..errors import GpaError
 from ..repo.git import run_git
 from ..store.page_store import PageStore
 from .listing import Listing
 from .pages import NewPage, drop_temporaries, write_archive_page, write_list
 from .reader import Archive
-from .scan import Report
 from .values import ExportResult
 
 TITLE = "Exporting objects"
@@ -45,7 +45,7 @@ def wanted_objects(path: str | None, store: PageStore, revs: Iterable[str], *, a
 class Exporter:
     """Writes objects of a store as pages; `left_out` are ids (hex) of objects too large for any page."""
 
-    def __init__(self, space: fs.TempFiles, store: PageStore, report: Report | None) -> None:
+    def __init__(self, space: fs.TempFiles, store: PageStore, report: ReportProgress | None) -> None:
         self.left_out: list[str] = []
         self._space = space
         self._store = store
@@ -116,7 +116,7 @@ def export_objects(
     list_path: str,
     store: PageStore,
     oids: Iterable[bytes],
-    report: Report | None,
+    report: ReportProgress | None,
 ) -> ExportResult:
     """Add what the archive lacks, in pages behind those that are there.
 

@@ -17,6 +17,7 @@ from .._core.archive import Entry
 from .._core.page import PageWriter
 from .._core.progress import Progress
 from ..apply.pages import Page, publish_pages, write_page
+from ..base.progress import ReportProgress
 from ..base.tuples import NamedTuple
 from ..errors import DamagedArchive, Unsupported
 from ..model.results import PageInfo
@@ -24,7 +25,7 @@ from ..repo.git import run_git
 from ..repo.objdir import ObjectDir
 from ..store.page_store import PageStore
 from .rescue import Rescued, references, rescue_objects
-from .scan import Report, Scan
+from .scan import Scan
 
 TITLE = "Importing objects"
 REPORT_EVERY = 64
@@ -116,7 +117,7 @@ class Importer:
         *,
         path: str | None,
         delta: bool,
-        report: Report | None,
+        report: ReportProgress | None,
         stop: Progress | None,
     ) -> None:
         """`path`: the repository, for git, which is asked to compress each page with deltas if `delta`."""

@@ -15,12 +15,13 @@ from itertools import groupby
 
 from .. import fs
 from .._core.archive import CAPACITY, DATA_MOST, Entry, PageFile, PageFileWriter, Rows
+from ..base.progress import ReportProgress
 from ..errors import DamagedArchive, StalePlan
 from ..fs.installing import put_file
 from .indexing import OBJECTS, RAW, index_over, known_pages, refuse_other_list
 from .listing import INDEX_NAME, Listing, find_pages
 from .pages import NewPage, drop_temporaries, write_archive_page, write_list
-from .scan import SOUND, Report, entry_finding
+from .scan import SOUND, entry_finding
 from .values import ArchiveRepackPlan, ArchiveRepackResult, Finding
 
 TITLE = "Merging objects"
@@ -94,7 +95,7 @@ def plan_repack_archive(sources: Sources) -> ArchiveRepackPlan:
 
 
 def repack_pages(
-    space: fs.TempFiles, sources: Sources, plan: ArchiveRepackPlan, *, now: int, report: Report | None
+    space: fs.TempFiles, sources: Sources, plan: ArchiveRepackPlan, *, now: int, report: ReportProgress | None
 ) -> ArchiveRepackResult:
     """Write the planned pages, an index over the new list, and then that list.
 
@@ -139,7 +140,7 @@ def _check_list(listing: Listing) -> None:
         raise StalePlan(f"'{listing.list_path}' was changed meanwhile", hint="nothing is lost; run again")
 
 
-def _write_pages(space: fs.TempFiles, sources: Sources, report: Report | None) -> list[NewPage]:
+def _write_pages(space: fs.TempFiles, sources: Sources, report: ReportProgress | None) -> list[NewPage]:
     rows = Rows(sum(page.item_count for page in sources.pages if page is not None))
     for number, page in enumerate(sources.pages):
         if page is not None:

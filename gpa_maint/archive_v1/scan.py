@@ -7,17 +7,17 @@ looked at: those count whose content is that of their key.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from .._core.archive import BEHIND, Entry, PageFile, Rows
 from .._core.progress import Progress
+from ..base.progress import ReportProgress
 from ..errors import Corrupt, DamagedArchive, SystemFailed
 from .listing import Listing
 from .rescue import Gap, Rescued
 from .values import Finding, Unindexed
 
-Report = Callable[[str, int, int], None]
 TITLE = "Checking objects"
 SOUND = ("", "duplicate")
 MISUSED = ("no-type", "bad-type", "wrong-id")
@@ -90,7 +90,7 @@ class Scan:
                 self.findings.append(Finding(name, "unreadable", str(error)))
                 self.pages.append(None)
 
-    def read_rows(self, report: Report | None, stop: Progress | None) -> None:
+    def read_rows(self, report: ReportProgress | None, stop: Progress | None) -> None:
         total = sum(page.item_count for page in self.pages if page is not None)
         self.rows = Rows(total)
         for number, page in enumerate(self.pages):
@@ -176,7 +176,7 @@ def scan_archive(
     *,
     objects: bool = True,
     strays: bool = False,
-    report: Report | None = None,
+    report: ReportProgress | None = None,
     stop: Progress | None = None,
 ) -> Iterator[Scan]:
     """Read everything. With `objects` values are git objects, whose content is compared with their keys.

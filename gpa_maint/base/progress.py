@@ -1,14 +1,14 @@
-"""How a run is asked to end before it is done, from another thread or a timer."""
+"""How a caller follows a long call, and how another thread or a timer ends it before it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from .._core.progress import Progress
 from ..errors import Stopped
 
-__all__ = ["Progress", "Stop", "until_stopped"]
+__all__ = ["Progress", "ReportProgress", "StopRequest", "time_limit", "until_stopped"]
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     Item = TypeVar("Item")
 
+ReportProgress = Callable[[str, int, int], None]
+"""Called now and then with a title and two numbers: how much is done, and how much there is."""
 
-class Stop:
+
+class StopRequest:
     """A request to stop: the C core looks at `progress` between two windows of copies, Python between two steps.
 
     `why` is empty until somebody has asked.
@@ -26,7 +29,7 @@ class Stop:
     def __init__(self) -> None:
         self.progress = Progress()
         self.why = ""
-        self._parts: list[Stop] = []
+        self._parts: list[StopRequest] = []
 
     def request(self, why: str) -> None:
         """Ask the run to end soon; the first reason stays. Any thread may call it, a signal handler too."""
@@ -36,9 +39,9 @@ class Stop:
             part.request(why)
 
     @contextmanager
-    def part(self) -> Iterator[Stop]:
+    def part(self) -> Iterator[StopRequest]:
         """A request of its own for one of several runs, which ends when this one does."""
-        stop = Stop()
+        stop = StopRequest()
         self._parts.append(stop)
         if self.why:  # it was asked for just now
             stop.request(self.why)
@@ -48,9 +51,26 @@ class Stop:
             self._parts.remove(stop)
 
 
-def until_stopped(items: Iterable[Item], stop: Progress | None) -> Iterator[Item]:
+@contextmanager
+def time_limit(stop: StopRequest, max_seconds: float | None) -> Iterator[None]:
+    """Ask for the end after this time, if that is not over before; None: never."""
+    if max_seconds is None:
+        yield
+        return
+    from threading import Timer  # start-up cost
+
+    timer = Timer(max_seconds, stop.request, ["time limit"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def until_stopped(items: Iterable[Item], progress: Progress | None) -> Iterator[Item]:
     """The items, for a loop in Python that may be long. Stopped, before the next one, when that was asked for."""
     for item in items:
-        if stop is not None and stop.is_stopped:
+        if progress is not None and progress.is_stopped:
             raise Stopped
         yield item

@@ -8,19 +8,17 @@ from gpa_maint.cli.ui import complain, complain_of, count_of, human_size, progre
 from gpa_maint.model.json import to_json
 from gpa_maint.model.results import LooseResult
 from gpa_maint.repo.discover import find_object_dir
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.add_loose import add_loose, plan_add_loose_of
 
 
 def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     if args.dry_run:
-        plan = commands.plan_add_loose_of(find_object_dir(object_dir=args.object_dir))
+        plan = plan_add_loose_of(find_object_dir(object_dir=args.object_dir))
         put(to_json(plan) if args.json else f"pack {count_of(len(plan.objects), 'loose object')}", exact=args.json)
         return 0
     with progress(args) as report:
-        result, ended_by = until_signal(
-            lambda stop: commands.add_loose(object_dir=args.object_dir, stop=stop, report=report)
-        )
+        result, ended_by = until_signal(lambda stop: add_loose(object_dir=args.object_dir, stop=stop, report=report))
     if result is None:
         return ended_by
     for left in result.left_out:

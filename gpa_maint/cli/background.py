@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+from gpa_maint.base.progress import StopRequest
 from gpa_maint.base.threads import in_thread
 from gpa_maint.cli.ui import count_of
 from gpa_maint.errors import Stopped
 from gpa_maint.model.plans import RunPlan, RunStep
-from gpa_maint.verbs.commands import Stop
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def _line(step: RunStep) -> str:
     return f"{step.verb:<7} {'do  ' if step.due else 'skip'}  {step.reason}{packs}"
 
 
-def stoppable(stop: Stop, work: Callable[[], Answer]) -> Answer:
+def stoppable(stop: StopRequest, work: Callable[[], Answer]) -> Answer:
     """Do the work in a thread of its own, so that a signal reaches it while it is deep in the C core."""
 
     def ask(number: int, _frame: object) -> None:
@@ -45,12 +45,12 @@ def stoppable(stop: Stop, work: Callable[[], Answer]) -> Answer:
             signal.signal(number, handler)
 
 
-def until_signal(work: Callable[[Stop], Answer]) -> tuple[Answer | None, int]:
+def until_signal(work: Callable[[StopRequest], Answer]) -> tuple[Answer | None, int]:
     """What the work, which a signal asks to end, answers, and the exit status of that signal.
 
     No answer and 128 and the signal's number, as git has it, where the work has ended early; 0 where no signal came.
     """
-    stop = Stop()
+    stop = StopRequest()
     answer = None
     try:
         answer = stoppable(stop, lambda: work(stop))

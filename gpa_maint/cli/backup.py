@@ -6,7 +6,7 @@ from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, count_of, human_size, progress, put, say, time_option
 from gpa_maint.model.copies import BackupPlan, BackupResult
 from gpa_maint.model.json import to_json
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.backup import backup, plan_backup_of
 
 
 def main(options: list[str]) -> int:
@@ -15,11 +15,11 @@ def main(options: list[str]) -> int:
     if args.object_dir is not None:
         chosen.error("--object-dir cannot be used: a backup is one of a repository")
     if args.dry_run:
-        plan = commands.plan_backup_of(args.dir)
+        plan = plan_backup_of(args.dir)
         put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     with progress(args) as report:
-        result = commands.backup(args.dir, grace_seconds=args.grace, report=report)
+        result = backup(args.dir, grace_seconds=args.grace, report=report)
     for path in result.left_out:
         complain(f"left out the damaged loose object '{path}', which no ref needs")
     if args.json:

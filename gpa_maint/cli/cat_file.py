@@ -8,7 +8,7 @@ import sys
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain
 from gpa_maint.errors import GitFailed, SystemFailed
-from gpa_maint.store.cat_file import DEFAULT_FORMAT, cat_file
+from gpa_maint.store.cat_file import DEFAULT_FORMAT, CatFileOptions, cat_file
 
 
 def main(options: list[str]) -> int:
@@ -20,12 +20,14 @@ def main(options: list[str]) -> int:
         cat_file(
             None if args.batch_all_objects else sys.stdin.fileno(),
             sys.stdout.fileno(),
+            CatFileOptions(
+                text=text,
+                with_content=args.batch is not None,
+                buffered=args.buffer or args.batch_all_objects,
+                unordered=args.unordered,
+                delimiter=b"\0" if args.z else b"\n",
+            ),
             object_dir=args.object_dir,
-            text=text,
-            with_content=args.batch is not None,
-            buffered=args.buffer or args.batch_all_objects,
-            unordered=args.unordered,
-            delimiter=b"\0" if args.z else b"\n",
             complain=complain,
         )
     except SystemFailed as error:

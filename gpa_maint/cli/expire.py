@@ -9,19 +9,19 @@ from gpa_maint.model.json import to_json
 from gpa_maint.model.plans import ExpirePlan
 from gpa_maint.model.results import ExpireResult
 from gpa_maint.repo.discover import find_object_dir
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.expire import expire, plan_expire_of
 
 
 def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     if args.dry_run:
         objdir = find_object_dir(object_dir=args.object_dir)
-        plan = commands.plan_expire_of(objdir, grace_seconds=args.grace)
+        plan = plan_expire_of(objdir, grace_seconds=args.grace)
         put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     with progress(args) as report:
         result, ended_by = until_signal(
-            lambda stop: commands.expire(object_dir=args.object_dir, grace_seconds=args.grace, stop=stop, report=report)
+            lambda stop: expire(object_dir=args.object_dir, grace_seconds=args.grace, stop=stop, report=report)
         )
     if result is None:
         return ended_by

@@ -9,7 +9,7 @@ from gpa_maint.cli.ui import count_of, one_line, put, when
 from gpa_maint.model.json import to_json
 from gpa_maint.model.plans import Step
 from gpa_maint.model.status import Explanation
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.explain import explain
 
 MOST_LINES = 100
 """Packs that are told of one by one, unless --all or their names ask for more."""
@@ -23,7 +23,7 @@ OF_ONE_PACK = re.compile(r"^\d+ of \d+ objects; |(?<=^large pack) of \d+ objects
 
 def main(options: list[str]) -> int:
     args = parser().parse_args(options)
-    found = commands.explain(object_dir=args.object_dir, packs=args.pack)
+    found = explain(object_dir=args.object_dir, packs=args.pack)
     if args.json:
         put(to_json(found), exact=True)
     elif found.steps or not args.quiet:

@@ -8,15 +8,13 @@ from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, count_of, progress, put, say
 from gpa_maint.model.copies import ImportedObjects
 from gpa_maint.model.json import to_json
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.import_objects import import_objects
 
 
 def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     with progress(args) as report:
-        result = commands.import_objects(
-            sys.stdin.buffer, object_dir=args.object_dir, durability=args.durability, report=report
-        )
+        result = import_objects(sys.stdin.buffer, object_dir=args.object_dir, durability=args.durability, report=report)
     for line in result.missing:
         complain(f"the input has no object: {line}")
     if args.json:

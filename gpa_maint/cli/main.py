@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 
 from gpa_maint.cli import interrupts  # before what takes long to import
@@ -220,7 +221,7 @@ def _is_run_due() -> bool:
     from gpa_maint.state.next_run import git_dir_here, is_worth_while
 
     git_dir = git_dir_here()
-    return git_dir is None or is_worth_while(git_dir, f"{git_dir}/objects")
+    return git_dir is None or is_worth_while(git_dir, f"{git_dir}/objects", now=time.time())
 
 
 def _warn_of_unknown_settings() -> None:

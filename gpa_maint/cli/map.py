@@ -14,7 +14,7 @@ from gpa_maint.pictures.cells import Map, cells_of
 from gpa_maint.pictures.map import draw_map
 from gpa_maint.pictures.terminal import SHADES, describe_map
 from gpa_maint.repo.discover import find_object_dir
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.survey import survey
 
 
 def main(options: list[str]) -> int:
@@ -22,7 +22,7 @@ def main(options: list[str]) -> int:
     objdir = find_object_dir(object_dir=args.object_dir)
     rules = objdir.settings
     cells = cells_of(
-        commands.survey(object_dir=args.object_dir),
+        survey(object_dir=args.object_dir),
         page_objects=rules.page_objects,
         page_bytes=rules.page_bytes,
         now=int(time.time()),

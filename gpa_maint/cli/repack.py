@@ -20,19 +20,19 @@ from gpa_maint.model.json import to_json
 from gpa_maint.model.plans import RepackPlan
 from gpa_maint.model.results import RepackResult
 from gpa_maint.repo.discover import find_object_dir
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.repack import plan_repack_of, repack
 
 
 def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     if args.dry_run:
         objdir = find_object_dir(object_dir=args.object_dir)
-        plan = commands.plan_repack_of(objdir, batch_bytes=args.batch_size, page_objects=args.page_objects)
+        plan = plan_repack_of(objdir, batch_bytes=args.batch_size, page_objects=args.page_objects)
         put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     with progress(args) as report:
         result, ended_by = until_signal(
-            lambda stop: commands.repack(
+            lambda stop: repack(
                 object_dir=args.object_dir,
                 batch_bytes=args.batch_size,
                 page_objects=args.page_objects,

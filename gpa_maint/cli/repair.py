@@ -7,7 +7,7 @@ from gpa_maint.cli.ui import complain, count_option, hint, progress, put, say
 from gpa_maint.model.json import to_json
 from gpa_maint.model.repair import RepairPlan, RepairResult
 from gpa_maint.repo.discover import find_object_dir
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.repair import plan_repair_of, repair
 
 WORDS = {"mend": "would mend", "set aside": "would set aside", "index": "would write", "leave": "would leave"}
 
@@ -16,12 +16,10 @@ def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     with progress(args) as report:
         if args.dry_run:
-            plan = commands.plan_repair_of(
-                find_object_dir(object_dir=args.object_dir), threads=args.threads, report=report
-            )
+            plan = plan_repair_of(find_object_dir(object_dir=args.object_dir), threads=args.threads, report=report)
             put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
             return 1 if plan.steps else 0
-        result = commands.repair(object_dir=args.object_dir, threads=args.threads, report=report)
+        result = repair(object_dir=args.object_dir, threads=args.threads, report=report)
     if args.json:
         put(to_json(result), exact=True)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from gpa_maint.base.progress import StopRequest, time_limit
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
 from gpa_maint.cli.ui import (
@@ -24,7 +25,9 @@ from gpa_maint.model.json import to_json
 from gpa_maint.model.results import RunResult
 from gpa_maint.repo.discover import find_object_dir
 from gpa_maint.state.next_run import is_worth_while
-from gpa_maint.verbs import commands, run
+from gpa_maint.state.runs import log
+from gpa_maint.verbs.run import maintain_in, plan_maintenance_of
+from gpa_maint.verbs.session import now
 from gpa_maint.verbs.summary import sum_steps
 
 FOREGROUND_SETTLE = 60
@@ -40,22 +43,22 @@ def main(options: list[str]) -> int:
         from gpa_maint.cli.run_many import main as run_many
 
         return run_many(args)
-    stop = commands.Stop()
-    with commands.time_limit(stop, args.max_runtime):
+    stop = StopRequest()
+    with time_limit(stop, args.max_runtime):
         objdir = find_object_dir(object_dir=args.object_dir, stop=stop)
     if args.dry_run:
-        plan = commands.plan_maintenance_of(objdir)
+        plan = plan_maintenance_of(objdir)
         put(to_json(plan) if args.json else describe_plan(plan), exact=args.json)
         return 0
     if args.detach:
         detach()
-    if args.auto and not is_worth_while(objdir.common_dir, objdir.objects):
+    if args.auto and not is_worth_while(objdir.common_dir, objdir.objects, now=now()):
         return 0
     try:
         with progress(args) as report:
             result = stoppable(
                 stop,
-                lambda: commands.maintain_in(
+                lambda: maintain_in(
                     objdir,
                     max_seconds=args.max_runtime,
                     stop=stop,
@@ -65,7 +68,7 @@ def main(options: list[str]) -> int:
             )
     except Locked as error:
         if args.auto or args.detach:
-            run.log(objdir, f"nothing done: {error}")
+            log(objdir, f"nothing done: {error}", now=now())
             return 0
         complain(str(error))
         hint(error.hint)

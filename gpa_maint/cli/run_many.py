@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from gpa_maint.base.progress import StopRequest
 from gpa_maint.cli.background import describe_plan, stoppable
 from gpa_maint.cli.parser import Namespace
 from gpa_maint.cli.ui import count_of, one_line, progress, put, say, tell
@@ -12,7 +13,7 @@ from gpa_maint.model.json import to_json
 from gpa_maint.model.results import RunResult
 from gpa_maint.repo.discover import find_object_dir
 from gpa_maint.verbs import run_many
-from gpa_maint.verbs.commands import Stop, plan_maintenance_of
+from gpa_maint.verbs.run import plan_maintenance_of
 from gpa_maint.verbs.summary import sum_steps
 
 
@@ -21,7 +22,7 @@ def main(args: Namespace) -> int:
     paths = list(run_many.find_repositories(args.all)) if args.all else _from_stdin()
     if args.dry_run:
         return _show_plans(paths, keep_going=args.keep_going)
-    stop = Stop()
+    stop = StopRequest()
     with progress(args) as report:
         done = 0
 

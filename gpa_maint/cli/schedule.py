@@ -12,8 +12,7 @@ from gpa_maint.model.json import to_json
 from gpa_maint.model.setup import Schedule
 from gpa_maint.repo.git import run_git
 from gpa_maint.setup import install
-from gpa_maint.setup.timers import USUAL_PATH
-from gpa_maint.verbs import commands
+from gpa_maint.setup.timers import USUAL_PATH, schedule
 
 
 def main(options: list[str]) -> int:
@@ -29,7 +28,7 @@ def main(options: list[str]) -> int:
         hook = install.hook_for_host(program or None)
         put(to_json(hook) if args.json else hook.files[0].content.removesuffix("\n"), exact=True)
         return 0
-    found = commands.schedule(system=args.print, folder=args.all, program=program, git_dir=unusual_git_dir())
+    found = schedule(system=args.print, folder=args.all, program=program, git_dir=unusual_git_dir())
     put(to_json(found) if args.json else describe(found), exact=True)
     return 0
 

@@ -10,13 +10,13 @@ from gpa_maint.cli.ui import count_of, human_size, one_line, put, when
 from gpa_maint.model.json import to_json
 from gpa_maint.model.results import RunResult
 from gpa_maint.model.status import Cost, Status
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.status import status
 from gpa_maint.verbs.summary import describe_kinds, sum_steps
 
 
 def main(options: list[str]) -> int:
     args = parser().parse_args(options)
-    found = commands.status(object_dir=args.object_dir)
+    found = status(object_dir=args.object_dir)
     if args.json:
         put(to_json(found), exact=True)
     elif args.format == "prometheus":

@@ -8,7 +8,7 @@ from gpa_maint.cli.install import refuse_object_dir, show
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
 from gpa_maint.cli.ui import count_of, say
 from gpa_maint.setup import uninstall
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.survey import survey
 
 
 def main(options: list[str]) -> int:
@@ -25,7 +25,7 @@ def main(options: list[str]) -> int:
 
 def _tell_holds(args: Namespace) -> None:
     """I14: git leaves pages that are held alone, and nobody ends the holds any more."""
-    held = sum(bool(pack.held) for pack in commands.survey().packs)
+    held = sum(bool(pack.held) for pack in survey().packs)
     if held:
         say(
             args,

@@ -5,15 +5,13 @@ from __future__ import annotations
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import count_of, count_option, progress, put, say, tell
 from gpa_maint.model.json import to_json
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.verify import verify
 
 
 def main(options: list[str]) -> int:
     args = parser().parse_args(options)
     with progress(args) as report:
-        result = commands.verify(
-            object_dir=args.object_dir, deep=args.deep, refs=args.refs, threads=args.threads, report=report
-        )
+        result = verify(object_dir=args.object_dir, deep=args.deep, refs=args.refs, threads=args.threads, report=report)
     for line in result.findings:
         tell(line)
     if args.json:

@@ -8,7 +8,8 @@ from gpa_maint.cli.background import until_signal
 from gpa_maint.cli.parser import Parser, new_parser
 from gpa_maint.cli.ui import complain, complain_of, count_of, human_size, progress, put, say, warn
 from gpa_maint.model.json import to_json
-from gpa_maint.verbs import commands
+from gpa_maint.verbs.index import EmptyPreferredPack
+from gpa_maint.verbs.write import write
 
 
 def main(options: list[str]) -> int:
@@ -17,7 +18,7 @@ def main(options: list[str]) -> int:
     try:
         with progress(args) as report:
             result, ended_by = until_signal(
-                lambda stop: commands.write(
+                lambda stop: write(
                     object_dir=args.object_dir,
                     preferred_pack=args.preferred_pack,
                     packs=packs,
@@ -27,7 +28,7 @@ def main(options: list[str]) -> int:
                     report=report,
                 )
             )
-    except commands.EmptyPreferredPack as error:
+    except EmptyPreferredPack as error:
         complain(str(error))
         return 1
     if result is None:

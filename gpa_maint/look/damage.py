@@ -14,6 +14,7 @@ from functools import partial
 from .. import fs
 from .._core.files import IdxFiles, check_idx, directory
 from .._core.page import BadLoose, LoosePageWriter
+from ..base.progress import ReportProgress
 from ..errors import Corrupt, GpaError, SystemFailed, Unsupported
 from ..model.repair import Diagnosis, LooseFault, PackHealth
 from ..repo.objdir import ObjectDir
@@ -21,11 +22,10 @@ from ..state.superseded import read_state
 from .inventory import loose_objects, take_inventory
 from .verify import CHAIN, chain_faults, check_one, verify_objects
 
-Report = Callable[[str, int, int], None]
 TITLE = "Examining packs"
 
 
-def diagnose(objdir: ObjectDir, *, now: int, threads: int = 0, report: Report | None = None) -> Diagnosis:
+def diagnose(objdir: ObjectDir, *, now: int, threads: int = 0, report: ReportProgress | None = None) -> Diagnosis:
     """The health of each pack, the loose objects that are damaged, and the first fault of the combined index."""
     there = set(os.listdir(objdir.pack_dir)) if os.path.isdir(objdir.pack_dir) else set()
     names = sorted({name.rpartition(".")[0] for name in there if name.endswith((".pack", ".idx"))})

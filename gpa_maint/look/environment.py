@@ -75,7 +75,7 @@ def look_at_surroundings(
         **_leftovers(objdir),
         **_owners(objdir),
         next_at=_mtime(os.path.join(objdir.gpa_dir, "next")) or 0,
-        waiting_since=_waiting_since(objdir, inventory),
+        waiting_since=_waiting_since(objdir, inventory, now),
     )
 
 
@@ -108,9 +108,9 @@ def _owners(objdir: ObjectDir) -> dict[str, Any]:
     return {}
 
 
-def _waiting_since(objdir: ObjectDir, inventory: Inventory) -> int | None:
+def _waiting_since(objdir: ObjectDir, inventory: Inventory, now: int) -> int | None:
     """When the last push came, if a hook should have started a run then, and none has ended since."""
-    if not is_worth_while(objdir.common_dir, objdir.objects):
+    if not is_worth_while(objdir.common_dir, objdir.objects, now=now):
         return None
     last = max((pack.mtime for pack in inventory.packs if not pack.is_superseded), default=0)
     ended = _mtime(os.path.join(objdir.gpa_dir, "last-run.json")) or _mtime(

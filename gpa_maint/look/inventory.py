@@ -67,6 +67,11 @@ def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Invento
     )
 
 
+def look_at_everything(objdir: ObjectDir, *, now: int, with_index: bool = True) -> Inventory:
+    """The Inventory with all that a run decides by: take_inventory(), then look_around()."""
+    return look_around(objdir, take_inventory(objdir, with_index=with_index), now=now)
+
+
 def _temporaries(objects: str, folder: str) -> list[str]:
     """What git calls its temporary files and folders, and those of its repack; ours are not among them."""
     try:

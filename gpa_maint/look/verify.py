@@ -11,6 +11,7 @@ from typing import Any
 from .._core.files import IdxFiles, Midx, check_pack, hash_size, match_pack, open_midx, verify_midx
 from .._core.progress import Progress
 from ..base import safe_open
+from ..base.progress import ReportProgress
 from ..base.threads import in_thread
 from ..errors import Corrupt, GpaError, SystemFailed, Unsupported
 from ..model.inventory import Inventory
@@ -19,11 +20,9 @@ from ..repo.objdir import ObjectDir
 from ..repo.refs import find_broken, heads_of_worktrees, read_refs, walk
 from .inventory import take_inventory
 
-Report = Callable[[str, int, int], None]
-
 
 def verify_objects(
-    objdir: ObjectDir, *, deep: bool = False, threads: int = 0, report: Report | None = None
+    objdir: ObjectDir, *, deep: bool = False, threads: int = 0, report: ReportProgress | None = None
 ) -> VerifyResult:
     """Every finding about the combined index and an incremental chain; with `deep` also about each pack.
 
@@ -63,7 +62,7 @@ CHAIN_BYTES = 1 << 20
 """More than a chain of 10,000 layers has."""
 
 
-def chain_faults(objdir: ObjectDir, report: Report | None = None) -> list[str]:
+def chain_faults(objdir: ObjectDir, report: ReportProgress | None = None) -> list[str]:
     """What is wrong with an incremental chain of indexes, which git 2.47 and newer read where there is no single file.
 
     OSError when one of its files cannot be read for another reason than that it is not there.
@@ -89,7 +88,7 @@ def chain_faults(objdir: ObjectDir, report: Report | None = None) -> list[str]:
     return findings
 
 
-def _layer_faults(objdir: ObjectDir, folder: str, layer: str, name: str, report: Report | None) -> list[str]:
+def _layer_faults(objdir: ObjectDir, folder: str, layer: str, name: str, report: ReportProgress | None) -> list[str]:
     try:
         midx = Midx(os.path.join(folder, layer), objdir.object_format)
     except FileNotFoundError:
@@ -117,7 +116,7 @@ def verify_refs(path: str | None, *, partial: bool) -> tuple[list[str], int]:
     return findings + broken, len(tips)
 
 
-def _verify_index(objdir: ObjectDir, midx: Midx, report: Report | None) -> list[str]:
+def _verify_index(objdir: ObjectDir, midx: Midx, report: ReportProgress | None) -> list[str]:
     with ExitStack() as stack:
         idx = [_load(objdir, stack, name) for name in midx.pack_names()]
         progress = Progress()
@@ -138,7 +137,7 @@ def _load(objdir: ObjectDir, stack: ExitStack, name: str) -> Any:
     return files[name]
 
 
-def _verify_packs(objdir: ObjectDir, threads: int, report: Report | None) -> tuple[list[str], int, int]:
+def _verify_packs(objdir: ObjectDir, threads: int, report: ReportProgress | None) -> tuple[list[str], int, int]:
     inventory = _packs_alone(objdir)
     total = sum(pack.object_count or 0 for pack in inventory.packs)
     findings = list(inventory.unreadable)
@@ -175,12 +174,12 @@ def _packs_alone(objdir: ObjectDir) -> Inventory:
 
 
 def _counted(
-    call: Callable[[], list[str]], title: str, progress: Progress, total: int, report: Report | None
+    call: Callable[[], list[str]], title: str, progress: Progress, total: int, report: ReportProgress | None
 ) -> list[str]:
     """Run a long call into C in a thread of its own, so that it can be watched, and stopped by Ctrl-C."""
     watch = partial(_tell, report, title, progress, total) if report else None
     return in_thread(call, watch=watch, stop=progress.stop)
 
 
-def _tell(report: Report, title: str, progress: Progress, total: int) -> None:
+def _tell(report: ReportProgress, title: str, progress: Progress, total: int) -> None:
     report(title, progress.done, total)

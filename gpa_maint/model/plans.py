@@ -29,6 +29,23 @@ class IndexSource(NamedTuple):
     from_idx: bool
 
 
+class IndexScope(NamedTuple):
+    """Which packs an index names, by name without suffix, and which of them win.
+
+    `only`: these alone (None: all). `without`: none of these, as they are to be deleted. `leave_out`: not these, unless
+    the old index names them: readers find them by their own idx. `new_pages` were written just now, so no index can
+    name them yet; they win over all others. `merged`: their sources, which win only what no other pack has.
+    `preferred`: wins all its objects, also over the old index (--preferred-pack).
+    """
+
+    only: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    new_pages: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
+    preferred: str | None = None
+
+
 class IndexPlan(NamedTuple):
     """How to write the combined index; `reason` says why nothing is to be done when `sources` is empty.
 

@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterable
 from ..base.text import count_of
 from ..base.tuples import NamedTuple
 from ..model.inventory import Inventory, PackInfo
-from ..model.plans import RunPlan, RunRules, RunStep
+from ..model.plans import RepackPlan, RunPlan, RunRules, RunStep
 from .expire import plan_expire
-from .repack import why_not_small
+from .repack import plan_batch, why_not_small
 
 FOLD = 64
 """How many full pages are folded into one."""
@@ -43,6 +43,11 @@ worth merging to do without one."""
 
 SLACK = 8
 """Live packs stay this far below gpa.maxPages and gpa.autoPages together, for those that come before the next look."""
+
+
+UNBOUNDED_OBJECTS = (1 << 31) - 1
+UNBOUNDED_BYTES = 1 << 62
+"""More than any repository has: the bounds of a page that takes a whole batch."""
 
 
 class _Live(NamedTuple):
@@ -74,6 +79,7 @@ def plan_run(inventory: Inventory, *, rules: RunRules, now: int, idle: Collectio
     need = _index_need(inventory, live, rules)
     repack = _unless_idle(_plan_repack(live, need, rules), idle)
     fold = _unless_idle(_plan_fold(live, need, rules), idle)
+    repack, fold = (_with_batch(step, inventory, rules) for step in (repack, fold))
     steps = (
         _plan_loose(inventory, rules),
         _plan_index(inventory, live, need, merging=repack.due or fold.due),
@@ -84,6 +90,11 @@ def plan_run(inventory: Inventory, *, rules: RunRules, now: int, idle: Collectio
         _plan_refs(inventory, rules),
     )
     return RunPlan(steps=tuple(_unless_idle(step, idle) for step in steps))
+
+
+def _with_batch(step: RunStep, inventory: Inventory, rules: RunRules) -> RunStep:
+    """The step with the packs that batch_of() takes, so that a dry run names what is merged."""
+    return step._replace(packs=_names(batch_of(step, inventory, rules).batch)) if step.packs else step
 
 
 def _unless_idle(step: RunStep, idle: Collection[str]) -> RunStep:
@@ -249,6 +260,23 @@ def _plan_repack(live: _Live, need: _Need, rules: RunRules) -> RunStep:
         return RunStep("repack", True, f"{found}: rather than an index, since {need.reason}", _most_grown(_free(small)))
     held = count_of(sum(pack.live_count for pack in small), "object")
     return RunStep("repack", False, f"{count_of(len(small), 'small pack')} with {held}")
+
+
+def batch_of(step: RunStep, inventory: Inventory, rules: RunRules) -> RepackPlan:
+    """The merge of a due step: its packs, as far as they are there and still to be merged, in the order of the step.
+
+    An empty batch when fewer than two are left. Into one page, however large, where the step is `whole`.
+    """
+    order = {name: place for place, name in enumerate(step.packs)}
+    packs = sorted((pack for pack in inventory.packs if pack.name in order), key=lambda pack: order[pack.name])
+    ready = [pack for pack in packs if not (pack.is_protected or pack.is_superseded or not pack.object_count)]
+    return plan_batch(
+        inventory,
+        ready if len(ready) > 1 else [],
+        page_objects=UNBOUNDED_OBJECTS if step.whole else rules.page_objects,
+        page_bytes=UNBOUNDED_BYTES if step.whole else rules.page_bytes,
+        depth=rules.depth,
+    )
 
 
 def _is_backlog(live: _Live, pool: list[PackInfo], rules: RunRules) -> bool:

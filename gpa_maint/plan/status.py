@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..base.tuples import NamedTuple
 from ..model.inventory import Inventory, PackInfo
 from ..model.plans import RunPlan, RunRules
 from ..model.results import RunResult
@@ -12,19 +13,23 @@ from .run import plan_run
 from .warn import find_warnings
 
 
-def make_status(
-    inventory: Inventory,
-    around: Surroundings,
-    *,
-    repository: str,
-    objects_dir: str,
-    rules: RunRules,
-    cost: Cost | None,
-    last_run: RunResult | None,
-    now: int,
-    unreadable_index: StatusWarning | None = None,
-) -> Status:
-    """The status at `now`. With `unreadable_index`, the Inventory is one without the index, and no step is decided."""
+class StatusFacts(NamedTuple):
+    """What a status says beside the Inventory: where the repository is, what lies around it, what runs have done.
+
+    With `unreadable_index` the Inventory is one without the index, and no step is decided.
+    """
+
+    repository: str
+    objects_dir: str
+    around: Surroundings
+    cost: Cost | None
+    last_run: RunResult | None
+    unreadable_index: StatusWarning | None = None
+
+
+def make_status(inventory: Inventory, facts: StatusFacts, *, rules: RunRules, now: int) -> Status:
+    """The status at the second `now`."""
+    around, last_run, unreadable_index = facts.around, facts.last_run, facts.unreadable_index
     index = inventory.midx
     plan = plan_run(inventory, rules=rules, now=now) if unreadable_index is None else RunPlan(())
     warnings = find_warnings(inventory, around, rules=rules, steps=plan.steps, last_run=last_run, now=now)
@@ -35,8 +40,8 @@ def make_status(
         if step.due is not None
     ]
     return Status(
-        repository=repository,
-        objects_dir=objects_dir,
+        repository=facts.repository,
+        objects_dir=facts.objects_dir,
         object_format=inventory.object_format,
         now=now,
         is_installed=around.installed_at is not None,
@@ -54,7 +59,7 @@ def make_status(
         first_due=min(dues, default=None),
         last_due=max(dues, default=None),
         last_run=last_run,
-        cost=cost,
+        cost=facts.cost,
         steps=tuple(StatusStep(step.verb, step.due, step.reason, len(step.packs)) for step in plan.steps),
         warnings=warnings if unreadable_index is None else (unreadable_index, *warnings),
     )

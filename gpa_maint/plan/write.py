@@ -20,38 +20,35 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..model.inventory import Inventory, PackInfo
-from ..model.plans import IndexPlan, IndexSource
+from ..model.plans import IndexPlan, IndexScope, IndexSource
+
+ALL_PACKS = IndexScope()
 
 
 def plan_write(
     inventory: Inventory,
+    scope: IndexScope = ALL_PACKS,
     *,
-    preferred: str | None = None,
-    only: Collection[str] | None = None,
-    without: Collection[str] = (),
-    pages: Collection[str] = (),
-    merged: Collection[str] = (),
     ignore_old: bool = False,
     force: bool = False,
     since_ns: int | None = None,
 ) -> IndexPlan:
-    """Plan the index over all packs, or `only` some, or all `without` some.
+    """Plan the index over the packs of `scope`.
 
-    `pages` are new ones, which no index can name yet; `merged` are their sources, which win only what nobody else has.
-    So does a pack that was merged outside the index or that a killed expire was about to delete, and one that was
-    deleted and is back: an index in somebody's hands may name it. `ignore_old` rebuilds from the idx files, because
-    the old index cannot be trusted; `force` writes even when the same packs are named. `since_ns`: a git process
-    that deletes packs is at work, and began then (nanoseconds, as the mtimes of files have them).
+    A pack that was merged outside the index, or that a killed expire was about to delete, wins only what no other pack
+    has. So does one that was deleted and is back: an index that a process has loaded may name it. `ignore_old` rebuilds
+    from the idx files, because the old index cannot be trusted; `force` writes even when the same packs are named.
+    `since_ns`: a git process that deletes packs is at work, and began then (nanoseconds, as the mtimes of files have
+    them).
     """
     old = None if ignore_old else inventory.midx
     named = set(old.pack_names) if old else set()
-    without, pages, merged = frozenset(without), frozenset(pages), frozenset(merged)
-    packs = [pack for pack in inventory.packs if pack.name not in without and (only is None or pack.name in only)]
+    packs = _packs_of(scope, inventory)
     # git reads such a pack by its own idx if it can; as a winner it would hide what other packs have.
     packs = [pack for pack in packs if not pack.fault or pack.name in named]
-    warnings = _warnings(inventory, only)
+    warnings = _warnings(inventory, scope.only)
     based_on = inventory.midx.trailer if inventory.midx else None
-    chosen, complaint = _preferred(packs, preferred)
+    chosen, complaint = _preferred(packs, scope.preferred)
     if complaint:
         warnings = (*warnings, complaint)
     if not any(pack.object_count != 0 for pack in packs):
@@ -68,34 +65,41 @@ def plan_write(
     lost_winners = old is not None and any(
         refs and name not in staying for name, refs in zip(old.pack_names, old.referenced, strict=True)
     )
-    sources, old_rank = _rank(packs, named, chosen, pages, merged, fill=lost_winners, since_ns=since_ns)
+    sources, old_rank = _rank(packs, named, scope._replace(preferred=chosen), fill=lost_winners, since_ns=since_ns)
     return IndexPlan(
         based_on=based_on,
         sources=tuple(sorted(sources, key=lambda source: (source.name + ".idx").encode("utf-8", "surrogateescape"))),
         old_rank=old_rank,
         use_old=old is not None,
         preferred=chosen if chosen in named else None,
-        pages=tuple(sorted(pages)),
+        pages=tuple(sorted(scope.new_pages)),
         warnings=warnings,
     )
+
+
+def _packs_of(scope: IndexScope, inventory: Inventory) -> list[PackInfo]:
+    """The packs that the index is to name; see IndexScope."""
+    named = inventory.midx.pack_names if inventory.midx else ()
+    without = frozenset(scope.without) | frozenset(scope.leave_out).difference(named)
+    only = None if scope.only is None else frozenset(scope.only)
+    return [pack for pack in inventory.packs if pack.name not in without and (only is None or pack.name in only)]
 
 
 def _rank(
     packs: list[PackInfo],
     named: set[str],
-    preferred: str | None,
-    pages: Collection[str],
-    merged: Collection[str],
+    scope: IndexScope,
     *,
     fill: bool,
     since_ns: int | None,
 ) -> tuple[list[IndexSource], int]:
     """A rank for every idx that is read, best first; the old index stands between new packs and the rest."""
     groups: dict[str, list[str]] = {name: [] for name in GROUPS}
+    pages, merged = frozenset(scope.new_pages), frozenset(scope.merged)
     any_held = any(pack.held for pack in packs)
     plain: list[str] = []
     for pack in _best_first(packs, since_ns):
-        if pack.name == preferred:
+        if pack.name == scope.preferred:
             groups["preferred"].append(pack.name)
         elif pack.name in pages:
             groups["pages"].append(pack.name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Stopping(Protocol):
-        """What a Stop (base/progress.py) is to a git process: `why` is empty until somebody asks for the end."""
+        """What a StopRequest (base/progress.py) is to a git process: `why` is empty until somebody asks for the end."""
 
         why: str
 

@@ -8,15 +8,40 @@ from __future__ import annotations
 import os
 import sys
 
+from ..base.arguments import checked
 from ..base.tuples import NamedTuple
 from ..errors import GpaError
 from ..model.setup import Schedule, ScheduleFile
+from ..repo.discover import find_object_dir
 from ..repo.objdir import ObjectDir
 
 USUAL_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 """Where systemd and most crons look for programs."""
 
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from ..base.arguments import StrPath
+
 UNIT_DIR = "/etc/systemd/system"
+
+
+@checked
+def schedule(
+    path: StrPath | None = None,
+    *,
+    system: str = "systemd",
+    folder: StrPath | None = None,
+    program: str = "",
+    git_dir: str = "",
+) -> Schedule:
+    """Units for systemd, or with `system="cron"` a line for that, that start maintenance each hour; nothing is written.
+
+    Of the repository at `path` (default: the current directory), or of all below `folder`. `program`: the git-gpa to
+    start, by default the one of this Python. `git_dir`: where its git is, by default where such programs usually are.
+    """
+    if folder is not None:
+        return schedule_folder(os.fspath(folder), system=system, program=program, git_dir=git_dir)
+    return schedule_repository(find_object_dir(path), system=system, program=program, git_dir=git_dir)
 
 
 class Job(NamedTuple):

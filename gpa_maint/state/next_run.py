@@ -1,14 +1,22 @@
-"""Is a maintenance run worth while? By gpa/next, as hook.sh reads it: git is not asked, and hardly anything imported.
+"""gpa/next, which says from when on a run is worth while: for hook.sh, and for runs that many pushes start at once.
 
-Many pushes at once start many runs: the first one does the work, and the others find out here.
+A run reads it before anything else: git is not asked, and hardly anything is imported. The first of many runs does the
+work, and the others find out here.
 """
 
 from __future__ import annotations
 
 import os
-import time
 
 from ..base import safe_open
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from ..fs import Workspace
+    from ..repo.objdir import ObjectDir
+
+UNBOUNDED = (1 << 31) - 1
+"""More loose objects than any repository has."""
 
 SAMPLED_FOLDERS = ("17", "3c", "8a", "d5")
 """Of the 256 folders of loose objects, those that are counted to tell whether a run is worth while, as in hook.sh."""
@@ -21,12 +29,13 @@ def git_dir_here() -> str | None:
     return path if is_plain and "GIT_OBJECT_DIRECTORY" not in os.environ else None
 
 
-def is_worth_while(common_dir: str, objects: str) -> bool:
-    """Whether gpa/next says that a run would find something to do; what cannot be read says so too."""
+def is_worth_while(common_dir: str, objects: str, *, now: float) -> bool:
+    """Whether gpa/next says that a run would find something to do at the second `now`; what cannot be read says so
+    too."""
     path = os.path.join(common_dir, "gpa", "next")
     try:
         packs, loose = map(int, safe_open.read_text(path, 100).split())
-        is_over = os.stat(path).st_mtime <= time.time()
+        is_over = os.stat(path).st_mtime <= now
     except (OSError, ValueError):
         return True
     return is_over or _count(os.path.join(objects, "pack"), ".idx") >= packs or count_sampled(objects) >= loose
@@ -42,3 +51,20 @@ def _count(folder: str, suffix: str = "") -> int:
         return sum(name.endswith(suffix) for name in os.listdir(folder))
     except OSError:
         return 0
+
+
+def write_next(objdir: ObjectDir, space: Workspace, *, packs: int, more_loose: int | None, due: int) -> None:
+    """Tell the hooks at how many packs, and at how many more loose objects, and from what second on, to start a run.
+
+    `more_loose`: in all folders; None: at no number of them.
+    """
+    from .. import fs  # start-up cost: most runs only read
+
+    folders = len(SAMPLED_FOLDERS)
+    sampled = UNBOUNDED
+    if more_loose is not None:
+        sampled = count_sampled(objdir.objects) + max(1, -(-more_loose * folders // 256))
+    path = os.path.join(objdir.gpa_dir, "next")
+    line = f"{packs} {sampled}\n".encode()
+    fs.replace_file(objdir, space, path, line, durable=False, mtime=due)
+    fs.put_marker(objdir, "next-", f"{packs}-{sampled}")

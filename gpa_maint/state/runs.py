@@ -9,14 +9,15 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .. import fs
 from ..base import safe_open
 from ..base.text import printable
 from ..base.tuples import NamedTuple
-from ..model.json import run_result_from_json
-from ..model.results import RunResult
+from ..model.inventory import Inventory, PackInfo
+from ..model.json import run_result_from_json, to_json
+from ..model.results import RunResult, StepResult
 from ..repo.objdir import ObjectDir
 from .superseded import LATEST, UNREADABLE
 
@@ -64,9 +65,38 @@ def write_totals(objdir: ObjectDir, space: fs.Workspace, totals: Totals) -> None
     fs.replace_file(objdir, space, totals_path(objdir), body, durable=False)
 
 
-def log(objdir: ObjectDir, text: str) -> None:
+def count_pushed(
+    totals: Totals | None, inventory: Inventory, *, now: int, is_small: Callable[[PackInfo], bool]
+) -> Totals:
+    """The totals with the packs that came since the last run; the first run counts those that are small."""
+    new = inventory.packs
+    if totals is None:
+        totals = Totals(since=now)
+        new = tuple(filter(is_small, new))
+    known = set(totals.known)
+    new = tuple(pack for pack in new if pack.name not in known)
+    return totals._replace(
+        pushed_packs=totals.pushed_packs + len(new),
+        pushed_bytes=totals.pushed_bytes + sum(pack.size for pack in new),
+        known=tuple(pack.name for pack in inventory.packs),
+    )
+
+
+def add_run(totals: Totals, steps: Iterable[StepResult], *, known: Iterable[str]) -> Totals:
+    """The totals with a run that did these steps."""
+    steps = tuple(steps)
+    return totals._replace(
+        runs=totals.runs + 1,
+        pack_bytes=totals.pack_bytes + sum(step.pack_bytes for step in steps),
+        index_bytes=totals.index_bytes + sum(step.index_bytes for step in steps),
+        freed_bytes=totals.freed_bytes + sum(step.freed_bytes for step in steps),
+        known=tuple(sorted(known)),
+    )
+
+
+def log(objdir: ObjectDir, text: str, *, now: int) -> None:
     """Add a line to gpa/log, with the time and the process."""
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
     fs.append_line(objdir, "log", f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))
 
 
@@ -80,6 +110,11 @@ def read_last_run(objdir: ObjectDir) -> RunResult | None:
         return run_result_from_json(safe_open.read_text(last_run_path(objdir), TOTALS_BYTES))
     except UNREADABLE:
         return None
+
+
+def write_last_run(objdir: ObjectDir, space: fs.Workspace, result: RunResult) -> None:
+    content = f"{to_json(result)}\n".encode()
+    fs.replace_file(objdir, space, last_run_path(objdir), content, durable=False)
 
 
 class Moment(NamedTuple):
@@ -98,6 +133,18 @@ class History(NamedTuple):
     """What `git gpa history --json` prints."""
 
     moments: tuple[Moment, ...]
+
+
+def moment_of(inventory: Inventory, totals: Totals, *, now: int) -> Moment:
+    """What a run has left at the second `now`."""
+    return Moment(
+        at=now,
+        packs=sum(not pack.is_superseded for pack in inventory.packs),
+        bytes=sum(pack.size for pack in inventory.packs),
+        pushed_bytes=totals.pushed_bytes,
+        written_bytes=totals.pack_bytes + totals.index_bytes,
+        freed_bytes=totals.freed_bytes,
+    )
 
 
 def note_moment(objdir: ObjectDir, moment: Moment) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Set
 
 from .. import fs
+from .._core.files import open_midx
 from ..base import safe_open
 from ..base.tuples import NamedTuple
 from ..repo.objdir import ObjectDir
@@ -96,3 +97,54 @@ def write_state(objdir: ObjectDir, space: fs.Workspace, state: State) -> None:
     ]
     body = {"version": 1, **state._asdict(), "moves": moves, "doomed": sorted(state.doomed)}
     fs.replace_file(objdir, space, state_path(objdir), json.dumps(body).encode() + b"\n")
+
+
+def record_superseded(
+    objdir: ObjectDir,
+    space: fs.Workspace,
+    *,
+    now: int,
+    move: Move | None = None,
+    dropped: Collection[str] = (),
+    merged: Collection[str] = (),
+    needed: Collection[str] = (),
+) -> None:
+    """Bring gpa/state.json up to date with the index: since when each page without winners has had none.
+
+    A doomed page that the index names again is an ordinary superseded one; one that is gone is forgotten. What was
+    `dropped` from the index is remembered for a while, and so is the `move`. `merged`: packs outside the index whose
+    objects are in a page now. `needed`: packs recorded as such that turned out to hold an object nobody else has.
+    """
+    state = read_state(objdir)
+    midx = open_midx(objdir.index_path, objdir.object_format)
+    referenced: dict[str, int] = {}
+    if midx is not None:
+        with midx:
+            referenced = dict(zip(midx.pack_names(), midx.referenced(), strict=True))
+    gone = {**state.dropped, **dict.fromkeys(dropped, now)}
+    since = {**dict.fromkeys(merged, now), **state.merged}
+    known = {**since, **state.superseded}
+    new = State(
+        superseded={name: min(now, known.get(name, now)) for name, count in referenced.items() if not count},
+        merged={
+            name: min(now, at)
+            for name, at in since.items()
+            if name not in referenced and name not in needed and os.path.exists(objdir.pack_path(name, ".idx"))
+        },
+        moves=_moves_that_matter((*state.moves, *(() if move is None else (move,))), referenced.keys(), now),
+        doomed=frozenset(name for name in state.doomed - referenced.keys() if os.path.exists(objdir.pack_path(name))),
+        dropped={name: at for name, at in list(gone.items())[-KEPT_NAMES:] if at > now - KEPT_SECONDS},
+    )
+    if new != state:
+        write_state(objdir, space, new)
+
+
+def _moves_that_matter(moves: tuple[Move, ...], names: Set[str], now: int) -> tuple[Move, ...]:
+    """Forget packs that the index does not name any more, and moves that are old or hold nothing."""
+    kept: list[Move] = []
+    for move in moves:
+        cut = Move(at=move.at, to=move.to & names, named=move.named & names)
+        holds = cut.to and cut.named and (len(cut.named) > 1 or cut.to != cut.named)
+        if holds and move.at > now - KEPT_SECONDS and cut not in kept:
+            kept.append(cut)
+    return tuple(kept)

@@ -24,32 +24,50 @@ OBJECTS = 4096  # answered between two looks at signals
 Field = tuple[str, bytes]
 
 
+class CatFileOptions:
+    """How `git cat-file` is asked to answer.
+
+    `text`: the format of an answer's line. `with_content`: the content follows. `buffered`: many answers are written at
+    a time. `unordered`: all objects come in the order in which they are stored. `delimiter`: a newline or a NUL byte,
+    which ends a line of input.
+    """
+
+    def __init__(
+        self,
+        *,
+        text: str = DEFAULT_FORMAT,
+        with_content: bool = False,
+        buffered: bool = False,
+        unordered: bool = False,
+        delimiter: bytes = b"\n",
+    ) -> None:
+        self.text = text
+        self.with_content = with_content
+        self.buffered = buffered
+        self.unordered = unordered
+        self.delimiter = delimiter
+
+
 def cat_file(
     source: int | None,
     out: int,
+    options: CatFileOptions,
     *,
     object_dir: str | None = None,
-    text: str = DEFAULT_FORMAT,
-    with_content: bool = False,
-    buffered: bool = False,
-    unordered: bool = False,
-    delimiter: bytes = b"\n",
     complain: Callable[[str], None],
 ) -> None:
-    """Answer on the descriptor `out` for each name that comes from `source`, or for all objects when that is None,
-    in the order of their ids, or, `unordered`, as they are stored.
+    """Answer on the descriptor `out` for each name that comes from `source`, or for all objects when that is None.
 
-    `text` is the format of an answer's line. `delimiter` ends a line of input: a newline, or a NUL byte. `complain` is
-    told of damaged objects that are answered as missing.
-
-    GitFailed without words when git, asked for a name, has died of it and said so.
+    All objects come in the order of their ids, unless the options say otherwise. `complain` is called with a line about
+    each damaged object that is answered as missing. Raises GitFailed without words when git, asked for a name, has died
+    of it and said so.
     """
-    fields = parse_format(text)
+    fields = parse_format(options.text)
     found = find_object_dir(object_dir=object_dir)
     with PageStore.open(found.objects, object_format=found.object_format, alternates=alternates_here()) as store:
-        server = _Server(store, fields, with_content, buffered, delimiter, out, complain)
+        server = _Server(store, fields, options, out, complain)
         if source is None:
-            server.answer_all(unordered=unordered)
+            server.answer_all(unordered=options.unordered)
         else:
             server.answer_input(source)
 
@@ -88,25 +106,23 @@ class _Server:
         self,
         store: PageStore,
         fields: list[Field],
-        with_content: bool,
-        buffered: bool,
-        delimiter: bytes,
+        options: CatFileOptions,
         out: int,
         complain: Callable[[str], None],
     ) -> None:
         self._store = store
-        self._delimiter = delimiter
-        self._with_content = with_content
+        self._delimiter = options.delimiter
+        self._with_content = options.with_content
         self._with_rest = any(name == "rest" for name, _ in fields)
         self._complain = complain
-        self._names = NameResolver(delimiter=delimiter)
+        self._names = NameResolver(delimiter=options.delimiter)
         self._options = {
             "fd": out,
             "fields": fields,
-            "with_content": with_content,
-            "buffered": buffered,
+            "with_content": options.with_content,
+            "buffered": options.buffered,
             "threads": len(os.sched_getaffinity(0)),
-            "delimiter": delimiter,
+            "delimiter": options.delimiter,
         }
 
     def answer_input(self, source: int) -> None:

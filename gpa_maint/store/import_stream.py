@@ -6,9 +6,10 @@ gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO
 
+from ..base.progress import ReportProgress
 from ..base.tuples import NamedTuple
 from ..errors import GpaError
 from ..model.copies import ImportedObjects
@@ -16,7 +17,6 @@ from ..repo.objdir import ObjectDir
 from .page_store import PageStore
 from .writer import GROUP_BYTES, GROUP_OBJECTS, Writer
 
-Report = Callable[[str, int, int], None]
 IMPORTING = "Importing objects"
 HEADER_BYTES = 65536
 STREAM_BYTES = 8 << 20
@@ -61,8 +61,8 @@ class Content:
             raise BadStream(f"object {self._head.oid} is not {self._head.size} bytes long")
 
 
-def import_objects(
-    objdir: ObjectDir, stream: IO[bytes], *, durability: str | None = None, report: Report | None = None
+def import_stream(
+    objdir: ObjectDir, stream: IO[bytes], *, durability: str | None = None, report: ReportProgress | None = None
 ) -> ImportedObjects:
     """Add every object of the stream. What had come stays when the stream turns out to be bad.
 
@@ -86,7 +86,7 @@ def import_objects(
 
 
 class _Importer:
-    def __init__(self, writer: Writer, report: Report | None) -> None:
+    def __init__(self, writer: Writer, report: ReportProgress | None) -> None:
         self.done = 0
         self.missing: list[str] = []
         self._writer = writer

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,7 +47,7 @@ def recover(core: CoreWriter, objdir: ObjectDir, directory: str) -> Iterator[Rec
             _finish_page(objdir, path)
     for name in sorted(os.listdir(directory)):
         if name.endswith(".journal") and (found := _recover_one(core, name)):
-            log(objdir, _describe_recovery(found))
+            log(objdir, _describe_recovery(found), now=int(time.time()))
             yield found
     for path in left:
         fs.unlink(path)

@@ -22,11 +22,13 @@ from typing import IO, Any
 
 from .. import fs
 from .._core.files import hash_size
-from ..apply.repack import Report
 from ..base import safe_open
+from ..base.arguments import checked
+from ..base.progress import ReportProgress
 from ..errors import Corrupt, GitFailed, GpaError
 from ..look.inventory import loose_objects
 from ..model.copies import BackupPlan, BackupResult
+from ..model.plans import IndexScope
 from ..repo.discover import alternates_of, find_object_dir, object_dir_at
 from ..repo.git import is_partial, read_all_values, run_git
 from ..repo.objdir import ObjectDir
@@ -34,7 +36,14 @@ from ..repo.refs import Ref, Refs, find_broken, read_refs
 from ..state.superseded import UNREADABLE
 from ..store.page_store import PageStore
 from ..store.saved import COMPANIONS, live_packs
-from . import rounds
+from .at_work import at_work
+from .expire import expire_in
+from .index import write_index
+from .session import Session, now
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from ..base.arguments import StrPath
 
 ATTEMPTS = 8
 """How often a backup begins again when what the refs name was taken away while it copied."""
@@ -45,15 +54,28 @@ MARK = "backup.json"
 """In gpa/ of the copy: of which repository it is one. No other folder with something in it is written to."""
 
 
-def backup(path: str | None, target: str, *, grace_seconds: int = 0, report: Report | None = None) -> BackupResult:
-    """Bring the copy at `target` up to date, or make it."""
+@checked
+def backup(
+    target: StrPath,
+    path: StrPath | None = None,
+    *,
+    grace_seconds: int = 0,
+    report: ReportProgress | None = None,
+) -> BackupResult:
+    """Copy the repository to `target`, a bare repository that is made, or an earlier backup of it, which is brought up
+    to date.
+
+    Its refs are moved only when all that they name is there, durable and checked. Nothing is changed in the repository
+    at `path`, in which pushes and any maintenance may go on. Packs of the copy that others supersede are deleted after
+    `grace_seconds`. Killed at any moment, it leaves a copy as whole as it was, and the next one goes on.
+    """
     source = find_object_dir(path)
-    target = os.path.abspath(target)
+    target = os.path.abspath(os.fspath(target))
     _prepare(source, target)
     copy = find_object_dir(target)
-    with rounds.at_work(copy) as space:
+    with at_work(copy, now, report=report) as session:
         for attempt in range(1, ATTEMPTS + 1):
-            job = _Backup(source, copy, space, report)
+            job = _Backup(source, session)
             broken = job.copy_all()
             if not broken:
                 return job.finish(grace_seconds, attempt)
@@ -61,10 +83,10 @@ def backup(path: str | None, target: str, *, grace_seconds: int = 0, report: Rep
     raise GpaError(f"cannot back up '{source.common_dir}': {broken[0]}", hint=hint)
 
 
-def plan_backup(path: str | None, target: str) -> BackupPlan:
+def plan_backup_of(target: StrPath, path: StrPath | None = None) -> BackupPlan:
     """What backup() would do now; nothing is made."""
     source = find_object_dir(path)
-    target = os.path.abspath(target)
+    target = os.path.abspath(os.fspath(target))
     refs = read_refs(source.common_dir)
     before = None
     copy = None
@@ -217,13 +239,14 @@ def _is_same(old: Ref | None, new: Ref) -> bool:
 class _Backup:
     """One attempt."""
 
-    def __init__(self, source: ObjectDir, copy: ObjectDir, space: fs.Workspace, report: Report | None) -> None:
+    def __init__(self, source: ObjectDir, session: Session) -> None:
         self._source = source
         self._path = source.common_dir  # not a linked worktree, which has a HEAD of its own
-        self._copy = copy
-        self._space = space
-        self._report = report
-        self._where = os.path.dirname(copy.objects)
+        self._session = session
+        self._copy = session.objdir
+        self._space = session.space
+        self._report = session.report
+        self._where = os.path.dirname(self._copy.objects)
         self._is_partial = is_partial(self._path)
         self._live: set[str] = set()
         self._packs: list[str] = []
@@ -253,8 +276,8 @@ class _Backup:
     def finish(self, grace_seconds: int, attempt: int) -> BackupResult:
         """Move the refs, and let go of packs that others supersede."""
         changed, removed = self._move_refs()
-        rounds.write_index(self._copy, self._space, pages=self._packs)
-        expired = rounds.expire(self._copy, self._space, grace_seconds, spared=self._live)
+        write_index(self._session, IndexScope(new_pages=tuple(self._packs)))
+        expired = expire_in(self._session, grace_seconds, spared=self._live)
         if self._loose or self._packs:
             fs.door.step("prune-packed", self._where)
             run_git(["prune-packed", "--quiet"], cwd=self._where)
@@ -474,6 +497,3 @@ def _is_sound(file: IO[bytes], oid: str, object_format: str) -> bool:
     except zlib.error:
         return False
     return bool(stream.eof and not stream.unused_data and digest.hexdigest() == oid)
-
-
-__all__ = ["backup", "plan_backup"]

@@ -1,4 +1,4 @@
-"""A repair: what diagnose() found, mended in the order that loses nothing. Needs the maintenance lock.
+"""Repair: what diagnose() found, mended in the order that loses nothing.
 
 1. each pack: a new idx, or its sound objects copied     a crash leaves extra packs and loose objects
 2. an index that does not name what is damaged            readers find every object that can be read
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 
 from .. import fs
@@ -27,44 +26,70 @@ from ..apply.repair import (
     salvage,
     write_loose,
 )
-from ..apply.write import record_superseded
 from ..base import safe_open
+from ..base.arguments import checked
+from ..base.progress import ReportProgress
 from ..base.text import count_of
 from ..errors import GpaError, SystemFailed
 from ..look.damage import diagnose, index_fault, loose_fault
+from ..model.plans import IndexScope
 from ..model.repair import Diagnosis, LostObject, RepairPlan, RepairResult, RepairStep
 from ..plan.repair import plan_repair
-from ..repo.discover import alternates_of
+from ..repo.discover import alternates_of, find_object_dir
 from ..repo.objdir import ObjectDir
+from ..state.superseded import record_superseded
 from ..store.page_store import PageStore
-from . import rounds
+from .at_work import at_work
+from .index import write_index
+from .session import Session, now
 
-Report = Callable[[str, int, int], None]
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from ..base.arguments import StrPath
+
 SAVING = "Saving objects"
 
 
-def plan_repair_of(objdir: ObjectDir, *, threads: int = 0, report: Report | None = None) -> RepairPlan:
+@checked
+def repair(
+    path: StrPath | None = None,
+    *,
+    object_dir: StrPath | None = None,
+    threads: int = 0,
+    report: ReportProgress | None = None,
+) -> RepairResult:
+    """Read every byte, and mend what is damaged: idx files and the index are made anew; of a damaged pack or loose
+    object what can be read from any copy is saved, and the file set aside in gpa/damaged. `lost` says what is gone.
+
+    Locked while another run, `git gc` or `git maintenance` is at work.
+    """
+    objdir = find_object_dir(path, object_dir=object_dir)
+    with at_work(objdir, now, report=report) as session:
+        return repair_in(session, threads=threads)
+
+
+def plan_repair_of(objdir: ObjectDir, *, threads: int = 0, report: ReportProgress | None = None) -> RepairPlan:
     """What repair() would do now."""
-    return _plan(objdir, diagnose(objdir, now=rounds.now(), threads=threads, report=report))
+    return _plan(objdir, diagnose(objdir, now=now(), threads=threads, report=report))
 
 
 def _plan(objdir: ObjectDir, found: Diagnosis) -> RepairPlan:
     return plan_repair(found, precious_objects=objdir.settings.precious_objects)
 
 
-def repair(objdir: ObjectDir, *, threads: int = 0, report: Report | None = None) -> RepairResult:
+def repair_in(session: Session, *, threads: int = 0) -> RepairResult:
     """Mend what can be mended, save what can be read, set aside the rest, and say what is lost."""
-    with rounds.at_work(objdir) as space:
-        _refuse_link(os.path.join(objdir.gpa_dir, "damaged"))
-        found = diagnose(objdir, now=rounds.now(), threads=threads, report=report)
-        plan = _plan(objdir, found)
-        if not plan.steps:
-            return RepairResult(reason="no damage was found")
-        with fs.git_locks(objdir, space, rounds.now()):
-            work = _Repair(objdir, space, found, report)
-            for step in plan.steps:
-                work.take(step)
-            return work.finish()
+    objdir = session.objdir
+    _refuse_link(os.path.join(objdir.gpa_dir, "damaged"))
+    found = diagnose(objdir, now=session.now(), threads=threads, report=session.report)
+    plan = _plan(objdir, found)
+    if not plan.steps:
+        return RepairResult(reason="no damage was found")
+    with fs.git_locks(objdir, session.space, session.now()):
+        work = _Repair(session, found)
+        for step in plan.steps:
+            work.take(step)
+        return work.finish()
 
 
 def _refuse_link(path: str) -> None:
@@ -76,13 +101,14 @@ def _refuse_link(path: str) -> None:
 class _Repair:
     """One repair under the locks: what it has done so far, and what is to be settled in the end."""
 
-    def __init__(self, objdir: ObjectDir, space: fs.Workspace, found: Diagnosis, report: Report | None) -> None:
-        self._objdir = objdir
-        self._space = space
+    def __init__(self, session: Session, found: Diagnosis) -> None:
+        self._session = session
+        self._objdir = session.objdir
+        self._space = session.space
         self._sound = [pack.name for pack in found.packs if not pack.fault]
         self._index_unread = bool(found.index_unread)
         self._chain_fault = found.chain_fault
-        self._report = report
+        self._report = session.report
         self._done: list[str] = []
         self._left: list[str] = []
         self._damaged: set[str] = set()
@@ -140,11 +166,11 @@ class _Repair:
             self._folder = fs.set_aside(self._objdir, files)
         if self._damaged and names_any(self._objdir, self._damaged):
             # A git process that had listed them before has indexed them meanwhile.
-            rounds.write_index(self._objdir, self._space, force=True)
+            write_index(self._session, force=True)
         if self._lost:
             self._record_lost()
         if not self._index_unread:
-            record_superseded(self._objdir, self._space, now=rounds.now())
+            record_superseded(self._objdir, self._space, now=self._session.now())
         return RepairResult(
             done=tuple(self._done),
             left=tuple(self._left),
@@ -201,9 +227,8 @@ class _Repair:
             fs.remove_index(self._objdir)
         elif not self._chain_fault and not (had_index and (self._damaged or self._pages)):
             return
-        result = rounds.write_index(
-            self._objdir, self._space, without=self._damaged, pages=self._pages, force=True, afresh=bool(fault)
-        )
+        scope = IndexScope(without=tuple(self._damaged), new_pages=tuple(self._pages))
+        result = write_index(self._session, scope, force=True, afresh=bool(fault))
         fault = fault or self._chain_fault
         if result.written:
             text = f"wrote the index: {count_of(result.pack_count, 'pack')}, {count_of(result.object_count, 'object')}"

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ..base import safe_open
+from ..base.progress import StopRequest
 from ..base.tuples import NamedTuple
 from ..errors import GpaError, Locked, Quarantined
 from ..model.results import RunResult
-from . import commands
-from .commands import Stop
+from .run import maintain
 
 
 class Outcome(NamedTuple):
@@ -56,7 +56,7 @@ def maintain_all(
     *,
     jobs: int = 1,
     keep_going: bool = False,
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     max_seconds: float | None = None,
     told: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -67,7 +67,7 @@ def maintain_all(
     """
     from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-    ending = stop or Stop()
+    ending = stop or StopRequest()
     outcomes: list[Outcome] = []
     waiting = iter(paths)
     running: set[Future[Outcome]] = set()
@@ -88,9 +88,9 @@ def maintain_all(
                     told(outcomes[-1])
 
 
-def _maintain_one(path: str, stop: Stop, max_seconds: float | None) -> Outcome:
+def _maintain_one(path: str, stop: StopRequest, max_seconds: float | None) -> Outcome:
     try:
         with stop.part() as part:
-            return Outcome(path, commands.maintain(path, stop=part, max_seconds=max_seconds), None)
+            return Outcome(path, maintain(path, stop=part, max_seconds=max_seconds), None)
     except Exception as error:  # whatever is wrong with one repository, the others get their turn
         return Outcome(path, None, error)

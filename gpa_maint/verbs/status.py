@@ -1,46 +1,57 @@
-"""A repository as a whole: what is there, what a run would do, what is amiss. Changes nothing and takes no lock."""
+"""Say what is there, what a run would do, and what is amiss. Changes nothing and takes no lock."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
 
-from ..errors import Corrupt, GpaError, SystemFailed, Unsupported
+from ..base.arguments import checked
+from ..errors import Corrupt, SystemFailed, Unsupported
 from ..look.environment import look_at_surroundings
-from ..look.inventory import look_around, take_inventory
+from ..look.inventory import look_around, look_at_everything, take_inventory
 from ..look.verify import chain_faults
 from ..model.inventory import Inventory
-from ..model.status import Cost, Explanation, Status, StatusWarning
-from ..plan.explain import plan_explain
-from ..plan.status import make_status
+from ..model.status import Cost, Status, StatusWarning
+from ..plan.status import StatusFacts, make_status
+from ..repo.discover import find_object_dir
 from ..repo.objdir import ObjectDir
 from ..state.runs import Totals, read_last_run, read_totals
-from . import rounds
-from .run import look, rules_from
+from .session import now, rules_from
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from ..base.arguments import StrPath
 
 
-def take_status(objdir: ObjectDir, path: str | None) -> Status:
-    """What there is to say now; a combined index that does not parse is a warning."""
-    now = rounds.now()
-    inventory, unreadable = _inventory(objdir, now)
+@checked
+def status(path: StrPath | None = None, *, object_dir: StrPath | None = None) -> Status:
+    """What is there, what a run would do now, what the last one did and what all have cost, and what is amiss.
+
+    Needs no lock, changes nothing, and works without rights to write. Git's errors where git refuses the repository.
+    """
+    objdir = find_object_dir(path, object_dir=object_dir)
+    return take_status(objdir, None if path is None else os.fspath(path), now=now())
+
+
+def take_status(objdir: ObjectDir, path: str | None, *, now: int) -> Status:
+    """The status at the second `now`; a combined index that does not parse is a warning."""
+    inventory, unreadable = _look(objdir, now)
     totals = read_totals(objdir)
     since = totals.since if totals else None
     around = look_at_surroundings(objdir, inventory, path=path, counting_since=since, now=now)
-    return make_status(
-        inventory,
-        around._replace(chain_fault=_chain_fault(objdir)),
+    facts = StatusFacts(
         repository=objdir.common_dir,
         objects_dir=objdir.objects,
-        rules=rules_from(objdir.settings),
+        around=around._replace(chain_fault=_chain_fault(objdir)),
         cost=_cost(totals) if totals else None,
         last_run=read_last_run(objdir),
-        now=now,
         unreadable_index=unreadable,
     )
+    return make_status(inventory, facts, rules=rules_from(objdir.settings), now=now)
 
 
-def _inventory(objdir: ObjectDir, now: int) -> tuple[Inventory, StatusWarning | None]:
+def _look(objdir: ObjectDir, now: int) -> tuple[Inventory, StatusWarning | None]:
     try:
-        return look(objdir), None
+        return look_at_everything(objdir, now=now), None
     except (Corrupt, SystemFailed, Unsupported) as error:
         hint = error.hint or "git gpa verify"
         found = take_inventory(objdir, with_index=False)
@@ -57,19 +68,3 @@ def _chain_fault(objdir: ObjectDir) -> str:
 
 def _cost(totals: Totals) -> Cost:
     return Cost(**{field: getattr(totals, field) for field in Cost._fields})
-
-
-def explain_packs(objdir: ObjectDir, names: Collection[str]) -> Explanation:
-    """What happens to the packs of these names, or to all. GpaError names the first that is not there."""
-    steps = plan_explain(look(objdir), rules=rules_from(objdir.settings), now=rounds.now())
-    wanted = {_stem(name): name for name in names}
-    there = {step.pack for step in steps}
-    for stem, name in wanted.items():
-        if stem not in there:
-            raise GpaError(f"no such pack: '{name}'", hint="'git gpa explain' without a name lists all packs")
-    return Explanation(tuple(step for step in steps if not wanted or step.pack in wanted))
-
-
-def _stem(name: str) -> str:
-    """A pack's name, given as that or as the path of one of its files."""
-    return name.rpartition("/")[2].removesuffix(".pack").removesuffix(".idx")

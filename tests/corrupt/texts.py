@@ -25,7 +25,7 @@ from gpa_maint.repo.git import parse_config, version_in
 from gpa_maint.repo.objdir import ObjectDir
 from gpa_maint.state.runs import read_history, read_last_run, read_totals
 from gpa_maint.state.superseded import read_state
-from gpa_maint.store.import_stream import import_objects
+from gpa_maint.store.import_stream import import_stream
 from gpa_maint.store.page_store import PageStore
 
 INPUT_MOST = 1 << 16
@@ -99,7 +99,7 @@ def _objects(place: Place, data: bytes) -> None:
     """What is added has the id that its content has."""
     path = place.write("stream", data)
     with contextlib.suppress(GpaError), open(path, "rb") as stream:
-        import_objects(place.objdir, stream, durability="none")
+        import_stream(place.objdir, stream, durability="none")
     with PageStore.open(place.objdir.objects, object_format="sha1", verify=True) as store:
         store.read_many(list(store), threads=1)
     for pack in (place.folder / "objects/pack").iterdir():

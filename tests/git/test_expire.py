@@ -53,7 +53,7 @@ from running import (
 
 from gpa_maint import commands, fs
 from gpa_maint.errors import Locked
-from gpa_maint.verbs import rounds
+from gpa_maint.verbs import session
 
 HistoryFactory = Callable[[HistorySpec], History]
 
@@ -152,7 +152,7 @@ def test_a_superseded_page_waits_for_the_end_of_its_grace(merged: History, monke
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, now: int) -> None:
-    monkeypatch.setattr(rounds, "now", lambda: now)
+    monkeypatch.setattr(session, "wall_clock", lambda: now)
 
 
 def test_the_grace_is_one_hour_unless_the_setting_or_the_option_says_otherwise(merged: History) -> None:

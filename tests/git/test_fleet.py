@@ -130,14 +130,14 @@ def test_one_run_too_is_given_up_after_the_time_limit(three: Path) -> None:
 def test_whatever_goes_wrong_with_one_the_others_get_their_turn(
     three: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    maintain = run_many.commands.maintain
+    maintain = run_many.maintain
 
     def fail(path: str, **options: object) -> object:
         if path.endswith("m.git"):
             raise error("what went wrong")
         return maintain(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_many.commands, "maintain", fail)
+    monkeypatch.setattr(run_many, "maintain", fail)
     told: list[Outcome] = []
     outcomes = maintain_all(find_repositories(str(three)), keep_going=True, told=told.append)
     assert [False, True, False] == [outcome.has_failed for outcome in outcomes]

@@ -19,7 +19,6 @@ from packwriter import Whole, add_pack
 from running import assert_sound, gpa, gpa_any, gpa_json
 
 from gpa_maint import PageStore, fs, maintain
-from gpa_maint.verbs import rounds
 from gpa_maint.verbs import run as maintenance
 
 HistoryFactory = Callable[[HistorySpec], History]
@@ -399,7 +398,7 @@ def test_a_run_looks_again_as_soon_as_the_git_process_has_ended(
         return ""
 
     monkeypatch.setattr(fs, "deleters", beside)
-    monkeypatch.setattr(rounds, "settle", settle)
+    monkeypatch.setattr(maintenance, "settle", settle)
     monkeypatch.setattr(maintenance, "run_git", lambda *_, **__: seen.append("refs") or "")
     maintain(str(made.server))
     assert ["settled", "refs"] == seen[:2]

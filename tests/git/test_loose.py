@@ -32,7 +32,7 @@ from running import Reader, all_files, assert_sound, gpa, leftovers, readers
 
 from gpa_maint import fs
 from gpa_maint.apply import loose as packing
-from gpa_maint.apply.pages import Progress
+from gpa_maint.base.progress import Progress
 from gpa_maint.errors import Corrupt, Locked, Stopped
 from gpa_maint.look.inventory import count_loose, loose_objects
 from gpa_maint.repo.discover import find_object_dir

@@ -393,7 +393,7 @@ def test_an_error_is_recorded_and_what_was_done_stays(server: Path, monkeypatch:
     def fail(*_: object, **__: object) -> None:
         raise StalePlan("the repository keeps changing")
 
-    monkeypatch.setattr("gpa_maint.verbs.rounds.expire", fail)
+    monkeypatch.setattr("gpa_maint.verbs.expire.expire_in", fail)
     with pytest.raises(StalePlan):
         commands.maintain(str(server))
     last = record(server, "last-run.json")

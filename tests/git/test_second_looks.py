@@ -18,7 +18,7 @@ from oracle import content_digest, git, midx_names, midx_winners, pack_dir, pack
 from packwriter import Whole, add_pack, oid_hex
 from running import assert_sound, gpa, index_path, leftovers
 
-from gpa_maint import PageStore, fs
+from gpa_maint import PageStore, commands, fs
 from gpa_maint._core.processes import processes_named
 from gpa_maint.apply import expire
 from gpa_maint.apply.expire import end_holds, prove_doomed
@@ -30,7 +30,10 @@ from gpa_maint.look.inventory import take_inventory
 from gpa_maint.plan.repack import plan_repack
 from gpa_maint.repo.discover import find_object_dir
 from gpa_maint.repo.git import run_git
-from gpa_maint.verbs import commands, rounds
+from gpa_maint.verbs import write as write_verb
+from gpa_maint.verbs.at_work import at_work
+from gpa_maint.verbs.expire import plan_expire_at
+from gpa_maint.verbs.session import now
 
 HistoryFactory = Callable[[HistorySpec], History]
 
@@ -175,7 +178,7 @@ def test_a_verb_that_fails_leaves_no_index_that_names_a_deleted_pack(
         take_away(pushed.server, twin, ".idx", ".pack")
         raise GitFailed(args, 1, "no bitmap")
 
-    monkeypatch.setattr(commands, "run_git", fail)
+    monkeypatch.setattr(write_verb, "run_git", fail)
     with pytest.raises(GitFailed, match="no bitmap"):
         commands.write(str(pushed.server), bitmap=True)
     assert {*pushed.packs} < {*midx_names(pushed.server)}
@@ -195,7 +198,7 @@ def test_a_lock_that_appears_before_git_writes_a_bitmap_ends_the_run(
         finally:
             lock.unlink()
 
-    monkeypatch.setattr(commands, "run_git", locked)
+    monkeypatch.setattr(write_verb, "run_git", locked)
     with pytest.raises(Locked, match=rf"^Unable to create '{lock}': File exists\.$"):
         commands.write(str(pushed.server), bitmap=True)
     assert [] == leftovers(pushed.server)
@@ -228,7 +231,7 @@ def test_an_old_index_without_its_checksum_is_not_built_upon(pushed: History) ->
 def test_an_index_that_changed_after_planning_proves_nothing(merged: History) -> None:
     """I7"""
     objdir = find_object_dir(str(merged.server))
-    plan = rounds.plan_expire_now(objdir, take_inventory(objdir, counts=False), 0)
+    plan = plan_expire_at(objdir, take_inventory(objdir, counts=False), 0, now=now())
     assert set(merged.packs) == {pack.name for pack in plan.doomed}
     push(merged)
     git(merged.server, "multi-pack-index", "write")
@@ -240,7 +243,7 @@ def test_no_doomed_page_proves_another_or_itself(merged: History) -> None:
     """I7: whatever a plan says."""
     objdir = find_object_dir(str(merged.server))
     inventory = take_inventory(objdir, counts=False)
-    plan = rounds.plan_expire_now(objdir, inventory, 0)
+    plan = plan_expire_at(objdir, inventory, 0, now=now())
     proved = prove_doomed(objdir, plan._replace(doomed=inventory.packs))
     assert () == proved.doomed
     assert packs(merged.server).keys() == {step.pack for step in proved.kept_back}
@@ -256,7 +259,7 @@ def test_a_copy_in_a_cruft_pack_proves_nothing(tmp_path: Path) -> None:
     assert cruft == midx_winners(repo)[oid_hex("blob", b"in both\n")][0]
     (pack_dir(repo) / f"{cruft}.mtimes").touch()
     objdir = find_object_dir(str(repo))
-    plan = rounds.plan_expire_now(objdir, take_inventory(objdir, counts=False), 0)
+    plan = plan_expire_at(objdir, take_inventory(objdir, counts=False), 0, now=now())
     assert [small] == [pack.name for pack in plan.doomed]
     (kept,) = prove_doomed(objdir, plan).kept_back
     assert f"some of its objects are only in the cruft pack '{cruft}' else" == kept.reason
@@ -400,8 +403,8 @@ def test_what_repair_writes_is_synced_before_it_is_named(tmp_path: Path, monkeyp
     repo = init_server(tmp_path / "server")
     objdir = find_object_dir(str(repo))
     steps = record(monkeypatch)
-    with rounds.at_work(objdir) as space:
-        write_loose(objdir, space, oid_hex("blob", b"saved"), "blob", b"saved")
+    with at_work(objdir, now) as session:
+        write_loose(objdir, session.space, oid_hex("blob", b"saved"), "blob", b"saved")
     named = [number for number, (what, path) in enumerate(steps) if (what, path.suffix) == ("link", "")]
     synced = [number for number, (what, path) in enumerate(steps) if (what, path.suffix) == ("fsync", ".loose")]
     assert synced and named
@@ -476,8 +479,8 @@ def test_pages_come_back_after_an_error(merged: History, monkeypatch: pytest.Mon
 def test_what_a_killed_expire_had_hidden_comes_back(merged: History) -> None:
     """I2: the pages have to be proved anew."""
     objdir = find_object_dir(str(merged.server))
-    with rounds.at_work(objdir) as space:
-        path = fs.hide_idx(objdir, space, merged.packs[0])
+    with at_work(objdir, now) as session:
+        path = fs.hide_idx(objdir, session.space, merged.packs[0])
     assert Path(path).exists()
     gpa(merged.server, "write")
     assert set(merged.packs) <= packs(merged.server).keys()
@@ -726,8 +729,8 @@ def test_a_merge_is_planned_again_when_the_index_has_changed(pushed: History) ->
     plan = plan_repack(take_inventory(objdir), batch_bytes=0)
     push(pushed)
     git(pushed.server, "multi-pack-index", "write")
-    with rounds.at_work(objdir) as space, pytest.raises(StalePlan, match="the combined index changed after planning"):
-        write_pages(objdir, space, plan)
+    with at_work(objdir, now) as session, pytest.raises(StalePlan, match="the combined index changed after planning"):
+        write_pages(objdir, session.space, plan)
 
 
 # -- Saving

@@ -20,10 +20,10 @@ from running import gpa, leftovers
 SHIM = """
 import os, sys, threading
 from gpa_maint.apply import STEP_MODULE as module
-from gpa_maint.base.progress import Stop
+from gpa_maint.base.progress import StopRequest
 
 number = int(sys.argv.pop(1))
-step, ask, asked = module.STEP, Stop.request, threading.Event()
+step, ask, asked = module.STEP, StopRequest.request, threading.Event()
 
 def request(self, why):
     ask(self, why)
@@ -35,7 +35,7 @@ def interrupted(*args, **kwargs):
         assert asked.wait(60)
     return step(*args, **kwargs)
 
-Stop.request, module.STEP = request, interrupted
+StopRequest.request, module.STEP = request, interrupted
 from gpa_maint.cli.main import main
 main()
 """

@@ -79,7 +79,7 @@ def test_a_merge_of_200_mb_ends_within_a_second(large: Path, where: str) -> None
 
     with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
         plan = plan_repack_of(objdir)
-        ends_within_a_second(lambda progress: write_pages(objdir, space, plan, stop=progress), after=after)
+        ends_within_a_second(lambda progress: write_pages(objdir, space, plan, progress=progress), after=after)
         assert [] == leftovers(large)
     assert names == set(pack_dir(large).iterdir())
     assert digest == content_digest(large)
@@ -128,7 +128,7 @@ def test_an_index_that_is_stopped_leaves_the_old_one(pushed: Path) -> None:
     with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
         plan = plan_write(take_inventory(objdir), force=True)
         with pytest.raises(Stopped):
-            publish_index(objdir, space, plan, now=int(time.time()), stop=stopped())
+            publish_index(objdir, space, plan, now=int(time.time()), progress=stopped())
     assert before == index_path(pushed).read_bytes()
     assert [] == leftovers(pushed)
 
@@ -140,7 +140,7 @@ def test_a_run_after_a_stopped_one_goes_on(tmp_path: Path) -> None:
     with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
         plan = plan_repack_of(objdir)
         with pytest.raises(Stopped):
-            write_pages(objdir, space, plan, stop=stopped())
-        assert write_pages(objdir, space, plan, stop=Progress()).pages
+            write_pages(objdir, space, plan, progress=stopped())
+        assert write_pages(objdir, space, plan, progress=Progress()).pages
     gpa(repo, "write")
     assert_sound(repo, digest)

@@ -26,7 +26,7 @@ from oracle import all_objects, fsck, git, pack_dir, verify_midx
 from gpa_maint import commands, fs
 from gpa_maint.errors import GpaError
 from gpa_maint.plan import run as plan_run
-from gpa_maint.verbs import rounds
+from gpa_maint.verbs import session
 
 SPEC = HistorySpec(kind="tree", pushes=4, waiting=8, files=10)
 Step = Callable[[History], object]
@@ -184,7 +184,7 @@ def fresh(root: Path) -> History:
 def run(steps: list[tuple[str, Step]], root: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         CLOCK["ahead"] = 0
-        patch.setattr(rounds, "now", lambda: int(time.time()) + CLOCK["ahead"])
+        patch.setattr(session, "wall_clock", lambda: time.time() + CLOCK["ahead"])
         _run(steps, root)
 
 

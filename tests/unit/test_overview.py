@@ -23,7 +23,7 @@ from gpa_maint.model.status import Cost, Explanation, LockFile, Status, StatusWa
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.explain import plan_explain
 from gpa_maint.plan.run import FOLD, plan_run
-from gpa_maint.plan.status import count_kinds, make_status
+from gpa_maint.plan.status import StatusFacts, count_kinds, make_status
 from gpa_maint.plan.warn import find_warnings
 from gpa_maint.setup.settings import SETTINGS
 from gpa_maint.verbs.summary import describe_outcome, describe_run, describe_step, sum_steps
@@ -72,8 +72,9 @@ def warnings(
 
 
 def status_of(found: Inventory, surroundings: Surroundings = IN_ORDER, **more: Any) -> Status:
+    rules, now = more.pop("rules", SMALL_RULES), more.pop("now", NOW)
     values: dict[str, Any] = {"repository": "/r", "objects_dir": "/r/objects", "cost": None, "last_run": None}
-    return make_status(found, surroundings, **(values | {"rules": SMALL_RULES, "now": NOW} | more))
+    return make_status(found, StatusFacts(around=surroundings, **(values | more)), rules=rules, now=now)
 
 
 # -- warnings

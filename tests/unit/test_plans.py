@@ -8,7 +8,7 @@ import pytest
 from inventories import inventory, pack, unindexed
 
 from gpa_maint.model.inventory import Inventory
-from gpa_maint.model.plans import IndexPlan, RepackPlan
+from gpa_maint.model.plans import IndexPlan, IndexScope, RepackPlan
 from gpa_maint.plan.expire import plan_expire
 from gpa_maint.plan.repack import plan_repack
 from gpa_maint.plan.write import plan_write
@@ -93,7 +93,7 @@ def test_without_the_old_index_every_idx_is_read() -> None:
 
 def test_pages_beat_even_younger_packs_and_their_sources_win_only_what_is_left() -> None:
     packs = (pack("pack-old"), unindexed("pack-page"), unindexed("pack-young", mtime=900), unindexed("pack-source"))
-    plan = plan_write(inventory(*packs), pages=["pack-page"], merged=["pack-source"])
+    plan = plan_write(inventory(*packs), IndexScope(new_pages=["pack-page"], merged=["pack-source"]))
     assert ["pack-page", "pack-young", "(old)", "pack-source"] == order(plan)
 
 
@@ -140,13 +140,13 @@ def test_a_pack_that_a_killed_expire_was_about_to_delete_wins_only_what_is_left(
 
 def test_the_preferred_pack_beats_all() -> None:
     packs = (pack("pack-a"), unindexed("pack-page"), unindexed("pack-young", mtime=900))
-    plan = plan_write(inventory(*packs), preferred="pack-a", pages=["pack-page"])
+    plan = plan_write(inventory(*packs), IndexScope(preferred="pack-a", new_pages=["pack-page"]))
     assert ["pack-a", "pack-page", "pack-young", "(old)"] == order(plan)
 
 
 @pytest.mark.parametrize("suffix", ["", ".idx", ".pack"])
 def test_the_preferred_pack_is_named_with_or_without_suffix(suffix: str) -> None:
-    plan = plan_write(inventory(unindexed("pack-a"), unindexed("pack-b")), preferred=f"pack-b{suffix}")
+    plan = plan_write(inventory(unindexed("pack-a"), unindexed("pack-b")), IndexScope(preferred=f"pack-b{suffix}"))
     assert ["pack-b", "pack-a", "(old)"] == order(plan)
     assert () == plan.warnings
 
@@ -154,30 +154,32 @@ def test_the_preferred_pack_is_named_with_or_without_suffix(suffix: str) -> None
 def test_a_preferred_pack_that_the_index_named_already_is_told_of_in_the_plan() -> None:
     """I6: its winners move to a pack that the index named, so that expire has to know."""
     found = inventory(pack("pack-a"), unindexed("pack-b"))
-    assert "pack-a" == plan_write(found, preferred="pack-a").preferred
-    assert None is plan_write(found, preferred="pack-b").preferred
+    assert "pack-a" == plan_write(found, IndexScope(preferred="pack-a")).preferred
+    assert None is plan_write(found, IndexScope(preferred="pack-b")).preferred
 
 
 def test_an_unknown_preferred_pack_is_a_warning() -> None:
-    plan = plan_write(inventory(unindexed("pack-a")), preferred="pack-x.idx")
+    plan = plan_write(inventory(unindexed("pack-a")), IndexScope(preferred="pack-x.idx"))
     assert ("unknown preferred pack: 'pack-x.idx'",) == plan.warnings
     assert not plan.is_empty
 
 
 def test_only_names_these_packs_and_no_others() -> None:
     found = inventory(unindexed("pack-a"), unindexed("pack-b"), unindexed("pack-c"))
-    assert ["pack-a", "pack-c"] == [source.name for source in plan_write(found, only=["pack-c", "pack-a"]).sources]
+    assert ["pack-a", "pack-c"] == [
+        source.name for source in plan_write(found, IndexScope(only=["pack-c", "pack-a"])).sources
+    ]
 
 
 def test_without_leaves_packs_out_and_looks_for_their_objects_in_all_that_stay() -> None:
     found = inventory(pack("pack-a", mtime=1), pack("pack-b", mtime=2), pack("pack-gone", referenced=3))
-    plan = plan_write(found, without=["pack-gone"])
+    plan = plan_write(found, IndexScope(without=["pack-gone"]))
     assert ["pack-a", "pack-b"] == [source.name for source in plan.sources]
     assert ["(old)", "pack-b", "pack-a"] == order(plan)
 
 
 def test_without_a_pack_that_wins_nothing_no_idx_is_read() -> None:
-    plan = plan_write(inventory(pack("pack-a"), pack("pack-gone", referenced=0)), without=["pack-gone"])
+    plan = plan_write(inventory(pack("pack-a"), pack("pack-gone", referenced=0)), IndexScope(without=["pack-gone"]))
     assert ["(old)"] == order(plan)
 
 
@@ -190,12 +192,12 @@ def test_a_pack_that_vanished_is_dropped_with_a_warning_and_its_objects_are_look
 def test_an_idx_without_pack_is_a_warning_as_git_gives_it_unless_packs_were_named() -> None:
     found = inventory(unindexed("pack-a"), idx_without_pack=("pack-x",))
     assert ("failed to add packfile 'pack-x.idx': no such pack",) == plan_write(found).warnings
-    assert () == plan_write(found, only=["pack-a"]).warnings
+    assert () == plan_write(found, IndexScope(only=["pack-a"])).warnings
 
 
 def test_an_index_of_no_packs_is_not_planned_for() -> None:
-    assert plan_write(inventory(pack("pack-a")), without=["pack-a"]).is_empty
-    assert plan_write(inventory(pack("pack-a")), only=[]).is_empty
+    assert plan_write(inventory(pack("pack-a")), IndexScope(without=["pack-a"])).is_empty
+    assert plan_write(inventory(pack("pack-a")), IndexScope(only=[])).is_empty
 
 
 # -- repack

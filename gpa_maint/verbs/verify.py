@@ -1,0 +1,45 @@
+"""Check a repository. Findings, no repairs: look/verify.py finds, model/verify.py is the answer."""
+
+from __future__ import annotations
+
+import os
+
+from ..base.arguments import checked
+from ..errors import GpaError
+from ..look.verify import verify_objects, verify_refs
+from ..model.verify import VerifyResult
+from ..repo.discover import find_object_dir
+from ..repo.git import is_partial
+
+TYPE_CHECKING = False  # start-up cost
+if TYPE_CHECKING:
+    from ..base.arguments import StrPath
+    from ..base.progress import ReportProgress
+
+
+@checked
+def verify(
+    path: StrPath | None = None,
+    *,
+    object_dir: StrPath | None = None,
+    deep: bool = False,
+    refs: bool = False,
+    threads: int = 0,
+    report: ReportProgress | None = None,
+) -> VerifyResult:
+    """What `git multi-pack-index verify` checks; with `deep` also every byte of every pack; with `refs` also whether
+    all that refs name is there.
+
+    `object_dir` may be any folder that has packs.
+
+    `threads` (0: one a core) share the deep check.
+    """
+    objdir = find_object_dir(path, object_dir=object_dir, any_folder=True)
+    if refs and object_dir is not None:
+        raise GpaError("refs are checked in a repository, not in an object directory")
+    result = verify_objects(objdir, deep=deep, threads=threads, report=report)
+    if not refs:
+        return result
+    where = None if path is None else os.fspath(path)
+    findings, count = verify_refs(where, partial=is_partial(where))
+    return result._replace(findings=(*result.findings, *findings), ref_count=count)
