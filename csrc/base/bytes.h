@@ -1,16 +1,13 @@
 /*
- * Bytes to numbers and back, and the error that says where bytes are wrong. No other file turns bytes into numbers.
- * Reads are unaligned and big-endian but where their name says otherwise; the cursor checks every read against its end.
+ * Bytes to numbers and back. No other file turns bytes into numbers. Reads may be unaligned. They are big-endian unless their
+ * name says otherwise. A cursor checks every read against its end.
  */
 #ifndef GPA_BYTES_H
 #define GPA_BYTES_H
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "gpa.h"
+#include "base/gpa_base.h"
 
 static inline uint32_t be32(const unsigned char *p)
 {
@@ -48,13 +45,13 @@ static inline void put_be64(unsigned char *p, uint64_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
-/* The `i`-th big-endian number of a table whose bounds were checked when it was parsed. */
+/* Number `i` of a table of big-endian numbers, whose bounds were checked when it was parsed. */
 static inline uint32_t be32_at(const unsigned char *table, uint64_t i)
 {
 	return be32(table + 4 * i);
 }
 
-/* How many oids begin with a byte <= `first`; `fanout` is a checked table of 256 numbers. */
+/* Number of oids whose first byte is at most `first`. `fanout` is a checked table of 256 numbers. */
 static inline uint32_t fanout_end(const unsigned char *fanout, unsigned first)
 {
 	return be32_at(fanout, first);
@@ -68,9 +65,9 @@ static inline uint32_t fanout_begin(const unsigned char *fanout, unsigned first)
 #define GUESSES 4
 
 /*
- * Look `oid` up in a sorted table whose entries are `stride` bytes apart; the fanout says where to begin. Ids are spread
- * evenly, so a few guesses come near, and halving does the rest, however the ids lie: each look at a far entry waits for
- * memory, and this takes half of the looks that halving alone takes.
+ * Look `oid` up in a sorted table of entries that are `stride` bytes apart. The fanout limits the range. Ids are spread
+ * evenly, so a few guesses by interpolation come near, and bisection does the rest for any distribution. Each look at a
+ * distant entry waits for memory, and this takes half as many looks as bisection alone.
  */
 static inline int oid_find(uint32_t *pos, const unsigned char *fanout, const unsigned char *oids, size_t stride,
 			   uint32_t hash_size, const unsigned char *oid)
@@ -118,7 +115,7 @@ static inline int cursor_byte(cursor *c, unsigned char *out)
 	return 0;
 }
 
-/* A number of 7-bit groups, little end first, as in delta programs. -1: cut short, or beyond 64 bits. */
+/* Read a number of 7-bit groups, least significant first, as in delta programs. Returns -1 if it is cut short or beyond 64 bits. */
 static inline int cursor_varint(cursor *c, uint64_t *out)
 {
 	uint64_t value = 0;
@@ -134,7 +131,7 @@ static inline int cursor_varint(cursor *c, uint64_t *out)
 	}
 }
 
-/* Writes such a number; returns the bytes used, at most 10. */
+/* Write a number as cursor_varint() reads it. Returns the bytes used, at most 10. */
 static inline size_t put_varint(unsigned char *out, uint64_t value)
 {
 	size_t n = 0;
@@ -142,59 +139,6 @@ static inline size_t put_varint(unsigned char *out, uint64_t value)
 		out[n++] = (unsigned char)(0x80 | (value & 0x7f));
 	out[n++] = (unsigned char)value;
 	return n;
-}
-
-__attribute__((format(printf, 4, 5)))
-static inline int fail_at(gpa_error *err, int status, int64_t offset, const char *format, ...)
-{
-	va_list args;
-	err->offset = offset;
-	err->source = -1;
-	err->sys_errno = 0;
-	err->git_dies = 0;
-	err->fault = 0;
-	err->file[0] = 0;
-	va_start(args, format);
-	vsnprintf(err->text, sizeof(err->text), format, args);
-	va_end(args);
-	return status;
-}
-
-#define corrupt(err, ...) fail_at((err), GPA_ECORRUPT, GPA_NO_OFFSET, __VA_ARGS__)
-#define corrupt_at(err, offset, ...) fail_at((err), GPA_ECORRUPT, (int64_t)(offset), __VA_ARGS__)
-#define unsupported(err, ...) fail_at((err), GPA_EUNSUPPORTED, GPA_NO_OFFSET, __VA_ARGS__)
-
-/* Has the caller's other thread asked for the end? `progress` may be NULL. */
-static inline int is_stopped(const gpa_progress *progress)
-{
-	return progress && progress->stop;
-}
-
-static inline int stopped(gpa_error *err)
-{
-	return fail_at(err, GPA_ESTOPPED, GPA_NO_OFFSET, "stopped");
-}
-
-static inline int out_of_memory(gpa_error *err)
-{
-	return fail_at(err, GPA_ENOMEM, GPA_NO_OFFSET, "out of memory");
-}
-
-static inline int system_failed(gpa_error *err, const char *what)
-{
-	int saved = errno;
-	fail_at(err, GPA_ESYS, GPA_NO_OFFSET, "%s: %s", what, strerror(saved));
-	err->sys_errno = saved;
-	return GPA_ESYS;
-}
-
-/*
- * Is a failure about this one file, so that another copy of an object may serve? Not where descriptors or memory are short:
- * then nothing can be said of any file.
- */
-static inline int is_of_one_file(int status, const gpa_error *err)
-{
-	return status == GPA_ESYS && err->sys_errno != EMFILE && err->sys_errno != ENFILE && err->sys_errno != ENOMEM;
 }
 
 #endif

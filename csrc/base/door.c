@@ -1,11 +1,15 @@
 /* The operations of door.h. Any number of threads may call; each is one or a few system calls. */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/door.h"
+#include "base/error.h"
 
 #define WRITE_MAX (1024 * 1024)
 

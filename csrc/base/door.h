@@ -5,7 +5,7 @@
 #ifndef GPA_DOOR_H
 #define GPA_DOOR_H
 
-#include "base/core.h"
+#include "base/gpa_base.h"
 
 typedef struct door {
 	gpa_step step;			/* NULL but in tests */

@@ -6,7 +6,8 @@
 #include <libdeflate.h>
 #endif
 
-#include "base/core.h"
+#include "base/error.h"
+#include "base/hash.h"
 
 #define STOP_EVERY (8 * 1024 * 1024)	/* bytes hashed between two looks at the word stop */
 
@@ -52,13 +53,6 @@ void hasher_final(hasher *h, unsigned char *out)
 {
 	EVP_DigestFinal_ex(h->context, out, NULL);
 	EVP_DigestInit_ex(h->context, NULL, NULL);
-}
-
-void hasher_begin_object(hasher *h, int type, uint64_t size)
-{
-	char header[32];
-	int n = snprintf(header, sizeof(header), "%s %llu", type_name(type), (unsigned long long)size);
-	hasher_update(h, header, (size_t)n + 1);
 }
 
 void hasher_free(hasher *h)

@@ -2,12 +2,15 @@
  * zlib streams. A whole object goes through libdeflate where the build found it (about twice zlib's speed); what is
  * only passed through goes through zlib in pieces, so that memory does not depend on the object.
  */
+#include <stdlib.h>
+#include <string.h>
 #include <zlib.h>
 #ifdef GPA_LIBDEFLATE
 #include <libdeflate.h>
 #endif
 
-#include "base/core.h"
+#include "base/error.h"
+#include "base/inflate.h"
 
 #define PIECE (128 * 1024)
 #define SMALL 8192	/* bytes of an object that is inflated with room to spare */

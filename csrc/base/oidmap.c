@@ -1,5 +1,9 @@
 /* An open table of ids. Ids are hashes already: their first bytes say where to look. One thread at a time changes it. */
-#include "format/journal.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/oidmap.h"
 
 #define LEAST_ROOM 64
 

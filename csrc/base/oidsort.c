@@ -2,7 +2,10 @@
  * Sorting references to oids. A radix sort by the leading 33 bits settles nearly all of them in three passes; only runs
  * that agree in these bits are compared whole, with an n log n sort, so chosen collisions cost no more than that.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/oidsort.h"
 
 #define DIGIT_BITS 11
 #define DIGITS 3

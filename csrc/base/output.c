@@ -2,9 +2,15 @@
  * A file that is written once, from its start, through a given descriptor, and hashed as it grows: packs, idx files and
  * the combined index all end in the hash of what came before. fsync and rename are the caller's (fs).
  */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/door.h"
+#include "base/error.h"
+#include "base/output.h"
 
 #define OUTPUT_BUFFER (256 * 1024)
 #define WRITE_MAX (1024 * 1024)
@@ -34,25 +40,53 @@ void output_begin(output *out, int fd, const door *door, const char *path)
 	out->with_crc = 0;
 }
 
-static int write_all(output *out, const unsigned char *data, size_t len, gpa_error *err)
+/* Wait until a descriptor that does not block takes bytes. */
+static int wait_for_room(int fd)
 {
-	if (out->door) {
-		int status = door_write(NULL, out->door, out->fd, out->path, data, len, out->flushed, err);
-		out->flushed += len;
-		return status;
-	}
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+	return poll(&ready, 1, -1) > 0 || errno == EINTR;
+}
+
+int write_all(int fd, const void *data, size_t len, const gpa_progress *progress, gpa_error *err)
+{
+	const unsigned char *at = data;
 	while (len) {
-		if (is_stopped(out->progress))
+		if (is_stopped(progress))
 			return stopped(err);
-		ssize_t done = write(out->fd, data, len < WRITE_MAX ? len : WRITE_MAX);
+		ssize_t done = write(fd, at, len < WRITE_MAX ? len : WRITE_MAX);
+		if (done < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_room(fd))))
+			continue;
+		if (done < 0)
+			return system_failed(err, "cannot write");
+		at += done;
+		len -= (size_t)done;
+	}
+	return GPA_OK;
+}
+
+int write_all_at(int fd, const void *data, size_t len, uint64_t offset, gpa_error *err)
+{
+	const unsigned char *at = data;
+	while (len) {
+		ssize_t done = pwrite(fd, at, len, (off_t)offset);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
 			return system_failed(err, "cannot write");
-		data += done;
+		at += done;
 		len -= (size_t)done;
+		offset += (uint64_t)done;
 	}
 	return GPA_OK;
+}
+
+static int write_out(output *out, const unsigned char *data, size_t len, gpa_error *err)
+{
+	if (!out->door)
+		return write_all(out->fd, data, len, out->progress, err);
+	int status = door_write(NULL, out->door, out->fd, out->path, data, len, out->flushed, err);
+	out->flushed += len;
+	return status;
 }
 
 static int flush(output *out, gpa_error *err)
@@ -60,7 +94,7 @@ static int flush(output *out, gpa_error *err)
 	size_t used = out->used;
 	out->used = 0;
 	hasher_update(&out->hash, out->buffer, used);
-	return write_all(out, out->buffer, used, err);
+	return write_out(out, out->buffer, used, err);
 }
 
 int output_write(output *out, const void *data, size_t len, gpa_error *err)
@@ -74,7 +108,7 @@ int output_write(output *out, const void *data, size_t len, gpa_error *err)
 			return status;
 		if (len >= OUTPUT_BUFFER) {
 			hasher_update(&out->hash, data, len);
-			return write_all(out, data, len, err);
+			return write_out(out, data, len, err);
 		}
 	}
 	memcpy(out->buffer + out->used, data, len);
@@ -103,7 +137,7 @@ int output_finish(output *out, unsigned char *trailer, gpa_error *err)
 	out->written += h;
 	h += out->used;
 	out->used = 0;
-	return write_all(out, out->buffer, h, err);
+	return write_out(out, out->buffer, h, err);
 }
 
 void output_free(output *out)

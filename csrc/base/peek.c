@@ -3,7 +3,9 @@
  * Of a block that brings its own codes only the lengths of the literals' codes are read, and none of the large tables is
  * made that inflating all of it needs. What is out of order is left to those who inflate: they say what is wrong.
  */
-#include "base/core.h"
+#include <string.h>
+
+#include "base/inflate.h"
 
 #define STORED 0		/* kinds of blocks: RFC 1951, 3.2.3 */
 #define FIXED 1

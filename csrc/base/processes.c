@@ -2,10 +2,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/core.h"
+#include "read/objdir.h"
 
 #define NAME_ROOM 16	/* the kernel keeps 15 bytes of a name */
 

@@ -1,16 +1,16 @@
 /* A growing list of findings. One thread at a time; pack_check.c puts a lock around it. */
-#include "base/core.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/report.h"
 
 int report_add(gpa_report *report, const char *format, ...)
 {
-	if (report->count == report->room) {
-		uint32_t room = report->room ? 2 * report->room : 16;
-		char **lines = realloc(report->lines, room * sizeof(*lines));
-		if (!lines)
-			return GPA_ENOMEM;
-		report->lines = lines;
-		report->room = room;
-	}
+	if (array_reserve(report->lines, report->room, (uint64_t)report->count + 1, 16))
+		return GPA_ENOMEM;
 	char text[512];
 	va_list args;
 	va_start(args, format);

@@ -3,7 +3,10 @@
  * lock and its share of the bytes, so that threads seldom wait for each other.
  */
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/error.h"
 #include "format/cache.h"
 
 #define SHARDS 8

@@ -3,7 +3,14 @@
  * longer than the pack has objects. Bases that were made before come from the cache, and what is made goes there.
  * Any number of threads may read from one pack, each with its own inflater.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
 #include "format/cache.h"
+#include "format/chain.h"
+#include "format/delta.h"
+#include "format/pack.h"
 
 #define NEAR 64			/* steps that need no allocation: git's default depth, and some more */
 #define KEEP_EVERY 8		/* chosen by `python -m tests.bench run read` */
@@ -22,42 +29,6 @@ typedef struct chain {
 	uint64_t length;
 	uint64_t room;
 } chain;
-
-made_object *made_object_new(uint64_t size)
-{
-	made_object *made = size < SIZE_MAX - sizeof(*made) ? malloc(sizeof(*made) + size) : NULL;
-	if (made) {
-		made->owners = 1;
-		made->type = 0;
-		made->pack_id = 0;
-		made->bytes = (gpa_bytes){made->room, size};
-	}
-	return made;
-}
-
-made_object *made_object_share(made_object *object)
-{
-	__atomic_add_fetch(&object->owners, 1, __ATOMIC_RELAXED);
-	return object;
-}
-
-void made_object_drop(made_object *object)
-{
-	if (object && !__atomic_sub_fetch(&object->owners, 1, __ATOMIC_ACQ_REL))
-		free(object);
-}
-
-void gpa_object_free(gpa_object *object)
-{
-	made_object_drop(object->owner);
-	*object = (gpa_object){0};
-}
-
-void gpa_objects_free(gpa_object *objects, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++)
-		gpa_object_free(&objects[i]);
-}
 
 static int push(chain *c, step s, gpa_error *err)
 {
@@ -170,27 +141,6 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 			return status;
 		offset = base;
 	}
-}
-
-int delta_target(made_object **out, const made_object *base, gpa_bytes program, const gpa_progress *progress,
-		 gpa_error *err)
-{
-	uint64_t source_size, target_size;
-	int status = gpa_delta_sizes(&source_size, &target_size, program, err);
-	if (status)
-		return status;
-	/* one copy operation of at most 7 bytes makes at most 16 MiB */
-	if (target_size / 0xffffff > program.len)
-		return corrupt(err, "delta claims a target of %llu bytes", (unsigned long long)target_size);
-	made_object *made = made_object_new(target_size);
-	if (!made)
-		return out_of_memory(err);
-	made->type = base->type;
-	if ((status = delta_apply(made->room, made->bytes.len, base->bytes, program, progress, err)))
-		made_object_drop(made);
-	else
-		*out = made;
-	return status;
 }
 
 /* Turn *object into the target of one delta on it. */

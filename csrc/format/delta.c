@@ -1,5 +1,9 @@
 /* Delta programs (docs/formats/page.md): copy from the base, insert literal bytes. Every read and write is bounded. */
-#include "base/core.h"
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "format/delta.h"
 
 #define COPY 0x80
 #define COPY_SIZE_DEFAULT 0x10000
@@ -87,4 +91,25 @@ int delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_bytes de
 int gpa_delta_apply(unsigned char *out, size_t out_len, gpa_bytes base, gpa_bytes delta, gpa_error *err)
 {
 	return delta_apply(out, out_len, base, delta, NULL, err);
+}
+
+int delta_target(made_object **out, const made_object *base, gpa_bytes program, const gpa_progress *progress,
+		 gpa_error *err)
+{
+	uint64_t source_size, target_size;
+	int status = gpa_delta_sizes(&source_size, &target_size, program, err);
+	if (status)
+		return status;
+	/* a copy operation has at most 7 bytes and makes at most 16 MiB */
+	if (target_size / 0xffffff > program.len)
+		return corrupt(err, "delta claims a target of %llu bytes", (unsigned long long)target_size);
+	made_object *made = made_object_new(target_size);
+	if (!made)
+		return out_of_memory(err);
+	made->type = base->type;
+	if ((status = delta_apply(made->room, made->bytes.len, base->bytes, program, progress, err)))
+		made_object_drop(made);
+	else
+		*out = made;
+	return status;
 }

@@ -6,7 +6,12 @@
  * blocks are tried, and of equal blocks in a row the first one alone is known: so time is linear in what is given,
  * whatever it holds. Many threads may use an index at once.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "format/delta.h"
 
 #define BLOCK 16
 #define CHAIN_MOST 16

@@ -3,7 +3,9 @@
  * case, NTFS ignores case, trailing dots and spaces and what follows a colon, and has short names of six characters.
  * The answers are those of git's fsck. All names end with a NUL byte.
  */
-#include "base/core.h"
+#include <string.h>
+
+#include "format/dotgit.h"
 
 static int lower(unsigned char c)
 {

@@ -2,12 +2,21 @@
  * Pack index, versions 1 and 2 (docs/formats/page.md). Version 2 is written as git index-pack writes it, byte for byte:
  * git >= 2.47 refuses a push when a file of that name already exists and differs.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "format/idx.h"
+#include "read/objdir.h"
 
 #define MAGIC 0xff744f63u
 #define V2_HEADER 8
 #define FANOUT_SIZE 1024
 #define LARGE_FLAG 0x80000000u
+#define IDX_HEAD (V2_HEADER + FANOUT_SIZE)	/* bytes of an idx, v1 or v2, that hold its object count */
+#define OPEN_AT_ONCE 64
 
 static int parse_fanout(gpa_idx *idx, const unsigned char *fanout, gpa_error *err)
 {
@@ -268,4 +277,109 @@ int gpa_idx_write(int fd, int algo, gpa_idx_entry *entries, uint32_t count, cons
 	status = idx_write(&out, entries, count, pack_trailer, err);
 	output_free(&out);
 	return status;
+}
+
+/* ---- many idx files, which the disk reads together ---- */
+
+typedef struct opened {
+	int fd;			/* -1: it could not be opened */
+	uint64_t size;
+} opened;
+
+/* `head`: bytes that will be read; 0 for all. */
+static int open_ahead(opened *out, int dir_fd, const char *name, uint64_t head, gpa_error *err)
+{
+	int status = file_open(&out->fd, &out->size, dir_fd, name, err);
+	if (status)
+		out->fd = -1;
+	else
+		file_read_ahead(out->fd, head);
+	return status;
+}
+
+static int hold_idx(gpa_idx *out, const opened *file, int algo, gpa_error *err)
+{
+	held_file held;
+	int status = file_hold_open(&held, file->fd, file->size, FILE_COPY_MOST, err);
+	if (status)
+		return status;
+	if ((status = gpa_idx_parse(out, held.bytes, algo, err)))
+		*out = (gpa_idx){.file = held.bytes};
+	return status;
+}
+
+/* The first *done of them: were descriptors short, the others have more when these are closed. */
+static int open_some(uint32_t *done, gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo,
+		     gpa_error *err)
+{
+	opened files[OPEN_AT_ONCE];
+	uint32_t there = 0;
+	int status = GPA_OK;
+	for (; there < count && there < OPEN_AT_ONCE; there++)
+		if ((status = open_ahead(&files[there], dir_fd, names[there], 0, err)))
+			break;
+	err->source = 0;
+	status = there ? GPA_OK : status;
+	for (uint32_t i = 0; i < there; i++) {
+		if (!status && (status = hold_idx(&out[i], &files[i], algo, err)))
+			err->source = (int32_t)i;
+		close(files[i].fd);
+	}
+	*done = there;
+	return status;
+}
+
+int gpa_idx_open_many(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)
+{
+	memset(out, 0, count * sizeof(*out));
+	for (uint32_t first = 0, done; first < count; first += done) {
+		int status = open_some(&done, out + first, count - first, dir_fd, names + first, algo, err);
+		if (!status)
+			continue;
+		err->source += (int32_t)first;
+		gpa_idx_close_many(out, count);
+		return status;
+	}
+	return GPA_OK;
+}
+
+void gpa_idx_close_many(gpa_idx *idx, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		held_file held = {idx[i].file, idx[i].file.len <= FILE_COPY_MOST};
+		file_release(&held);
+		idx[i].file = held.bytes;
+	}
+}
+
+/* Parsing looks at nothing beyond the fanout, so that much is read, and no map is made. */
+static uint32_t count_and_close(const opened *file, int algo)
+{
+	unsigned char head[IDX_HEAD];
+	gpa_idx idx;
+	gpa_error ignored;
+	uint32_t count = GPA_UNREADABLE;
+	if (file->fd < 0)
+		return count;
+	if (file->size >= sizeof(head) && !file_read(file->fd, head, sizeof(head), 0, &ignored) &&
+	    !gpa_idx_parse(&idx, (gpa_bytes){head, file->size}, algo, &ignored))
+		count = idx.object_count;
+	close(file->fd);
+	return count;
+}
+
+void gpa_idx_counts(uint32_t *counts, uint32_t count, int dir_fd, const char *const *names, int algo)
+{
+	opened files[OPEN_AT_ONCE];
+	gpa_error ignored;
+	for (uint32_t first = 0, n; first < count; first += n) {
+		n = count - first < OPEN_AT_ONCE ? count - first : OPEN_AT_ONCE;
+		for (uint32_t i = 0; i < n; i++)
+			open_ahead(&files[i], dir_fd, names[first + i], IDX_HEAD, &ignored);
+		for (uint32_t i = 0; i < n; i++) {
+			if (files[i].fd < 0)	/* were descriptors short, there are more by now */
+				open_ahead(&files[i], dir_fd, names[first + i], IDX_HEAD, &ignored);
+			counts[first + i] = count_and_close(&files[i], algo);
+		}
+	}
 }

@@ -2,7 +2,10 @@
  * The journal's format (docs/formats/journal.md): a header, then a record for each object: length and CRC32 of a pack
  * entry, and the entry. A record is complete when all of it is there and right; what follows one that is not is nothing.
  */
+#include "base/bytes.h"
+#include "base/error.h"
 #include "format/journal.h"
+#include "format/pack.h"
 
 #define MAGIC 0x4750414au	/* "GPAJ" */
 #define VERSION 1

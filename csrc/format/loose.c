@@ -1,8 +1,12 @@
 /* Loose objects: one zlib stream of "<type> <size>\0<content>". */
+#include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 
-#include "base/core.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "format/loose.h"
+#include "format/pack.h"
 
 #define HEAD 4096	/* bytes of the file in which the whole header inflates */
 
@@ -103,7 +107,7 @@ int loose_read(made_object **out, gpa_bytes file, inflater *z, gpa_error *err)
 	int type, status = loose_header(&type, &size, &header, file, err);
 	if (status)
 		return status;
-	if (size / 1040 > file.len)
+	if (size / INFLATES_MOST > file.len)
 		return corrupt_at(err, 0, "loose object claims %llu bytes, more than its file can hold",
 				  (unsigned long long)size);
 	made_object *made = made_object_new(header + size);
@@ -133,6 +137,6 @@ int gpa_loose_read(gpa_object *out, gpa_bytes file, gpa_error *err)
 	status = loose_read(&made, file, z, err);
 	inflater_free(z);
 	if (!status)
-		*out = (gpa_object){made->type, made->bytes.ptr, made->bytes.len, made};
+		*out = made_object_lend(made);
 	return status;
 }

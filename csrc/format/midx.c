@@ -2,7 +2,14 @@
  * The combined index: a multi-pack-index, version 1, read and verified (docs/formats/combined-index.md). Messages that git
  * has are in git's words.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/report.h"
+#include "format/idx.h"
+#include "read/objdir.h"
 
 #define SIGNATURE 0x4d494458u	/* "MIDX" */
 #define HEADER_SIZE 12

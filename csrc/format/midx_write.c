@@ -5,7 +5,15 @@
  * sequences are merged, and what lies between two new entries is copied in bulk. So one more small pack costs a copy and
  * two hashes of the file, and three hundred packs beside a large one cost hardly more.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/oidsort.h"
+#include "format/idx.h"
+#include "read/objdir.h"
 
 #define HEADER_SIZE 12
 #define TOC_ROW 12
@@ -32,7 +40,7 @@ struct base_run {
 };
 
 /* Oids to be written one after the other, `stride` bytes apart. */
-struct run {
+struct oid_run {
 	const unsigned char *oids;
 	uint32_t count;
 	uint32_t stride;
@@ -51,7 +59,7 @@ struct build {
 	oid_ref *refs;		/* entries of all other sources, sorted */
 	size_t ref_count;
 	/* the result: oids stay where they are, as runs of neighbours in the base or in one idx */
-	struct run *runs;
+	struct oid_run *runs;
 	uint32_t run_count, run_room;
 	unsigned char *offsets;	/* as in OOFF; with large ones by number into `large` */
 	uint32_t first_bytes[256];
@@ -139,14 +147,8 @@ static int sort_others(struct build *b, gpa_error *err)
 
 static int add_large(struct build *b, uint64_t offset, uint32_t *row, gpa_error *err)
 {
-	if (b->large_count == b->large_room) {
-		uint32_t room = b->large_room ? 2 * b->large_room : 64;
-		uint64_t *large = realloc(b->large, room * sizeof(*large));
-		if (!large)
-			return out_of_memory(err);
-		b->large = large;
-		b->large_room = room;
-	}
+	if (array_reserve(b->large, b->large_room, (uint64_t)b->large_count + 1, 64))
+		return out_of_memory(err);
 	b->any_above_32 |= offset >> 32 != 0;
 	*row = b->large_count;
 	b->large[b->large_count++] = offset;
@@ -156,20 +158,14 @@ static int add_large(struct build *b, uint64_t offset, uint32_t *row, gpa_error 
 /* Append `count` oids; the last run grows when they follow it in memory. */
 static int add_run(struct build *b, const unsigned char *oids, uint32_t count, uint32_t stride, gpa_error *err)
 {
-	struct run *last = b->run_count ? &b->runs[b->run_count - 1] : NULL;
+	struct oid_run *last = b->run_count ? &b->runs[b->run_count - 1] : NULL;
 	if (last && last->stride == stride && last->oids + (size_t)last->count * stride == oids) {
 		last->count += count;
 		return GPA_OK;
 	}
-	if (b->run_count == b->run_room) {
-		uint32_t room = b->run_room ? 2 * b->run_room : 256;
-		struct run *runs = realloc(b->runs, room * sizeof(*runs));
-		if (!runs)
-			return out_of_memory(err);
-		b->runs = runs;
-		b->run_room = room;
-	}
-	b->runs[b->run_count++] = (struct run){oids, count, stride};
+	if (array_reserve(b->runs, b->run_room, (uint64_t)b->run_count + 1, 256))
+		return out_of_memory(err);
+	b->runs[b->run_count++] = (struct oid_run){oids, count, stride};
 	return GPA_OK;
 }
 
@@ -384,7 +380,7 @@ static int write_oids(output *out, const struct build *b, gpa_error *err)
 {
 	int status = GPA_OK;
 	for (uint32_t i = 0; !status && i < b->run_count; i++) {
-		const struct run *run = &b->runs[i];
+		const struct oid_run *run = &b->runs[i];
 		if (run->stride == b->hash_size) {
 			status = output_write(out, run->oids, (size_t)run->count * b->hash_size, err);
 			continue;

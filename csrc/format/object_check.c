@@ -6,7 +6,13 @@
  * Stricter than hash-object in one case: a tag with a wrong tagger line that has other headers behind it. Git reports the
  * line and then forgets that it did; fsck fails on such a tag.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/error.h"
+#include "format/dotgit.h"
+#include "format/gpa_format.h"
 
 #define NAME_MOST 4096		/* bytes; git's default for fsck.largePathname */
 #define DATE_MOST INT64_MAX	/* what time_t holds */
@@ -302,14 +308,8 @@ typedef struct candidates {
 
 static int push(candidates *stack, tree_entry entry)
 {
-	if (stack->count == stack->room) {
-		size_t room = 2 * stack->room + 16;
-		tree_entry *moved = realloc(stack->rows, room * sizeof(*moved));
-		if (!moved)
-			return -1;
-		stack->rows = moved;
-		stack->room = room;
-	}
+	if (array_reserve(stack->rows, stack->room, stack->count + 1, 16))
+		return -1;
 	stack->rows[stack->count++] = entry;
 	return 0;
 }

@@ -1,20 +1,16 @@
 /* Packs, version 2 and 3 (docs/formats/page.md): headers and entries. chain.c makes objects of them. */
-#include "base/core.h"
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "format/pack.h"
 
 #define SIGNATURE 0x5041434bu
-#define HEADER_SIZE 12
-
-static const char *const type_names[] = {"none", "commit", "tree", "blob", "tag", "reserved", "ofs-delta", "ref-delta"};
-
-const char *type_name(int type)
-{
-	return type_names[type & 7];
-}
 
 int gpa_pack_parse(uint32_t *object_count, gpa_bytes pack, int algo, gpa_error *err)
 {
 	size_t h = gpa_hash_size(algo);
-	if (pack.len < HEADER_SIZE + h)
+	if (pack.len < PACK_HEADER + h)
 		return corrupt(err, "pack is %zu bytes, too short for header and trailer", pack.len);
 	if (be32(pack.ptr) != SIGNATURE)
 		return corrupt_at(err, 0, "pack signature is 0x%08x, expected 0x%08x", be32(pack.ptr), SIGNATURE);
@@ -95,7 +91,7 @@ int entry_parse_bytes(gpa_entry *out, gpa_bytes head, uint64_t offset, uint32_t 
 int gpa_entry_parse(gpa_entry *out, gpa_bytes pack, uint64_t offset, int algo, gpa_error *err)
 {
 	uint32_t h = (uint32_t)gpa_hash_size(algo);
-	if (pack.len < HEADER_SIZE + h || offset < HEADER_SIZE || offset >= pack.len - h)
+	if (pack.len < PACK_HEADER + h || offset < PACK_HEADER || offset >= pack.len - h)
 		return corrupt_at(err, offset, "entry lies outside the pack of %zu bytes", pack.len);
 	return entry_parse_bytes(out, (gpa_bytes){pack.ptr + offset, pack.len - h - offset}, offset, h, err);
 }
@@ -124,20 +120,12 @@ size_t entry_distance_write(unsigned char *out, uint64_t distance)
 	return n;
 }
 
-void gpa_buffer_free(gpa_buffer *buffer)
-{
-	free(buffer->ptr);
-	buffer->ptr = NULL;
-	buffer->len = 0;
-}
-
 int entry_stream(gpa_bytes *stream, gpa_bytes pack, const gpa_entry *entry, uint64_t offset, uint32_t hash_size,
 		 gpa_error *err)
 {
 	uint64_t start = offset + entry->header_size;
 	*stream = (gpa_bytes){pack.ptr + start, pack.len - hash_size - start};
-	/* a stream never inflates by more than 1032 to 1 */
-	if (entry->size / 1040 > stream->len)
+	if (entry->size / INFLATES_MOST > stream->len)
 		return corrupt_at(err, offset, "entry claims %llu bytes, more than its file can hold",
 				  (unsigned long long)entry->size);
 	return GPA_OK;

@@ -7,8 +7,20 @@
  * the contents of n objects in one family are never more than log2(n) + 2 at a time.
  */
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "base/core.h"
+#include "base/array.h"
+#include "base/error.h"
+#include "base/inflate.h"
+#include "base/report.h"
+#include "format/delta.h"
+#include "format/idx.h"
+#include "format/pack.h"
+#include "format/pack_check.h"
+#include "format/types.h"
+#include "read/snapshot.h"
 
 #define NONE UINT32_MAX
 #define STREAM_ABOVE (16u << 20)	/* larger objects without deltas on them are hashed in pieces */
@@ -93,7 +105,7 @@ static int has_other_type(worker *w, uint32_t place, gpa_bytes content)
 {
 	unsigned char oid[GPA_OID_MAX];
 	for (int type = GPA_COMMIT; type <= GPA_TAG; type++) {
-		hasher_begin_object(&w->hash, type, content.len);
+		object_id_begin(&w->hash, type, content.len);
 		hasher_update(&w->hash, content.ptr, content.len);
 		hasher_final(&w->hash, oid);
 		if (!memcmp(oid, gpa_idx_oid(w->c->idx, w->c->places[place].pos), w->c->idx->hash_size))
@@ -146,11 +158,11 @@ static int read_entry(worker *w, uint32_t place, gpa_entry *entry, gpa_buffer *o
 			return corrupt(err, "entry has CRC32 %08x, its idx says %08x", crc, expected);
 	}
 	gpa_bytes stream = {bytes.ptr + entry->header_size, bytes.len - entry->header_size};
-	if (entry->size / 1040 > stream.len)
+	if (entry->size / INFLATES_MOST > stream.len)
 		return corrupt(err, "entry claims %llu bytes, more than its %zu can hold", (unsigned long long)entry->size,
 			       stream.len);
 	if (entry->type <= GPA_TAG && entry->size > STREAM_ABOVE && c->nodes[place].child == NONE) {
-		hasher_begin_object(&w->hash, entry->type, entry->size);
+		object_id_begin(&w->hash, entry->type, entry->size);
 		status = inflate_pieces(entry->size, &used, stream, hash_piece, &w->hash, c->progress, err);
 		if (!status)
 			status = check_stream_end(used, stream, err);
@@ -199,7 +211,7 @@ static int make_delta(worker *w, uint32_t place, const gpa_buffer *base, int typ
 	}
 	gpa_buffer_free(&delta);
 	if (!status) {
-		hasher_begin_object(&w->hash, type, out->len);
+		object_id_begin(&w->hash, type, out->len);
 		status = hasher_update_stoppable(&w->hash, (gpa_bytes){out->ptr, out->len}, w->c->progress, err);
 	}
 	if (status) {
@@ -214,14 +226,8 @@ static int make_delta(worker *w, uint32_t place, const gpa_buffer *base, int typ
 
 static int push_frame(frame **stack, uint32_t *used, uint32_t *room, frame f)
 {
-	if (*used == *room) {
-		uint32_t larger = *room ? 2 * *room : 16;
-		frame *moved = realloc(*stack, larger * sizeof(*moved));
-		if (!moved)
-			return GPA_ENOMEM;
-		*stack = moved;
-		*room = larger;
-	}
+	if (array_reserve(*stack, *room, (uint64_t)*used + 1, 16))
+		return GPA_ENOMEM;
 	(*stack)[(*used)++] = f;
 	return GPA_OK;
 }
@@ -276,7 +282,7 @@ static void check_whole(worker *w, uint32_t place)
 	int status = read_entry(w, place, &entry, &content, &err);
 	step_done(c, place);
 	if (!status && content.ptr) {
-		hasher_begin_object(&w->hash, entry.type, content.len);
+		object_id_begin(&w->hash, entry.type, content.len);
 		status = hasher_update_stoppable(&w->hash, (gpa_bytes){content.ptr, content.len}, c->progress, &err);
 	}
 	if (status) {

@@ -3,7 +3,10 @@
  * 56,024 bytes before its data, nearly all of them zeros, so the input has only what stands before these: two bytes for
  * its length, as much of the page's head, and the data. A head that is shorter than it says ends the page there.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "v1/gpa_v1.h"
 
 #define PAGES 2
 

@@ -1,5 +1,7 @@
 /* Delta programs. Input: one byte with the base's size, the base, the program. */
-#include "base/core.h"
+#include <stdlib.h>
+
+#include "format/gpa_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,7 +2,10 @@
  * Making deltas. Input: two bytes with the base's size, the base, the target. What is made has to make the target again,
  * is the same whatever its bound, and is given up where it may have one byte less.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/gpa_format.h"
 
 static void check(gpa_bytes base, gpa_bytes target, const gpa_buffer *program)
 {

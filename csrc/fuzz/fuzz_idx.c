@@ -2,7 +2,10 @@
  * Pack indexes, both versions and both hashes. A copy with the right checksum goes on to what lies behind that check:
  * order, look-ups, and the order of offsets.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/idx.h"
 
 #define CLAIMED_PACK_SIZE 5000
 

@@ -4,10 +4,15 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "write/writer.h"
+#include "base/bytes.h"
+#include "format/journal.h"
+#include "write/gpa_write.h"
 
 #define ROOT "fuzz-journal.tmp"
 #define JOURNALS ROOT "/journal"

@@ -3,9 +3,13 @@
  * into none. Under a wrong id a file takes the way of large objects, in pieces, which must come to the same end.
  */
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "base/core.h"
+#include "format/types.h"
+#include "merge/gpa_merge.h"
 
 #define NAME "fuzz-loose.tmp"
 
@@ -42,7 +46,7 @@ static void make_id(unsigned char *oid, int type, const gpa_object *content)
 	hasher h;
 	if (hasher_init(&h, GPA_SHA1, &err))
 		abort();
-	hasher_begin_object(&h, type, content->len);
+	object_id_begin(&h, type, content->len);
 	hasher_update(&h, content->ptr, content->len);
 	hasher_final(&h, oid);
 	hasher_free(&h);

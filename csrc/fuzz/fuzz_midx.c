@@ -3,9 +3,13 @@
  * there, so each gets the same idx, made from the index's own first entries.
  */
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "base/core.h"
+#include "base/bytes.h"
+#include "merge/gpa_merge.h"
+#include "read/objdir.h"
 
 #define IDX_OBJECTS 3
 #define PACKS_MAX 512

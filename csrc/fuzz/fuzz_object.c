@@ -1,5 +1,8 @@
 /* New trees, commits and tags. Input: one byte with the type and the hash, the content. */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/gpa_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

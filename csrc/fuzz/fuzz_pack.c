@@ -3,7 +3,13 @@
  * other; they get an idx (named by their content where they stand whole, else by their offset), and then everything
  * that reads a pack runs: each header at each offset, unpacking, and the check of every byte.
  */
-#include "base/core.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "format/chain.h"
+#include "format/types.h"
 
 #define ENTRIES_MAX 64
 #define IDX_MAX (8 + 1024 + ENTRIES_MAX * (GPA_OID_MAX + 8) + 2 * GPA_OID_MAX)

@@ -1,5 +1,8 @@
 /* The first literals of a zlib stream: a quick look at them has to see what inflating it makes. */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/inflate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

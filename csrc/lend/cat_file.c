@@ -5,6 +5,11 @@
  * With `buffered` the objects of many lines are read together, in the order in which they are stored, by several threads;
  * large ones are left out there, and read piece by piece when it is their turn.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "write/writer.h"
 #include "lend/cat_file.h"
 
 #define TOGETHER_MOST (64 * 1024)	/* bytes of an object that is read with others */
@@ -14,7 +19,7 @@
 /* Read what can be read together. What fails here, or is too large, is read once more when it is its turn. */
 static void read_together(gpa_batch *b)
 {
-	run *r = &b->run;
+	lines *r = &b->lines;
 	uint32_t failed;
 	gpa_error ignored;
 	for (uint32_t i = 0; i < r->count; i++)
@@ -24,9 +29,9 @@ static void read_together(gpa_batch *b)
 		memset(r->objects, 0, sizeof(r->objects));
 }
 
-static int answer_run(uint32_t *done, gpa_batch *b, visitor *v, gpa_error *err)
+static int answer_run(uint32_t *done, gpa_batch *b, reader_session *v, gpa_error *err)
 {
-	run *r = &b->run;
+	lines *r = &b->lines;
 	int status = GPA_OK;
 	memset(r->objects, 0, r->count * sizeof(r->objects[0]));
 	if (b->options.with_content && b->options.buffered && !b->needs_place && r->count > 1)
@@ -105,8 +110,8 @@ static int next_line(request *q, const gpa_batch *b, gpa_bytes input, size_t fro
 /* The next lines with whole ids; *is_named when a line with another name comes after them. */
 static void collect(int *is_named, gpa_batch *b, gpa_bytes input, size_t from)
 {
-	run *r = &b->run;
-	uint32_t most = b->options.buffered ? RUN : 1;
+	lines *r = &b->lines;
+	uint32_t most = b->options.buffered ? CAT_FILE_LINES : 1;
 	*is_named = 0;
 	for (r->count = 0; r->count < most && next_line(&r->requests[r->count], b, input, from); r->count++) {
 		request *q = &r->requests[r->count];
@@ -118,7 +123,7 @@ static void collect(int *is_named, gpa_batch *b, gpa_bytes input, size_t from)
 	}
 }
 
-static int answer_lines(size_t *used, gpa_batch *b, visitor *v, gpa_bytes input, gpa_error *err)
+static int answer_lines(size_t *used, gpa_batch *b, reader_session *v, gpa_bytes input, gpa_error *err)
 {
 	for (;;) {
 		uint32_t done;
@@ -126,8 +131,8 @@ static int answer_lines(size_t *used, gpa_batch *b, visitor *v, gpa_bytes input,
 		collect(&is_named, b, input, *used);
 		int status = answer_run(&done, b, v, err);
 		if (done)
-			*used = b->run.requests[done - 1].end;
-		if (status || is_named || !b->run.count)
+			*used = b->lines.requests[done - 1].end;
+		if (status || is_named || !b->lines.count)
 			return status ? status : is_named ? GPA_ENOTFOUND : GPA_OK;
 	}
 }
@@ -164,20 +169,20 @@ void gpa_batch_free(gpa_batch *batch)
 
 int gpa_batch_lines(size_t *used, gpa_batch *batch, gpa_bytes input, gpa_error *err)
 {
-	visitor v;
+	reader_session v;
 	*used = 0;
-	int status = visitor_begin(&v, batch->r, err);
+	int status = session_begin(&v, batch->r, err);
 	if (status)
 		return status;
 	status = answer_lines(used, batch, &v, input, err);
-	visitor_end(&v);
+	session_end(&v);
 	return status;
 }
 
-/* The next of `oids`, at most RUN of them. */
-static void take_run(run *r, const unsigned char *oids, uint32_t count, size_t hash_size, gpa_bytes name, gpa_bytes rest)
+/* The next of `oids`, at most CAT_FILE_LINES of them. */
+static void take_lines(lines *r, const unsigned char *oids, uint32_t count, size_t hash_size, gpa_bytes name, gpa_bytes rest)
 {
-	for (r->count = 0; r->count < RUN && r->count < count; r->count++) {
+	for (r->count = 0; r->count < CAT_FILE_LINES && r->count < count; r->count++) {
 		request *q = &r->requests[r->count];
 		memcpy(q->oid, oids + r->count * hash_size, hash_size);
 		q->name = name;
@@ -188,17 +193,17 @@ static void take_run(run *r, const unsigned char *oids, uint32_t count, size_t h
 int gpa_batch_objects(uint32_t *done, gpa_batch *batch, const unsigned char *oids, uint32_t count, gpa_bytes name,
 		      gpa_bytes rest, gpa_error *err)
 {
-	visitor v;
+	reader_session v;
 	*done = 0;
-	int status = visitor_begin(&v, batch->r, err);
+	int status = session_begin(&v, batch->r, err);
 	if (status)
 		return status;
 	while (!status && *done < count) {
 		uint32_t here;
-		take_run(&batch->run, oids + *done * batch->hash_size, count - *done, batch->hash_size, name, rest);
+		take_lines(&batch->lines, oids + *done * batch->hash_size, count - *done, batch->hash_size, name, rest);
 		status = answer_run(&here, batch, &v, err);
 		*done += here;
 	}
-	visitor_end(&v);
+	session_end(&v);
 	return status;
 }

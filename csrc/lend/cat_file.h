@@ -2,10 +2,12 @@
 #ifndef GPA_BATCH_H
 #define GPA_BATCH_H
 
+#include "format/idx.h"
+#include "lend/gpa_lend.h"
 #include "read/reader.h"
 
 #define OUT_ROOM (128 * 1024)
-#define RUN 512				/* lines that are answered together */
+#define CAT_FILE_LINES 512				/* lines that are answered together */
 
 /* The entries of a pack in the order of their offsets. */
 typedef struct pack_order {
@@ -21,13 +23,13 @@ typedef struct request {
 	size_t end;			/* of the line */
 } request;
 
-typedef struct run {
+typedef struct lines {
 	uint32_t count;
-	request requests[RUN];
-	unsigned char oids[RUN * GPA_OID_MAX];	/* what is read, one after the other */
-	gpa_object objects[RUN];
-	int32_t statuses[RUN];
-} run;
+	request requests[CAT_FILE_LINES];
+	unsigned char oids[CAT_FILE_LINES * GPA_OID_MAX];	/* what is read, one after the other */
+	gpa_object objects[CAT_FILE_LINES];
+	int32_t statuses[CAT_FILE_LINES];
+} lines;
 
 struct gpa_batch {
 	gpa_reader *r;
@@ -37,7 +39,8 @@ struct gpa_batch {
 	int needs_place;
 	pack_order *orders;
 	uint32_t order_count;
-	run run;
+	uint32_t order_room;
+	lines lines;
 	size_t used;			/* bytes of `out` */
 	unsigned char out[OUT_ROOM];
 };
@@ -45,7 +48,7 @@ struct gpa_batch {
 /* The id that is read for this one. */
 const unsigned char *batch_real_oid(const gpa_batch *b, const unsigned char *oid);
 /* Look the object up and answer, also when it is missing. */
-int batch_answer(gpa_batch *b, visitor *v, const request *q, gpa_error *err);
+int batch_answer(gpa_batch *b, reader_session *v, const request *q, gpa_error *err);
 /* Answer with a content that is at hand, where the format asks for no more than its type and size. */
 int batch_answer_with(gpa_batch *b, const request *q, const gpa_object *object, gpa_error *err);
 

@@ -1,9 +1,14 @@
 /* What is said of one object in cat-file's protocol: a line in the format that was asked for, then its content. */
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "lend/cat_file.h"
+#include "base/array.h"
+#include "base/error.h"
+#include "format/types.h"
 #include "write/writer.h"
+#include "lend/cat_file.h"
 
 #define WHOLE_MOST (1024 * 1024)	/* bytes of an object that is read whole, if it is no delta */
 
@@ -17,39 +22,18 @@ typedef struct facts {
 
 /* ---- output ---- */
 
-/* Whoever gave us the descriptor may have it not wait. */
-static int wait_for_room(int fd)
-{
-	struct pollfd ready = {.fd = fd, .events = POLLOUT};
-	return poll(&ready, 1, -1) > 0 || errno == EINTR;
-}
-
-static int write_all(int fd, const unsigned char *data, size_t len, gpa_error *err)
-{
-	while (len) {
-		ssize_t done = write(fd, data, len);
-		if (done < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_room(fd))))
-			continue;
-		if (done < 0)
-			return system_failed(err, "cannot write");
-		data += done;
-		len -= (size_t)done;
-	}
-	return GPA_OK;
-}
-
 int gpa_batch_flush(gpa_batch *batch, gpa_error *err)
 {
 	size_t used = batch->used;
 	batch->used = 0;
-	return write_all(batch->options.fd, batch->out, used, err);
+	return write_all(batch->options.fd, batch->out, used, NULL, err);
 }
 
 static int put(gpa_batch *b, const void *data, size_t len, gpa_error *err)
 {
 	int status = len > OUT_ROOM - b->used ? gpa_batch_flush(b, err) : GPA_OK;
 	if (!status && len > OUT_ROOM)
-		return write_all(b->options.fd, data, len, err);
+		return write_all(b->options.fd, data, len, NULL, err);
 	if (!status && len) {
 		memcpy(b->out + b->used, data, len);
 		b->used += len;
@@ -117,11 +101,11 @@ static int put_line(gpa_batch *b, const request *q, const facts *f, gpa_error *e
 
 /* ---- where an object is stored ---- */
 
-typedef struct place_task {
-	task task;
+typedef struct place_query {
+	query query;
 	gpa_batch *batch;
 	facts *facts;
-} place_task;
+} place_query;
 
 static int order_of(const idx_place **places, gpa_batch *b, const pack_file *pack, gpa_error *err)
 {
@@ -130,10 +114,8 @@ static int order_of(const idx_place **places, gpa_batch *b, const pack_file *pac
 			*places = b->orders[i].places;
 			return GPA_OK;
 		}
-	pack_order *longer = realloc(b->orders, (b->order_count + 1) * sizeof(*longer));
-	if (!longer)
+	if (array_reserve(b->orders, b->order_room, (uint64_t)b->order_count + 1, 4))
 		return out_of_memory(err);
-	b->orders = longer;
 	idx_place *made = malloc(((size_t)pack->idx.object_count + 1) * sizeof(*made));
 	if (!made)
 		return out_of_memory(err);
@@ -148,9 +130,9 @@ static int order_of(const idx_place **places, gpa_batch *b, const pack_file *pac
 }
 
 /* An entry ends where the next one begins, or the trailer. */
-static int place_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
+static int place_packed(query *q, reader_session *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
-	place_task *p = (place_task *)t;
+	place_query *p = (place_query *)q;
 	const idx_place *places = NULL;
 	gpa_entry entry;
 	uint32_t count = pack->idx.object_count;
@@ -173,28 +155,28 @@ static int place_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, g
 	return GPA_OK;
 }
 
-static int place_loose(task *t, visitor *v, held_file *file, gpa_error *err)
+static int place_loose(query *q, reader_session *v, held_file *file, gpa_error *err)
 {
-	place_task *p = (place_task *)t;
+	place_query *p = (place_query *)q;
 	(void)v, (void)err;
 	p->facts->disk_size = file->bytes.len;
 	memset(p->facts->base, 0, sizeof(p->facts->base));
 	return GPA_OK;
 }
 
-static int place_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+static int place_written(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
 {
-	place_task *p = (place_task *)t;
+	place_query *p = (place_query *)q;
 	(void)v, (void)err;
 	p->facts->disk_size = object->entry.len;
 	memset(p->facts->base, 0, sizeof(p->facts->base));
 	return GPA_OK;
 }
 
-static int find_place(facts *f, gpa_batch *b, visitor *v, const unsigned char *oid, gpa_error *err)
+static int find_place(facts *f, gpa_batch *b, reader_session *v, const unsigned char *oid, gpa_error *err)
 {
-	place_task p = {.task = {oid, place_packed, place_loose, place_written, 1}, .batch = b, .facts = f};
-	return visitor_do(v, &p.task, err);
+	place_query p = {.query = {oid, place_packed, place_loose, place_written, 1}, .batch = b, .facts = f};
+	return session_find(v, &p.query, err);
 }
 
 /* ---- one object ---- */
@@ -228,7 +210,7 @@ static int put_stream(gpa_batch *b, gpa_stream *stream, gpa_error *err)
 	int status = gpa_batch_flush(b, err);
 	do {
 		if (!status && !(status = gpa_stream_read(&got, stream, b->out, OUT_ROOM, err)))
-			status = write_all(b->options.fd, b->out, got, err);
+			status = write_all(b->options.fd, b->out, got, NULL, err);
 	} while (!status && got == OUT_ROOM);
 	return status ? status : put(b, "\n", 1, err);
 }
@@ -253,10 +235,10 @@ static int answer_whole(gpa_batch *b, const request *q, facts *f, const gpa_obje
 	return status ? status : put_content(b, object, err);
 }
 
-static int answer_content(gpa_batch *b, visitor *v, const request *q, facts *f, gpa_error *err)
+static int answer_content(gpa_batch *b, reader_session *v, const request *q, facts *f, gpa_error *err)
 {
 	gpa_object object;
-	int status = visitor_read_most(&object, v, batch_real_oid(b, q->oid), WHOLE_MOST, err);
+	int status = session_read_most(&object, v, batch_real_oid(b, q->oid), WHOLE_MOST, err);
 	if (status)
 		return status;
 	if (!object.owner)
@@ -266,11 +248,11 @@ static int answer_content(gpa_batch *b, visitor *v, const request *q, facts *f, 
 	return status;
 }
 
-static int answer_line(gpa_batch *b, visitor *v, const request *q, facts *f, gpa_error *err)
+static int answer_line(gpa_batch *b, reader_session *v, const request *q, facts *f, gpa_error *err)
 {
 	const unsigned char *oid = batch_real_oid(b, q->oid);
-	int status = b->needs_info ? visitor_info(&f->type, &f->size, v, oid, err) :
-		     b->needs_place || b->options.are_known ? GPA_OK : visitor_has(v, oid, err);
+	int status = b->needs_info ? session_info(&f->type, &f->size, v, oid, err) :
+		     b->needs_place || b->options.are_known ? GPA_OK : session_has(v, oid, err);
 	return status ? status : put_line(b, q, f, err);
 }
 
@@ -280,7 +262,7 @@ int batch_answer_with(gpa_batch *b, const request *q, const gpa_object *object, 
 	return answer_whole(b, q, &f, object, err);
 }
 
-int batch_answer(gpa_batch *b, visitor *v, const request *q, gpa_error *err)
+int batch_answer(gpa_batch *b, reader_session *v, const request *q, gpa_error *err)
 {
 	facts f;
 	int status = b->needs_place ? find_place(&f, b, v, batch_real_oid(b, q->oid), err) : GPA_OK;

@@ -1,7 +1,11 @@
 /* Finds libgit2 in what the process has loaded. */
 #include <dlfcn.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
+#include "base/error.h"
+#include "base/hash.h"
 #include "lend/libgit2.h"
 
 #define MINOR_LEAST 7
@@ -78,4 +82,23 @@ int libgit2_ambiguous(const libgit2 *git, const unsigned char *oid, size_t digit
 	snprintf(text, sizeof(text), "short object ID %.*s is ambiguous", (int)digits, hex);
 	git->error_set_str(GIT_ERROR_ODB, text);
 	return GIT_EAMBIGUOUS;
+}
+
+int libgit2_fail(const libgit2 *git, int status, const char *text)
+{
+	git->error_set_str(status == GPA_ENOMEM ? GIT_ERROR_NOMEMORY : status == GPA_ESYS ? GIT_ERROR_OS : GIT_ERROR_ODB, text);
+	return GIT_ERROR;
+}
+
+int libgit2_copy_out(void **data, size_t *len, const libgit2 *git, git_odb_backend *base, gpa_bytes content)
+{
+	unsigned char *copy = git->odb_backend_data_alloc(base, content.len + 1);
+	if (!copy)
+		return GIT_ERROR;
+	if (content.len)
+		memcpy(copy, content.ptr, content.len);
+	copy[content.len] = 0;
+	*data = copy;
+	*len = content.len;
+	return 0;
 }

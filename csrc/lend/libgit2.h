@@ -5,7 +5,7 @@
 #ifndef GPA_LIBGIT2_H
 #define GPA_LIBGIT2_H
 
-#include "base/core.h"
+#include "base/gpa_base.h"
 
 #define GIT_ERROR -1
 #define GIT_ENOTFOUND -3
@@ -93,7 +93,11 @@ int libgit2_find(libgit2 *out, const char *library, gpa_error *err);
 /* A backend's `read_prefix`, by its `exists_prefix` and `read`; pygit2 reads objects by their whole id with it too. */
 int libgit2_read_prefix(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *base,
 			const unsigned char *oid, size_t digits);
-/* GIT_EAMBIGUOUS, in libgit2's words. */
+/* Report a failure: `text` becomes libgit2's message, of the class that `status`, a GPA_E*, has. Returns GIT_ERROR. */
+int libgit2_fail(const libgit2 *git, int status, const char *text);
+/* Copy an object's content to memory that libgit2 frees, with a NUL byte after it as its own backends do. */
+int libgit2_copy_out(void **data, size_t *len, const libgit2 *git, git_odb_backend *base, gpa_bytes content);
+/* Report that a prefix is ambiguous, in libgit2's words. Returns GIT_EAMBIGUOUS. */
 int libgit2_ambiguous(const libgit2 *git, const unsigned char *oid, size_t digits);
 
 #endif

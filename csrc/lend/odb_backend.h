@@ -1,7 +1,10 @@
-/* The backend for libgit2 from inside: odb_backend.c (reading, and giving it to a repository) and odb_write.c. */
+/* The backend for libgit2, from inside: odb_backend.c attaches it to a repository, and sets its functions by the other files. */
 #ifndef GPA_ODB_BACKEND_H
 #define GPA_ODB_BACKEND_H
 
+#include <pthread.h>
+
+#include "lend/gpa_lend.h"
 #include "lend/libgit2.h"
 #include "write/writer.h"
 
@@ -13,7 +16,7 @@ typedef struct other {
 
 typedef enum recently { RECENTLY_NOTHING, RECENTLY_MISSED, RECENTLY_REFRESHED } recently;
 
-typedef struct backend {
+typedef struct odb_backend {
 	git_odb_backend base;	/* first: libgit2 knows no more */
 	libgit2 git;
 	pthread_mutex_t lock;	/* for a change of the reader, since listing runs beside everything else */
@@ -26,26 +29,32 @@ typedef struct backend {
 	recently recently;
 	unsigned char missed[GIT_OID_SIZE];
 	size_t missed_digits;
-} backend;
+} odb_backend;
 
-/* What libgit2 is told of a failure. */
-int odb_refuse(backend *b, int status, const gpa_error *err);
-/*
- * What is missing libgit2 asks for twice, with a refresh in between. Our first answer was given after looking at the
- * directories, so the second is the same without. Only once: whoever asks again gets a look.
- */
-int odb_is_missed_again(backend *b, const unsigned char *oid, size_t digits);
-/*
- * Before an object is said to be there. libgit2 ignores that it could not write a commit, and goes on to make a ref: what
- * the writer has, but could not seal, must not be found. Not 0: it cannot.
- */
-int odb_settle(backend *b, const unsigned char *oid);
-/* Gives `answer`, having noted what is missing. */
-int odb_note_miss(backend *b, int answer, const unsigned char *oid, size_t digits);
+/* ---- odb_answer.c ---- */
 
+/* Report a failure to libgit2. Returns GIT_ENOTFOUND or GIT_ERROR. */
+int odb_refuse(odb_backend *b, int status, const gpa_error *err);
+/*
+ * Whether libgit2 asks a second time, after a refresh, for an object that was missing a moment ago. The first answer was given
+ * after a rescan, so the second is the same without one. A third question gets a rescan.
+ */
+int odb_is_missed_again(odb_backend *b, const unsigned char *oid, size_t digits);
+/* Remember which object is missing if `answer` is GIT_ENOTFOUND. Returns `answer`. */
+int odb_note_miss(odb_backend *b, int answer, const unsigned char *oid, size_t digits);
+/*
+ * Seal an object before libgit2 is told that it exists. libgit2 ignores that a commit could not be written, and goes on to make
+ * a ref. So an object that the writer has and could not seal must not be found. Returns 0, or the answer if that fails.
+ */
+int odb_settle(odb_backend *b, const unsigned char *oid);
+
+/* ---- odb_read.c, odb_write.c ---- */
+
+/* Set the functions that read. */
+void odb_let_read(odb_backend *b);
 int odb_freshen(git_odb_backend *base, const unsigned char *oid);
-/* Let it write: through its writer, or else loose objects (synced, with `fsync`). Not 0 without memory. */
-int odb_let_write(backend *b, int fsync);
-void odb_free_writing(backend *b);
+/* Set the functions that write: through the writer, or else loose objects (synced, with `fsync`). Not 0 without memory. */
+int odb_let_write(odb_backend *b, int fsync);
+void odb_free_writing(odb_backend *b);
 
 #endif

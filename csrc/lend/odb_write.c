@@ -2,11 +2,50 @@
  * libgit2's writing: new objects go to the reader's writer, and so into pages. What is there is made young instead, and
  * whole packs, which a fetch brings, are left to libgit2. Without a writer, objects are loose ones as libgit2 makes them.
  */
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "read/objdir.h"
 #include "lend/odb_backend.h"
+
+/* ---- without a writer: the mtime of the file that holds the object ---- */
+
+static const door plain_door;
+
+static int freshen_packed(query *q, reader_session *v, pack_file *pack, uint64_t offset, gpa_error *err)
+{
+	gpa_entry entry;
+	(void)q, (void)v;
+	int status = gpa_entry_parse(&entry, pack->pack, offset, pack->idx.algo, err);
+	if (status)
+		return status;
+	return freshen_pack(&pack->freshened_ns, &plain_door, pack->path) ? GPA_ENOTFOUND : GPA_OK;
+}
+
+/* The loose file was found just now, in one of the directories. */
+static int freshen_file(query *q, reader_session *v, held_file *file, gpa_error *err)
+{
+	(void)file, (void)err;
+	return freshen_loose(v->r, &plain_door, q->oid);
+}
+
+static int freshen_overlaid(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
+{
+	(void)q, (void)v, (void)object, (void)err;
+	return GPA_OK;
+}
+
+static int reader_freshen(gpa_reader *r, const unsigned char *oid, gpa_error *err)
+{
+	query q = {oid, freshen_packed, freshen_file, freshen_overlaid, 0};
+	return find_once(r, &q, err);
+}
+
+/* ---- freshening ---- */
 
 int odb_freshen(git_odb_backend *base, const unsigned char *oid)
 {
-	backend *b = (backend *)base;
+	odb_backend *b = (odb_backend *)base;
 	gpa_error err;
 	if (odb_is_missed_again(b, oid, 2 * GIT_OID_SIZE))
 		return GIT_ENOTFOUND;
@@ -16,16 +55,9 @@ int odb_freshen(git_odb_backend *base, const unsigned char *oid)
 
 /* ---- through the writer ---- */
 
-int odb_settle(backend *b, const unsigned char *oid)
-{
-	gpa_error err;
-	int status = b->writer ? writer_settle(b->writer, oid, &err) : GPA_OK;
-	return status ? odb_refuse(b, status, &err) : 0;
-}
-
 static int write_paged(git_odb_backend *base, const unsigned char *oid, const void *data, size_t len, int type)
 {
-	backend *b = (backend *)base;
+	odb_backend *b = (odb_backend *)base;
 	unsigned char own[GIT_OID_SIZE];
 	gpa_error err;
 	(void)oid;	/* libgit2 has hashed it too */
@@ -42,7 +74,7 @@ static int stream_write(git_odb_stream *base, const char *data, size_t len)
 {
 	gpa_error err;
 	int status = gpa_new_object_write(((paged_stream *)base)->object, (const unsigned char *)data, len, &err);
-	return status ? odb_refuse((backend *)base->backend, status, &err) : 0;
+	return status ? odb_refuse((odb_backend *)base->backend, status, &err) : 0;
 }
 
 static int stream_finish(git_odb_stream *base, const unsigned char *oid)
@@ -51,7 +83,7 @@ static int stream_finish(git_odb_stream *base, const unsigned char *oid)
 	gpa_error err;
 	(void)oid;
 	int status = gpa_new_object_finish(own, ((paged_stream *)base)->object, &err);
-	return status ? odb_refuse((backend *)base->backend, status, &err) : 0;
+	return status ? odb_refuse((odb_backend *)base->backend, status, &err) : 0;
 }
 
 static void stream_free(git_odb_stream *base)
@@ -62,7 +94,7 @@ static void stream_free(git_odb_stream *base)
 
 static int stream_paged(git_odb_stream **out, git_odb_backend *base, uint64_t size, int type)
 {
-	backend *b = (backend *)base;
+	odb_backend *b = (odb_backend *)base;
 	gpa_error err;
 	paged_stream *stream = calloc(1, sizeof(*stream));
 	int status = stream ? gpa_new_object_open(&stream->object, b->writer, type, size, &err) : out_of_memory(&err);
@@ -82,14 +114,14 @@ static int stream_paged(git_odb_stream **out, git_odb_backend *base, uint64_t si
 
 static int write_loose(git_odb_backend *base, const unsigned char *oid, const void *data, size_t len, int type)
 {
-	git_odb_backend *loose = ((backend *)base)->loose;
+	git_odb_backend *loose = ((odb_backend *)base)->loose;
 	return loose->write(loose, oid, data, len, type);
 }
 
 /* The stream asks the database of its backend whether the object is there. */
 static int stream_loose(git_odb_stream **out, git_odb_backend *base, uint64_t size, int type)
 {
-	git_odb_backend *loose = ((backend *)base)->loose;
+	git_odb_backend *loose = ((odb_backend *)base)->loose;
 	loose->odb = base->odb;
 	return loose->writestream(out, loose, size, type);
 }
@@ -100,7 +132,7 @@ static int stream_loose(git_odb_stream **out, git_odb_backend *base, uint64_t si
 static int write_pack(git_odb_writepack **out, git_odb_backend *base, git_odb *odb, git_indexer_progress_cb progress,
 		      void *payload)
 {
-	backend *b = (backend *)base;
+	odb_backend *b = (odb_backend *)base;
 	file_stamp pack_dir;
 	objdir_stamp_packs(&pack_dir, b->reader->dirs[0]);
 	if (!pack_dir.inode) {	/* libgit2 would not notice */
@@ -112,7 +144,7 @@ static int write_pack(git_odb_writepack **out, git_odb_backend *base, git_odb *o
 	return b->packs->writepack(out, b->packs, odb, progress, payload);
 }
 
-int odb_let_write(backend *b, int fsync)
+int odb_let_write(odb_backend *b, int fsync)
 {
 	if (!b->writer && b->git.odb_backend_loose(&b->loose, b->reader->dirs[0], -1, fsync, 0, 0))
 		return -1;
@@ -122,7 +154,7 @@ int odb_let_write(backend *b, int fsync)
 	return 0;
 }
 
-void odb_free_writing(backend *b)
+void odb_free_writing(odb_backend *b)
 {
 	if (b->packs)
 		b->packs->free(b->packs);

@@ -4,6 +4,12 @@
  * Families are taken oldest first; what is left of a page is filled with families that fit it exactly, and only when none
  * does, one is cut. A cut costs one whole object: the base that is needed on both sides, or the one that lost its base.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/error.h"
+#include "format/pack.h"
 #include "merge/merge.h"
 
 typedef struct family {
@@ -124,9 +130,8 @@ static void order_by_size(plan *p)
 static int add_slot(plan *p, uint32_t object, uint32_t base_slot, uint32_t chosen, int rebuild, gpa_error *err)
 {
 	gpa_merge *m = p->m;
-	int status = grow((void **)&m->slots, &m->slot_room, m->slot_count, sizeof(*m->slots), err);
-	if (status)
-		return status;
+	if (array_reserve(m->slots, m->slot_room, (uint64_t)m->slot_count + 1, 64))
+		return out_of_memory(err);
 	m->slots[m->slot_count] = (slot){.object = object, .base = base_slot, .chosen = chosen, .rebuild = (uint8_t)rebuild};
 	p->slot_of[object] = m->slot_count++;
 	p->page.slot_count++;
@@ -158,7 +163,7 @@ static uint32_t next_in_family(const plan *p, uint32_t object, uint32_t root, in
 
 static uint64_t overhead(const gpa_merge *m)
 {
-	return 12 + m->hash_size;
+	return PACK_HEADER + m->hash_size;
 }
 
 static int has_room(const plan *p, uint64_t count, uint64_t bytes)
@@ -183,9 +188,8 @@ static int add_family(plan *p, family *f, gpa_error *err)
 static int close_page(plan *p, gpa_error *err)
 {
 	gpa_merge *m = p->m;
-	int status = grow((void **)&m->pages, &m->page_room, m->page_count, sizeof(*m->pages), err);
-	if (status)
-		return status;
+	if (array_reserve(m->pages, m->page_room, (uint64_t)m->page_count + 1, 64))
+		return out_of_memory(err);
 	m->pages[m->page_count++] = p->page;
 	p->page = (page){.first_slot = m->slot_count};
 	return GPA_OK;

@@ -7,6 +7,11 @@
  * grows too long goes on from a whole copy. Where no source has a whole copy, the object is rebuilt: inflated and
  * deflated once.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/error.h"
 #include "merge/merge.h"
 
 #define UNKNOWN UINT32_MAX	/* object.depth before its chain was followed */
@@ -23,10 +28,10 @@ typedef struct stack {
 
 static int push(stack *s, uint32_t item, gpa_error *err)
 {
-	int status = grow((void **)&s->items, &s->room, s->count, sizeof(*s->items), err);
-	if (!status)
-		s->items[s->count++] = item;
-	return status;
+	if (array_reserve(s->items, s->room, (uint64_t)s->count + 1, 64))
+		return out_of_memory(err);
+	s->items[s->count++] = item;
+	return GPA_OK;
 }
 
 static int usable(const gpa_merge *m, const copy *c)

@@ -13,6 +13,14 @@
  * Bounded (I11): what is inflated in vain by CREDIT, all that is inflated by ALL_MOST, what is kept by KEPT_BYTES and
  * MADE_MOST. The same sources give the same deltas.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "format/delta.h"
+#include "format/pack.h"
 #include "merge/merge.h"
 
 #define FEWEST 128			/* objects; fewer are not worth looking at */
@@ -205,7 +213,7 @@ static int take_delta(search *s, uint32_t object, uint32_t base, size_t len)
 		return -1;
 	made.size = (MADE_HEADER + stream) & (PACK_MOST - 1);
 	if (made.size > m->copies[m->objects[object].chosen].size / 2 || stream > MADE_MOST - m->made_size ||
-	    grow((void **)&m->copies, &m->copy_room, m->copy_count + m->made_count, sizeof(*m->copies), &ignored))
+	    array_reserve(m->copies, m->copy_room, (uint64_t)m->copy_count + m->made_count + 1, 64))
 		return -1;
 	memcpy(m->made + m->made_size, s->entry, stream);
 	m->made_size += stream;

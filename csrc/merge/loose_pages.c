@@ -6,10 +6,17 @@
  * I13: the id of each object is computed from the very bytes that are deflated. Of a large one this is known only when
  * it stands in the pack already; so a page in which an object turned out to be damaged is begun again without it.
  */
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 
-#include "base/core.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "format/loose.h"
+#include "format/pack_write.h"
+#include "format/types.h"
+#include "merge/merge.h"
 
 #define SMALL (1024 * 1024)			/* an object that goes through memory at once */
 #define CONTENT_ROOM (SMALL + LOOSE_HEADER_MAX)
@@ -18,12 +25,10 @@
 
 struct gpa_page {
 	output out;
-	int algo;
+	pack_writer pack;
 	hasher hash;		/* of one object */
 	inflater *z;
 	deflater *d;
-	uint32_t object_count;
-	uint32_t added;
 	int broken;		/* an object failed: what is written is no page */
 	int output_failed;
 	gpa_idx_entry *entries;
@@ -46,23 +51,18 @@ typedef struct loose {
 
 int gpa_page_new(gpa_page **out, int pack_fd, int algo, int level, uint32_t object_count, gpa_error *err)
 {
-	unsigned char header[12] = "PACK";
 	gpa_page *p = calloc(1, sizeof(*p));
 	if (!p)
 		return out_of_memory(err);
-	p->algo = algo;
-	p->object_count = object_count;
 	p->entries = malloc(((size_t)object_count + 1) * sizeof(*p->entries));
 	p->file = malloc(FILE_ROOM);
 	p->content = malloc(CONTENT_ROOM);
 	p->stream = malloc(deflate_room(SMALL));
-	put_be32(header + 4, 2);
-	put_be32(header + 8, object_count);
 	int status = p->entries && p->file && p->content && p->stream ? GPA_OK : out_of_memory(err);
 	if (!status && !(status = output_open(&p->out, pack_fd, algo, NULL, err)) &&
 	    !(status = hasher_init(&p->hash, algo, err)) && !(status = inflater_new(&p->z, err)) &&
 	    !(status = deflater_new(&p->d, level, err)))
-		status = output_write(&p->out, header, sizeof(header), err);
+		status = pack_begin(&p->pack, &p->out, p->entries, object_count, err);
 	if (status)
 		gpa_page_free(p);
 	else
@@ -96,18 +96,9 @@ static int put(gpa_page *p, const void *data, size_t len, gpa_error *err)
 
 static int begin_entry(gpa_page *p, int type, uint64_t size, gpa_error *err)
 {
-	unsigned char header[ENTRY_HEADER_MAX];
-	p->entries[p->added].offset = p->out.written;
-	output_crc_begin(&p->out);
-	return put(p, header, entry_header_write(header, type, size), err);
-}
-
-static void end_entry(gpa_page *p, const unsigned char *oid)
-{
-	gpa_idx_entry *e = &p->entries[p->added++];
-	memset(e->oid, 0, sizeof(e->oid));
-	memcpy(e->oid, oid, p->hash.size);
-	e->crc = p->out.crc;
+	int status = pack_begin_entry(&p->pack, type, size, err);
+	p->output_failed |= status != GPA_OK;
+	return status;
 }
 
 /* ---- a small object, at once ---- */
@@ -136,7 +127,7 @@ static int take_small(gpa_page *p, const loose *l, gpa_error *err)
 	if ((status = deflate_whole(p->d, p->stream, &len, (gpa_bytes){p->content + header, size}, err)) ||
 	    (status = begin_entry(p, type, size, err)) || (status = put(p, p->stream, len, err)))
 		return status;
-	end_entry(p, l->oid);
+	pack_end_entry(&p->pack, l->oid);
 	return GPA_OK;
 }
 
@@ -182,7 +173,7 @@ static int take_head(gpa_page *p, loose *l, int *type, uint64_t *size, gpa_bytes
 	}
 	if ((status = loose_parse_header(type, size, &header, (gpa_bytes){p->content, made}, err)))
 		return status;
-	hasher_begin_object(&p->hash, *type, *size);
+	object_id_begin(&p->hash, *type, *size);
 	*rest = (gpa_bytes){p->content + header, made - header};
 	return GPA_OK;
 }
@@ -249,7 +240,7 @@ static int take_pieces(gpa_page *p, loose *l, gpa_error *err)
 	if (!status)
 		status = check_end(p, l, err);
 	if (!status && !l->checking)
-		end_entry(p, l->oid);
+		pack_end_entry(&p->pack, l->oid);
 	return status;
 }
 
@@ -270,9 +261,7 @@ static int take_large(gpa_page *p, loose *l, gpa_error *err)
 static int check_content(gpa_page *p, const unsigned char *oid, int type, gpa_bytes content, gpa_error *err)
 {
 	unsigned char found[GPA_OID_MAX];
-	hasher_begin_object(&p->hash, type, content.len);
-	hasher_update(&p->hash, content.ptr, content.len);
-	hasher_final(&p->hash, found);
+	object_id(found, &p->hash, type, content);
 	return compare_id(p, found, oid, err);
 }
 
@@ -299,8 +288,8 @@ static int put_at_once(gpa_page *p, gpa_bytes content, gpa_error *err)
 int gpa_page_add(gpa_page *p, const unsigned char *oid, int type, gpa_bytes content, gpa_progress *progress,
 		 gpa_error *err)
 {
-	if (p->broken || p->added == p->object_count)
-		return unsupported(err, "page takes no more: %u of %u objects", p->added, p->object_count);
+	if (p->broken || p->pack.count == p->pack.object_count)
+		return unsupported(err, "page takes no more: %u of %u objects", p->pack.count, p->pack.object_count);
 	if (is_stopped(progress))
 		return stopped(err);
 	int status = check_content(p, oid, type, content, err);
@@ -314,7 +303,7 @@ int gpa_page_add(gpa_page *p, const unsigned char *oid, int type, gpa_bytes cont
 		p->broken = 1;
 		return status;
 	}
-	end_entry(p, oid);
+	pack_end_entry(&p->pack, oid);
 	if (progress)
 		progress->done++;
 	return GPA_OK;
@@ -356,8 +345,8 @@ int gpa_page_add_loose(gpa_page *p, const unsigned char *oid, int dir_fd, const 
 		       gpa_error *err)
 {
 	loose l = {.oid = oid, .progress = progress};
-	if (p->broken || p->added == p->object_count)
-		return unsupported(err, "page takes no more: %u of %u objects", p->added, p->object_count);
+	if (p->broken || p->pack.count == p->pack.object_count)
+		return unsupported(err, "page takes no more: %u of %u objects", p->pack.count, p->pack.object_count);
 	int status = take(p, &l, dir_fd, path, err);
 	if (status) {
 		p->broken = 1;
@@ -370,9 +359,11 @@ int gpa_page_add_loose(gpa_page *p, const unsigned char *oid, int dir_fd, const 
 
 int gpa_page_finish(gpa_page *p, int idx_fd, unsigned char *trailer, gpa_error *err)
 {
-	if (p->broken || p->added != p->object_count)
-		return unsupported(err, "page is not complete: %u of %u objects", p->added, p->object_count);
+	if (p->broken || p->pack.count != p->pack.object_count)
+		return unsupported(err, "page is not complete: %u of %u objects", p->pack.count, p->pack.object_count);
 	p->broken = 1;
-	int status = output_finish(&p->out, trailer, err);
-	return status ? status : gpa_idx_write(idx_fd, p->algo, p->entries, p->object_count, trailer, err);
+	int status = pack_finish(&p->pack, err);
+	if (!status)
+		memcpy(trailer, p->pack.trailer, p->hash.size);
+	return status ? status : pack_write_idx(&p->pack, idx_fd, NULL, err);
 }

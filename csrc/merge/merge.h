@@ -7,7 +7,9 @@
 #ifndef GPA_MERGE_H
 #define GPA_MERGE_H
 
+#include "base/inflate.h"
 #include "format/cache.h"
+#include "merge/gpa_merge.h"
 
 #define NONE UINT32_MAX
 #define MADE UINT32_MAX		/* copy.source of a delta that find_deltas.c made */
@@ -156,9 +158,13 @@ int choose_copies(gpa_merge *m, gpa_error *err);
 void make_deltas(gpa_merge *m);
 /* assign_pages.c: fills slots and pages; `reverse` as in gpa_merge_plan(). */
 int assign_pages(gpa_merge *m, int reverse, gpa_error *err);
-/* write_pages.c: reads a copy of at most COPY_BUFFER bytes, checked against its CRC32; *out is good until the next call. */
-int read_copy(gpa_bytes *out, gpa_merge *m, const copy *c, gpa_error *err);
+/* sources.c: the descriptor of a source, borrowed until more than OPEN_FILES others were asked for. */
+int source_file(int *fd, gpa_merge *m, uint32_t number, gpa_error *err);
 void close_files(gpa_merge *m);
+/* sources.c: read a copy of at most COPY_BUFFER bytes, and check its CRC32. *out is valid until the next call. */
+int read_copy(gpa_bytes *out, gpa_merge *m, const copy *c, gpa_error *err);
+/* plan.c: forget what was planned, and end a proof that is under way. */
+void forget_plan(gpa_merge *m);
 /*
  * prove_pages.c: begin to prove page `number`, just written to `fd`, with its slots at `offsets` (taken over) and its trailer
  * at `end`. One page at a time: proof_end() first.
@@ -173,8 +179,5 @@ int check_ids(gpa_merge *m, gpa_error *err);
 
 /* write_pages.c: the object that a copy is, as its own pack makes it, which is mapped as `pack`. Chains are made in one go. */
 int make_copy(made_object **out, gpa_merge *m, const copy *c, gpa_bytes pack, gpa_error *err);
-
-/* Grow *array to hold one more than `count`. */
-int grow(void **array, uint32_t *room, uint32_t count, size_t size, gpa_error *err);
 
 #endif

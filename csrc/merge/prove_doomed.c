@@ -6,8 +6,17 @@
  * its objects once.
  */
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "format/cache.h"
+#include "base/array.h"
+#include "base/error.h"
+#include "format/chain.h"
+#include "format/idx.h"
+#include "format/pack.h"
+#include "format/pack_check.h"
+#include "format/types.h"
+#include "merge/merge.h"
 
 #define THREADS 2
 #define FEW 32			/* copies; fewer are not worth a thread */
@@ -37,16 +46,8 @@ static int add_holder(gpa_proof *proof, gpa_holder holder, gpa_error *err)
 {
 	if (proof->trusted[holder.pack])
 		return GPA_OK;
-	if (proof->holder_count == proof->holder_room) {
-		if (proof->holder_room > UINT32_MAX / 2)
-			return out_of_memory(err);
-		uint32_t room = proof->holder_room ? 2 * proof->holder_room : 64;
-		gpa_holder *moved = realloc(proof->holders, room * sizeof(*moved));
-		if (!moved)
-			return out_of_memory(err);
-		proof->holders = moved;
-		proof->holder_room = room;
-	}
+	if (array_reserve(proof->holders, proof->holder_room, (uint64_t)proof->holder_count + 1, 64))
+		return out_of_memory(err);
 	proof->holders[proof->holder_count++] = holder;
 	return GPA_OK;
 }
@@ -190,7 +191,7 @@ static int hash_in_pieces(worker *w, const chain_source *source, uint64_t offset
 		status = entry_stream(&stream, source->pack, &entry, offset, source->idx->hash_size, err);
 	if (status || entry.type > GPA_TAG || entry.size <= PIECES_ABOVE)
 		return status ? status : GPA_ENOTFOUND;
-	hasher_begin_object(&w->hash, entry.type, entry.size);
+	object_id_begin(&w->hash, entry.type, entry.size);
 	status = inflate_pieces(entry.size, &used, stream, hash_piece, &w->hash, w->part->progress, err);
 	if (status)
 		hasher_final(&w->hash, ignored);
@@ -208,7 +209,7 @@ static int check_copy(worker *w, uint32_t *is_other, uint64_t offset, const unsi
 	source.bytes_made = &w->bytes_made;
 	int status = hash_in_pieces(w, &source, offset, err);
 	if (status == GPA_ENOTFOUND && !(status = chain_read(&made, &source, offset, w->z, err))) {
-		hasher_begin_object(&w->hash, made->type, made->bytes.len);
+		object_id_begin(&w->hash, made->type, made->bytes.len);
 		w->bytes_asked += made->bytes.len;
 		status = hasher_update_stoppable(&w->hash, made->bytes, source.progress, err);
 		made_object_drop(made);

@@ -15,7 +15,16 @@
  * long chain of large objects is made once, since the last one made is always kept.
  */
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/array.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "format/delta.h"
+#include "format/pack.h"
+#include "format/pack_check.h"
+#include "format/types.h"
 #include "merge/merge.h"
 
 #define THREADS 2
@@ -186,7 +195,7 @@ static int read_slot(gpa_entry *entry, gpa_bytes *stream, const struct proof *p,
 	gpa_bytes bytes = {p->page.ptr + begin, end - begin};
 	int status = entry_parse_bytes(entry, bytes, begin, p->hash_size, err);
 	*stream = (gpa_bytes){bytes.ptr + entry->header_size, bytes.len - entry->header_size};
-	if (!status && entry->size / 1040 > stream->len)
+	if (!status && entry->size / INFLATES_MOST > stream->len)
 		status = corrupt(err, "entry claims %llu bytes, more than its %zu can hold",
 				 (unsigned long long)entry->size, stream->len);
 	return status;
@@ -244,7 +253,9 @@ static int make_again(made_object **out, prover *w, uint32_t i, gpa_error *err)
 	for (uint32_t below; !status && !made && (below = base_slot(w->p, at)) != NONE; at = below) {
 		while (on_path && w->path[on_path - 1].slot >= at)
 			on_path--;
-		if (!(status = grow((void **)&deltas, &room, count, sizeof(*deltas), err)))
+		if (array_reserve(deltas, room, (uint64_t)count + 1, 64))
+			status = out_of_memory(err);
+		else
 			deltas[count++] = at;
 		if (on_path && w->path[on_path - 1].slot == below && w->path[on_path - 1].made)
 			made = made_object_share(w->path[on_path - 1].made);
@@ -289,7 +300,7 @@ static int prove_made(prover *w, uint32_t i, const made_object *made, gpa_error 
 		return is_other(w, i, err);
 	if (!(w->p->needed[i] & NEED_ID))
 		return GPA_OK;
-	hasher_begin_object(&w->hash, made->type, made->bytes.len);
+	object_id_begin(&w->hash, made->type, made->bytes.len);
 	int status = hasher_update_stoppable(&w->hash, made->bytes, w->p->progress, err);
 	return status ? status : end_id(w, i, err);
 }
@@ -309,7 +320,7 @@ static int prove_in_pieces(prover *w, uint32_t i, gpa_error *err)
 	if (status || entry.size <= PIECES_ABOVE || w->p->waiting[i])
 		return status ? status : GPA_ENOTFOUND;
 	w->entries_read++;
-	hasher_begin_object(&w->hash, entry.type, entry.size);
+	object_id_begin(&w->hash, entry.type, entry.size);
 	status = inflate_pieces(entry.size, &used, stream, hash_piece, &w->hash, w->p->progress, err);
 	return status ? status : end_id(w, i, err);
 }
@@ -344,10 +355,9 @@ static void keep_last(prover *w, made_object *made)
 
 static int go_on(prover *w, uint32_t i, made_object *made, gpa_error *err)
 {
-	int status = grow((void **)&w->path, &w->room, w->length, sizeof(*w->path), err);
-	if (status) {
+	if (array_reserve(w->path, w->room, (uint64_t)w->length + 1, 64)) {
 		made_object_drop(made);
-		return status;
+		return out_of_memory(err);
 	}
 	w->path[w->length++] = (step){i, NULL};
 	keep_last(w, made);

@@ -10,8 +10,15 @@
  * order of source and offset, then written in the order of the page. A copy larger than the buffer is read twice, in
  * pieces: once for its check and once to be written.
  */
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
+#include "base/files.h"
+#include "format/chain.h"
+#include "format/pack_write.h"
+#include "format/types.h"
 #include "merge/merge.h"
 
 #define BASES_MOST (32u << 20)	/* bytes of objects on the way to others */
@@ -20,10 +27,10 @@
 typedef struct writer {
 	gpa_merge *m;
 	output out;
-	uint64_t *offsets;	/* of each slot of the page, as it is written */
+	pack_writer pack;
+	uint64_t *offsets;	/* of each slot of the page that is written */
 	gpa_idx_entry *entries;
 	uint32_t first_slot;
-	uint32_t count;
 	struct pending *window;
 	struct pending **by_source;
 } writer;
@@ -34,50 +41,6 @@ typedef struct pending {
 	copy *copy;
 	size_t at;		/* in m->buffer */
 } pending;
-
-void close_files(gpa_merge *m)
-{
-	for (unsigned i = 0; i < OPEN_FILES; i++) {
-		if (m->files[i].fd >= 0)
-			close(m->files[i].fd);
-		m->files[i].fd = -1;
-	}
-}
-
-static int source_file(int *fd, gpa_merge *m, uint32_t number, gpa_error *err)
-{
-	uint64_t size;
-	for (unsigned i = 0; i < OPEN_FILES; i++)
-		if (m->files[i].fd >= 0 && m->files[i].source == number) {
-			*fd = m->files[i].fd;
-			return GPA_OK;
-		}
-	const source *s = &m->sources[number];
-	int status = file_open(fd, &size, s->dir_fd, s->path, err);
-	if (status)
-		return status;
-	if (size != s->size) {
-		close(*fd);
-		return corrupt(err, "pack is %llu bytes now, was %llu", (unsigned long long)size,
-			       (unsigned long long)s->size);
-	}
-	open_file *place = &m->files[m->next_file++ % OPEN_FILES];
-	if (place->fd >= 0)
-		close(place->fd);
-	*place = (open_file){number, *fd};
-	return GPA_OK;
-}
-
-int read_copy(gpa_bytes *out, gpa_merge *m, const copy *c, gpa_error *err)
-{
-	int fd, status = source_file(&fd, m, c->source, err);
-	if (!status)
-		status = file_read(fd, m->buffer, c->size, c->offset, err);
-	*out = (gpa_bytes){m->buffer, c->size};
-	if (!status && gpa_crc32(0, *out) != copy_crc(m, c))
-		status = corrupt_at(err, c->offset, "entry does not have the CRC32 its idx says");
-	return status;
-}
 
 /* ---- checking ---- */
 
@@ -121,7 +84,7 @@ static int check_whole(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, g
 	if (status)
 		return status;
 	gpa_bytes stream = {pack.ptr + c->offset + entry.header_size, c->size - entry.header_size};
-	hasher_begin_object(h, entry.type, entry.size);
+	object_id_begin(h, entry.type, entry.size);
 	if ((status = inflate_pieces(entry.size, &used, stream, hash_piece, h, m->progress, err)))
 		err->offset = (int64_t)c->offset;
 	else if (used != stream.len)
@@ -147,7 +110,7 @@ static int check_delta(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, g
 	int status = make_copy(&made, m, c, pack, err);
 	if (status)
 		return status;
-	hasher_begin_object(h, made->type, made->bytes.len);
+	object_id_begin(h, made->type, made->bytes.len);
 	status = hasher_update_stoppable(h, made->bytes, m->progress, err);
 	made_object_drop(made);
 	return status ? status : end_id(h, m, c, err);
@@ -208,27 +171,20 @@ int gpa_merge_check(uint32_t *damaged, gpa_merge *m, gpa_progress *progress, gpa
 
 /* ---- writing ---- */
 
-static void note_entry(writer *w, const object *o, uint64_t offset)
+static int begin_entry(writer *w, const slot *s, const gpa_entry *entry, gpa_error *err)
 {
-	gpa_idx_entry *e = &w->entries[w->count];
-	memset(e->oid, 0, sizeof(e->oid));
-	memcpy(e->oid, o->oid, w->m->hash_size);
-	e->offset = offset;
-	e->crc = w->out.crc;
-	w->offsets[w->count++] = offset;
+	if (s->base == NONE)
+		return pack_begin_entry(&w->pack, entry->type, entry->size, err);
+	/* only packs that disagree on an object's type could put a base behind its delta */
+	if (s->base - w->first_slot >= w->pack.count)
+		return corrupt(err, "delta and base are said to be of different types");
+	return pack_begin_delta(&w->pack, w->offsets[s->base - w->first_slot], entry->size, err);
 }
 
-static int write_header(writer *w, const slot *s, const gpa_entry *entry, gpa_error *err)
+static void end_entry(writer *w, const slot *s)
 {
-	unsigned char header[ENTRY_HEADER_MAX];
-	int type = s->base == NONE ? entry->type : GPA_OFS_DELTA;
-	size_t n = entry_header_write(header, type, entry->size);
-	/* only packs that disagree on an object's type could put a base behind its delta */
-	if (s->base != NONE && s->base - w->first_slot >= w->count)
-		return corrupt(err, "delta and base are said to be of different types");
-	if (s->base != NONE)
-		n += entry_distance_write(header + n, w->out.written - w->offsets[s->base - w->first_slot]);
-	return output_write(&w->out, header, n, err);
+	w->offsets[w->pack.count] = w->entries[w->pack.count].offset;
+	pack_end_entry(&w->pack, w->m->objects[s->object].oid);
 }
 
 /* ---- one copy that does not go with a window ---- */
@@ -243,7 +199,7 @@ static int write_pieces(writer *w, const slot *s, const copy *c, int fd, gpa_err
 	if (!status)
 		status = entry_parse_bytes(&entry, (gpa_bytes){m->buffer, piece}, c->offset, m->hash_size, err);
 	if (!status)
-		status = write_header(w, s, &entry, err);
+		status = begin_entry(w, s, &entry, err);
 	if (!status)
 		status = output_write(&w->out, m->buffer + entry.header_size, piece - entry.header_size, err);
 	for (uint64_t done = piece; !status && done < c->size; done += piece) {
@@ -268,7 +224,7 @@ static int check_content(gpa_merge *m, const copy *c, int type, gpa_bytes conten
 	int status = hasher_init(&h, m->options.algo, err);
 	if (status)
 		return status;
-	hasher_begin_object(&h, type, content.len);
+	object_id_begin(&h, type, content.len);
 	if (!(status = hasher_update_stoppable(&h, content, m->progress, err)))
 		status = end_id(&h, m, c, err);
 	hasher_free(&h);
@@ -295,7 +251,6 @@ static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 	const source *s = &m->sources[c->source];
 	made_object *made = NULL;
 	gpa_bytes pack;
-	unsigned char header[ENTRY_HEADER_MAX];
 	int status = gpa_map_open(&pack, s->dir_fd, s->path, err);
 	if (status)
 		return status;
@@ -304,7 +259,7 @@ static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 	if (!status)
 		status = check_content(m, c, made->type, made->bytes, err);
 	if (!status)
-		status = output_write(&w->out, header, entry_header_write(header, made->type, made->bytes.len), err);
+		status = pack_begin_entry(&w->pack, made->type, made->bytes.len, err);
 	if (!status && !(status = deflate_begin(m->d, err)))
 		status = deflate_piece(m->d, &w->out, made->bytes, 1, err);
 	made_object_drop(made);
@@ -325,16 +280,14 @@ static int write_alone(writer *w, const slot *s, gpa_error *err)
 {
 	gpa_merge *m = w->m;
 	copy *c = &m->copies[s->chosen];
-	uint64_t offset = w->out.written;
 	if (s->rebuild && is_too_dear(m)) {
 		err->source = (int32_t)c->source;
 		return corrupt(err, "chains of deltas are too dear to be cut");
 	}
-	output_crc_begin(&w->out);
 	int status = s->rebuild ? write_rebuilt(w, c, err) : write_copy(w, s, c, err);
 	if (status)
 		return blame(c, status, err);
-	note_entry(w, &m->objects[s->object], offset);
+	end_entry(w, s);
 	return GPA_OK;
 }
 
@@ -395,13 +348,11 @@ static int write_made(writer *w, const pending *p, gpa_error *err)
 {
 	gpa_merge *m = w->m;
 	gpa_entry entry = {.type = GPA_OFS_DELTA, .size = p->copy->sum};
-	uint64_t offset = w->out.written;
-	output_crc_begin(&w->out);
-	int status = write_header(w, p->slot, &entry, err);
+	int status = begin_entry(w, p->slot, &entry, err);
 	if (!status)
 		status = output_write(&w->out, m->made + p->copy->offset, p->copy->size - MADE_HEADER, err);
 	if (!status)
-		note_entry(w, &m->objects[p->slot->object], offset);
+		end_entry(w, p->slot);
 	return status;
 }
 
@@ -412,18 +363,16 @@ static int write_pending(writer *w, const pending *p, gpa_error *err)
 	gpa_merge *m = w->m;
 	gpa_entry entry;
 	gpa_bytes bytes = {m->buffer + p->at, p->copy->size};
-	uint64_t offset = w->out.written;
 	uint32_t crc = gpa_crc32(0, bytes), expected = copy_crc(m, p->copy);
 	if (crc != expected)
 		return corrupt_at(err, p->copy->offset, "entry has CRC32 %08x, its idx says %08x", crc, expected);
 	int status = entry_parse_bytes(&entry, bytes, p->copy->offset, m->hash_size, err);
-	output_crc_begin(&w->out);
 	if (!status)
-		status = write_header(w, p->slot, &entry, err);
+		status = begin_entry(w, p->slot, &entry, err);
 	if (!status)
 		status = output_write(&w->out, bytes.ptr + entry.header_size, bytes.len - entry.header_size, err);
 	if (!status)
-		note_entry(w, &m->objects[p->slot->object], offset);
+		end_entry(w, p->slot);
 	return status;
 }
 
@@ -436,13 +385,10 @@ static int write_window(writer *w, uint32_t count, gpa_error *err)
 	return status;
 }
 
-static int write_page(writer *w, const page *pg, unsigned char *trailer, gpa_error *err)
+static int write_page(writer *w, const page *pg, gpa_error *err)
 {
-	unsigned char header[12] = "PACK";
 	const slot *slots = w->m->slots + pg->first_slot;
-	put_be32(header + 4, 2);
-	put_be32(header + 8, pg->slot_count);
-	int status = output_write(&w->out, header, sizeof(header), err);
+	int status = pack_begin(&w->pack, &w->out, w->entries, pg->slot_count, err);
 	for (uint32_t i = 0, n; !status && i < pg->slot_count; i += n ? n : 1) {
 		if (is_stopped(w->m->progress))
 			return stopped(err);
@@ -451,7 +397,7 @@ static int write_page(writer *w, const page *pg, unsigned char *trailer, gpa_err
 		if (!status && w->m->progress)
 			w->m->progress->done += n ? n : 1;
 	}
-	return status ? status : output_finish(&w->out, trailer, err);
+	return status ? status : pack_finish(&w->pack, err);
 }
 
 int gpa_merge_write(gpa_merge *m, uint32_t number, int pack_fd, int idx_fd, unsigned char *trailer,
@@ -470,11 +416,13 @@ int gpa_merge_write(gpa_merge *m, uint32_t number, int pack_fd, int idx_fd, unsi
 	w.entries = malloc((pg->slot_count + 1) * sizeof(*w.entries));
 	w.window = malloc((pg->slot_count + 1) * sizeof(*w.window));
 	w.by_source = malloc((pg->slot_count + 1) * sizeof(*w.by_source));
-	status = w.offsets && w.entries && w.window && w.by_source ? write_page(&w, pg, trailer, err) : out_of_memory(err);
+	status = w.offsets && w.entries && w.window && w.by_source ? write_page(&w, pg, err) : out_of_memory(err);
+	uint64_t end = w.out.written - m->hash_size;
 	if (!status)
-		status = gpa_idx_write(idx_fd, m->options.algo, w.entries, pg->slot_count, trailer, err);
+		status = pack_write_idx(&w.pack, idx_fd, NULL, err);
 	if (!status && !(status = proof_end(m, err))) {
-		status = proof_begin(m, number, pack_fd, w.offsets, w.out.written - m->hash_size, err);
+		memcpy(trailer, w.pack.trailer, m->hash_size);
+		status = proof_begin(m, number, pack_fd, w.offsets, end, err);
 		w.offsets = NULL;	/* the proof has them now */
 	}
 	output_free(&w.out);

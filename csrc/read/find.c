@@ -2,15 +2,20 @@
  * Finding an object, from any thread. The order: combined index, then the packs it does not name, then loose objects, for
  * each object directory in turn; and when that gives nothing, whether anything has changed.
  */
-#include "write/writer.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "read/objdir.h"
+#include "read/reader.h"
 
 #define LOOKS_MAX 16		/* times that a call looks at the directories again because they changed meanwhile */
 #define LOOSE_COPY_MOST 16384	/* bytes of a loose file; more is mapped */
 
-/* One task under way. */
+/* One query under way. */
 typedef struct search {
-	visitor *v;
-	task *t;
+	reader_session *v;
+	query *q;
 	int lost;		/* a copy was found and could not be used */
 	int damaged;
 	gpa_error why;		/* about the first damaged copy */
@@ -33,7 +38,7 @@ static int try_place(search *s, const place *at, gpa_error *err)
 {
 	int status = pack_file_pin(at->pack, err);
 	if (!status) {
-		status = s->t->packed(s->t, s->v, at->pack, at->offset, err);
+		status = s->q->packed(s->q, s->v, at->pack, at->offset, err);
 		pack_file_unpin(at->pack);
 		if (status == GPA_ECORRUPT) {
 			blame_file(err, at->pack->dir, at->pack->path, ".pack");
@@ -43,38 +48,46 @@ static int try_place(search *s, const place *at, gpa_error *err)
 	return status ? pass_over(s, status, err) : GPA_OK;
 }
 
-/* What the reader's own writer has not sealed, or sealed since the last look. */
-static int try_written(search *s, gpa_error *err)
+static int try_overlay(search *s, overlay *o, gpa_error *err)
 {
-	written_object found;
-	gpa_writer *w = s->v->writer;
-	int status = writer_find(&found, w, s->v->r, s->t->oid, s->t->takes_entry, err);
+	overlay_object found;
+	int status = o->calls->find(&found, o, s->v->r, s->q->oid, s->q->with_entry, err);
 	if (status)
 		return pass_over(s, status, err);
 	if (!found.at.pack) {
-		status = s->t->written(s->t, s->v, &found, err);
+		status = s->q->overlaid(s->q, s->v, &found, err);
 		free(found.room);
 		return status ? pass_over(s, status, err) : GPA_OK;
 	}
 	status = try_place(s, &found.at, err);
 	if (status == GPA_ENOTFOUND)
-		writer_forget(w, found.at.pack);
+		o->calls->forget(o, found.at.pack);
 	pack_file_drop(found.at.pack);
+	return status;
+}
+
+static int try_overlays(search *s, int turn, gpa_error *err)
+{
+	const held_overlays *held = &s->v->overlays;
+	int status = GPA_ENOTFOUND;
+	for (uint32_t i = 0; status == GPA_ENOTFOUND && i < held->count; i++)
+		if (held->list[i]->turn == turn)
+			status = try_overlay(s, held->list[i], err);
 	return status;
 }
 
 static int try_view(search *s, uint32_t dir, gpa_error *err)
 {
-	const looked *l = &s->v->s->dirs[dir];
+	const scanned_dir *l = &s->v->s->dirs[dir];
 	place at;
 	uint32_t turn = 0;
-	int status = view_find_indexed(&at, l, dir, s->t->oid, err);
+	int status = view_find_indexed(&at, l, dir, s->q->oid, err);
 	if (!status)
 		status = try_place(s, &at, err);
 	else if (status != GPA_ENOTFOUND)
 		status = pass_over(s, status, err);
 	while (status == GPA_ENOTFOUND) {
-		int found = view_find_plain(&at, l->view, &turn, s->t->oid, err);
+		int found = view_find_unindexed(&at, l->view, &turn, s->q->oid, err);
 		if (found == GPA_ENOTFOUND)
 			break;
 		status = found ? pass_over(s, found, err) : try_place(s, &at, err);
@@ -89,7 +102,7 @@ static int try_loose(search *s, uint32_t dir, const char *name, gpa_error *err)
 	if (status == GPA_ENOTFOUND)
 		return status;
 	if (!status) {
-		status = s->t->loose(s->t, s->v, &file, err);
+		status = s->q->loose(s->q, s->v, &file, err);
 		file_release(&file);
 	}
 	if (!status)
@@ -107,7 +120,7 @@ static int try_snapshot(search *s, gpa_error *err)
 		status = try_view(s, dir, err);
 	if (status != GPA_ENOTFOUND)
 		return status;
-	objdir_loose_name(name, s->t->oid, s->v->r->hash_size);
+	objdir_loose_name(name, s->q->oid, s->v->r->hash_size);
 	for (uint32_t dir = 0; status == GPA_ENOTFOUND && dir < s->v->s->dir_count; dir++)
 		status = try_loose(s, dir, name, err);
 	return status;
@@ -121,7 +134,7 @@ static int try_pack(search *s, pack_file *p, gpa_error *err)
 	int status = pack_file_pin_idx(p, err);
 	if (status)
 		return status == GPA_ECORRUPT || is_of_one_file(status, err) ? GPA_ENOTFOUND : status;
-	status = gpa_idx_find(&pos, &p->idx, s->t->oid);
+	status = gpa_idx_find(&pos, &p->idx, s->q->oid);
 	if (!status && (status = gpa_idx_offset(&at.offset, &p->idx, pos, err))) {
 		blame_file(err, p->dir, p->path, ".idx");
 		status = pass_over(s, status, err);
@@ -163,6 +176,14 @@ static int no_copy(search *s, gpa_error *err)
 	return s->damaged;
 }
 
+static int put_back(const held_overlays *held)
+{
+	int any = 0;
+	for (uint32_t i = 0; i < held->count; i++)
+		any |= held->list[i]->calls->put_back && held->list[i]->calls->put_back(held->list[i]);
+	return any;
+}
+
 /* Look at the directories again, and try what is there then. `*changed`: whether anything was new. */
 static int try_again(search *s, int *changed, gpa_error *err)
 {
@@ -179,13 +200,13 @@ static int try_again(search *s, int *changed, gpa_error *err)
  * place before it goes from the old one, and loose files are tried both before the look and after it. A page of the reader's
  * own writer that `git gc` took away is put back before the miss is believed.
  */
-int visitor_do(visitor *v, task *t, gpa_error *err)
+int session_find(reader_session *v, query *q, gpa_error *err)
 {
 	search s;
 	s.v = v;
-	s.t = t;
+	s.q = q;
 	s.lost = s.damaged = 0;
-	int status = v->writer ? try_written(&s, err) : GPA_ENOTFOUND;
+	int status = v->overlays.count ? try_overlays(&s, OVERLAY_FIRST, err) : GPA_ENOTFOUND;
 	s.lost = 0;
 	if (status == GPA_ENOTFOUND)
 		status = try_snapshot(&s, err);
@@ -197,22 +218,24 @@ int visitor_do(visitor *v, task *t, gpa_error *err)
 		if (!changed)
 			break;
 	}
-	if (status == GPA_ENOTFOUND && v->writer && writer_mend(v->writer)) {
+	if (status == GPA_ENOTFOUND && v->overlays.count && put_back(&v->overlays)) {
 		int ignored = 0;
 		status = try_again(&s, &ignored, err);
 	}
 	if (status == GPA_ENOTFOUND && s.lost)
 		status = try_everywhere(&s, err);
+	if (status == GPA_ENOTFOUND && v->overlays.count)
+		status = try_overlays(&s, OVERLAY_LAST, err);
 	return status == GPA_ENOTFOUND ? no_copy(&s, err) : status;
 }
 
-int visit_once(gpa_reader *r, task *t, gpa_error *err)
+int find_once(gpa_reader *r, query *q, gpa_error *err)
 {
-	visitor v;
-	int status = visitor_begin(&v, r, err);
+	reader_session v;
+	int status = session_begin(&v, r, err);
 	if (status)
 		return status;
-	status = visitor_do(&v, t, err);
-	visitor_end(&v);
+	status = session_find(&v, q, err);
+	session_end(&v);
 	return status;
 }

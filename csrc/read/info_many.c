@@ -2,6 +2,9 @@
  * Of many objects: are they here, and of what type and size. They are asked in the order in which they are stored; for what
  * is in no pack, one look at the directories serves all.
  */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "read/parallel.h"
@@ -9,29 +12,29 @@
 typedef struct asking {
 	job job;
 	int64_t *answers;
-	int (*ask)(int *type, uint64_t *size, visitor *v, const unsigned char *oid, const place *at, gpa_error *err);
+	int (*ask)(int *type, uint64_t *size, reader_session *v, const unsigned char *oid, const place *at, gpa_error *err);
 } asking;
 
-static int has_at(int *type, uint64_t *size, visitor *v, const unsigned char *oid, const place *at, gpa_error *err)
+static int has_at(int *type, uint64_t *size, reader_session *v, const unsigned char *oid, const place *at, gpa_error *err)
 {
-	int status = visitor_has_at(v, oid, at, err);
+	int status = session_has_at(v, oid, at, err);
 	*type = 0;
 	*size = 0;
 	return status == GPA_ECORRUPT ? GPA_ENOTFOUND : status;
 }
 
-static void answer(asking *a, visitor *v, const wanted *w)
+static void answer(asking *a, reader_session *v, const wanted *w)
 {
 	gpa_error err;
 	int type;
 	uint64_t size;
 	int status = a->ask(&type, &size, v, a->job.oids + w->number * v->r->hash_size, &w->at, &err);
-	int64_t told = a->answers[w->number] = status ? status : answer_packed(type, size, &err);
+	int64_t told = a->answers[w->number] = status ? status : info_number(type, size, &err);
 	if (told < 0 && told != GPA_ENOTFOUND)
 		job_failed(&a->job, w->number, (int)told, &err);
 }
 
-static void answer_packed_one(job *j, visitor *v, uint32_t i)
+static void answer_packed_one(job *j, reader_session *v, uint32_t i)
 {
 	if (j->order[i].at.pack)
 		answer((asking *)j, v, &j->order[i]);
@@ -47,7 +50,7 @@ typedef struct fans {
 
 static int is_empty_fan(const job *j, unsigned char first)
 {
-	char path[4096];
+	char path[PATH_ROOM];
 	for (uint32_t dir = 0; dir < j->s->dir_count; dir++) {
 		int len = snprintf(path, sizeof(path), "%s/%02x", j->r->dirs[dir], first);
 		if (len >= (int)sizeof(path) || !access(path, F_OK) || errno != ENOENT)
@@ -85,13 +88,13 @@ static int is_whole(const job *j)
 static int answer_rest(asking *a, uint32_t from, gpa_error *err)
 {
 	job *j = &a->job;
-	visitor v;
+	reader_session v;
 	fans f;
-	int status = from < j->count ? visitor_begin(&v, j->r, err) : GPA_OK;
+	int status = from < j->count ? session_begin(&v, j->r, err) : GPA_OK;
 	if (status || from == j->count)
 		return status;
 	look_at_fans(&f, j, from);
-	int is_sure = !v.writer && is_whole(j);
+	int is_sure = !v.overlays.count && is_whole(j);
 	for (uint32_t i = from; i < j->count; i++) {
 		const wanted *w = &j->order[i];
 		if (is_sure && w->is_absent && f.empty[first_byte(j, i)])
@@ -99,7 +102,7 @@ static int answer_rest(asking *a, uint32_t from, gpa_error *err)
 		else
 			answer(a, &v, w);
 	}
-	visitor_end(&v);
+	session_end(&v);
 	return GPA_OK;
 }
 
@@ -132,7 +135,7 @@ static int ask_all(uint32_t *failed, asking *a, gpa_reader *r, const unsigned ch
 int gpa_many_info(int64_t *answers, uint32_t *failed, gpa_reader *reader, const unsigned char *oids, uint32_t count,
 		  unsigned threads, gpa_error *err)
 {
-	asking a = {.answers = answers, .ask = visitor_info_at};
+	asking a = {.answers = answers, .ask = session_info_at};
 	return ask_all(failed, &a, reader, oids, count, threads, err);
 }
 

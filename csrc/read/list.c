@@ -1,5 +1,12 @@
 /* All ids of a reader, and those that begin with some digits. Both look at the directories again first, if these changed. */
-#include "write/writer.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "read/objdir.h"
+#include "read/parallel.h"
 
 /* Ids that lie `stride` bytes apart. */
 typedef struct id_table {
@@ -13,7 +20,7 @@ typedef struct id_tables {
 	id_table *tables;
 	uint32_t count;
 	uint32_t hash_size;
-	gpa_buffer unsorted;	/* of loose objects, and of those that the writer has not sealed or sealed lately */
+	gpa_buffer unsorted;	/* of loose objects and of overlays */
 	size_t room;
 } id_tables;
 
@@ -42,7 +49,7 @@ static int collect_tables(id_tables *out, const snapshot *s, gpa_error *err)
 {
 	uint32_t most = 1;
 	for (uint32_t dir = 0; dir < s->dir_count; dir++)
-		most += 1 + s->dirs[dir].view->plain_count;
+		most += 1 + s->dirs[dir].view->unindexed_count;
 	out->tables = calloc(most, sizeof(*out->tables));
 	if (!out->tables)
 		return out_of_memory(err);
@@ -50,8 +57,8 @@ static int collect_tables(id_tables *out, const snapshot *s, gpa_error *err)
 		const view *v = s->dirs[dir].view;
 		if (v->index)
 			out->tables[out->count++] = midx_table(&v->index->midx);
-		for (uint32_t i = 0; i < v->plain_count; i++)
-			out->tables[out->count++] = idx_table(&v->plain[i]->idx);
+		for (uint32_t i = 0; i < v->unindexed_count; i++)
+			out->tables[out->count++] = idx_table(&v->unindexed[i]->idx);
 	}
 	return GPA_OK;
 }
@@ -72,14 +79,15 @@ static int collect_loose(id_tables *out, gpa_reader *r, unsigned from, unsigned 
 	return GPA_OK;
 }
 
-/* Before the snapshot: what the writer ceases to name is in the next one. */
-static int collect_written(id_tables *out, gpa_reader *r, gpa_error *err)
+/* Collect the ids of overlays, before the snapshot is taken: an object that an overlay ceases to name is in that snapshot. */
+static int collect_overlaid(id_tables *out, gpa_reader *r, gpa_error *err)
 {
-	pthread_mutex_lock(&r->lock);
-	gpa_writer *w = writer_of(r);
-	pthread_mutex_unlock(&r->lock);
-	int status = w ? writer_ids(&out->unsorted, &out->room, w, err) : GPA_OK;
-	gpa_writer_free(w);
+	held_overlays held;
+	int status = GPA_OK;
+	reader_hold_overlays(&held, r);
+	for (uint32_t i = 0; !status && i < held.count; i++)
+		status = held.list[i]->calls->list(&out->unsorted, &out->room, held.list[i], err);
+	overlays_release(&held);
 	return status;
 }
 
@@ -142,7 +150,7 @@ int gpa_reader_list(gpa_buffer *oids, gpa_reader *reader, gpa_error *err)
 {
 	id_tables tables = {.hash_size = (uint32_t)reader->hash_size};
 	snapshot *s;
-	int status = collect_written(&tables, reader, err);
+	int status = collect_overlaid(&tables, reader, err);
 	if (status || (status = current_snapshot(&s, reader, err))) {
 		tables_free(&tables);
 		return status;
@@ -223,7 +231,7 @@ int gpa_reader_expand(unsigned char *oids, uint32_t *count, uint32_t room, gpa_r
 	candidates c = {oids, 0, room, reader->hash_size, prefix, digits};
 	id_tables tables = {.hash_size = (uint32_t)reader->hash_size};
 	snapshot *s;
-	int status = collect_written(&tables, reader, err);
+	int status = collect_overlaid(&tables, reader, err);
 	if (status || (status = current_snapshot(&s, reader, err))) {
 		tables_free(&tables);
 		return status;

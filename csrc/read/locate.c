@@ -1,17 +1,23 @@
 /* Where an object lies, for those who take its entry over as it is. */
-#include "write/writer.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
-typedef struct locate_task {
-	task task;
+#include "base/error.h"
+#include "format/chain.h"
+#include "read/reader.h"
+
+typedef struct locate_query {
+	query query;
 	char *path;
 	size_t room;
 	uint64_t offset;
 	uint64_t base_offset;
-} locate_task;
+} locate_query;
 
-static int locate_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
+static int locate_packed(query *q, reader_session *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
-	locate_task *locate = (locate_task *)t;
+	locate_query *locate = (locate_query *)q;
 	gpa_entry entry;
 	int len = (int)(strlen(pack->path) - strlen("idx"));
 	int status = gpa_entry_parse(&entry, pack->pack, offset, pack->idx.algo, err);
@@ -27,9 +33,9 @@ static int locate_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, 
 	return status;
 }
 
-static int locate_loose(task *t, visitor *v, held_file *file, gpa_error *err)
+static int locate_loose(query *q, reader_session *v, held_file *file, gpa_error *err)
 {
-	locate_task *locate = (locate_task *)t;
+	locate_query *locate = (locate_query *)q;
 	(void)v, (void)file, (void)err;
 	locate->path[0] = '\0';
 	locate->offset = locate->base_offset = 0;
@@ -37,22 +43,22 @@ static int locate_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 }
 
 /* In no pack yet: as if it were loose. */
-static int locate_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+static int locate_overlaid(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
 {
 	(void)object;
-	return locate_loose(t, v, NULL, err);
+	return locate_loose(q, v, NULL, err);
 }
 
 int gpa_reader_locate(char *pack, size_t room, uint64_t *offset, uint64_t *base_offset, gpa_reader *reader,
 		      const unsigned char *oid, gpa_error *err)
 {
-	locate_task locate = {.task = {oid, locate_packed, locate_loose, locate_written, 0}, .path = pack, .room = room};
-	visitor v;
-	int status = visitor_begin(&v, reader, err);
+	locate_query locate = {.query = {oid, locate_packed, locate_loose, locate_overlaid, 0}, .path = pack, .room = room};
+	reader_session v;
+	int status = session_begin(&v, reader, err);
 	if (status)
 		return status;
-	status = visitor_do(&v, &locate.task, err);
-	visitor_end(&v);
+	status = session_find(&v, &locate.query, err);
+	session_end(&v);
 	*offset = locate.offset;
 	*base_offset = locate.base_offset;
 	return status;

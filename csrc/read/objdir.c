@@ -1,11 +1,17 @@
 /* What the files of an object directory are called, and which are there. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "read/reader.h"
+#include "base/array.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "read/objdir.h"
 
-#define PATH_ROOM 4096
 
 static int join(char *out, const char *dir, const char *rest)
 {
@@ -50,14 +56,8 @@ int objdir_hold_loose(held_file *out, const char *dir, const char *name, size_t 
 
 static int name_add(names *list, const char *name)
 {
-	if (list->count == list->room) {
-		uint32_t room = list->room ? 2 * list->room : 64;
-		char **longer = realloc(list->names, room * sizeof(*longer));
-		if (!longer)
-			return -1;
-		list->names = longer;
-		list->room = room;
-	}
+	if (array_reserve(list->names, list->room, (uint64_t)list->count + 1, 64))
+		return -1;
 	if (!(list->names[list->count] = strdup(name)))
 		return -1;
 	list->count++;
@@ -195,14 +195,8 @@ static int read_loose_ids(gpa_buffer *oids, size_t *room, DIR *dir, unsigned fir
 		unsigned char rest[GPA_OID_MAX];
 		if (parse_rest(rest, entry->d_name, hash_size - 1))
 			continue;
-		if (*room - oids->len < hash_size) {
-			size_t larger = *room ? 2 * *room : 64 * hash_size;
-			unsigned char *moved = realloc(oids->ptr, larger);
-			if (!moved)
-				return GPA_ENOMEM;
-			oids->ptr = moved;
-			*room = larger;
-		}
+		if (array_reserve(oids->ptr, *room, oids->len + hash_size, 64 * hash_size))
+			return GPA_ENOMEM;
 		oids->ptr[oids->len] = (unsigned char)first;
 		memcpy(oids->ptr + oids->len + 1, rest, hash_size - 1);
 		oids->len += hash_size;

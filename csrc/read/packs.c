@@ -5,13 +5,19 @@
  * Pinning a mapped pack takes no lock: one word says that it is mapped and how many have pinned it, and only a pack that
  * nobody has pinned ceases to be mapped.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
-#include "read/reader.h"
+#include "base/error.h"
+#include "read/objdir.h"
+#include "read/packs.h"
 
 #define IDX_COPY_MOST (64 * 1024)	/* bytes; an idx of a page, which a map would give a whole page of memory more */
-#define PATH_ROOM 4096
 #define FAULT_AROUND 65536		/* bytes that the kernel maps in when one of them is read */
 
 struct pack_maps {

@@ -2,6 +2,12 @@
  * Reading many objects: in the order in which they are stored, so that neighbours find their delta bases made, and with
  * several threads, each of which takes a run of neighbours at a time. read_many.c hands runs out while others are read.
  */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
 #include "read/parallel.h"
 
 static int compare_places(const void *left, const void *right)
@@ -35,7 +41,7 @@ static int order_by_oid(job *j, gpa_error *err)
 	return GPA_OK;
 }
 
-static void find_place(job *j, visitor *v, uint32_t i)
+static void find_place(job *j, reader_session *v, uint32_t i)
 {
 	uint32_t number = j->order[i].number;
 	const unsigned char *oid = j->oids + number * j->r->hash_size;
@@ -48,7 +54,7 @@ static void find_place(job *j, visitor *v, uint32_t i)
 		status = view_find_indexed(&at, &j->s->dirs[dir], dir, oid, &ignored);
 		is_absent &= status == GPA_ENOTFOUND;
 		if (status)
-			status = view_find_plain(&at, j->s->dirs[dir].view, &turn, oid, &ignored);
+			status = view_find_unindexed(&at, j->s->dirs[dir].view, &turn, oid, &ignored);
 		is_absent &= status == GPA_ENOTFOUND;
 	}
 	j->order[i] = status ? (wanted){.pack_id = UINT64_MAX, .number = number, .is_absent = (uint32_t)is_absent} :
@@ -58,7 +64,7 @@ static void find_place(job *j, visitor *v, uint32_t i)
 uint32_t job_take(job *j)
 {
 	uint32_t at = __atomic_load_n(&j->next, __ATOMIC_RELAXED);
-	return at < j->count ? __atomic_fetch_add(&j->next, RUN, __ATOMIC_RELAXED) : at;
+	return at < j->count ? __atomic_fetch_add(&j->next, JOB_OBJECTS, __ATOMIC_RELAXED) : at;
 }
 
 void job_stop(job *j)
@@ -77,13 +83,13 @@ void job_failed(job *j, uint32_t number, int status, const gpa_error *err)
 	pthread_mutex_unlock(&j->lock);
 }
 
-static void read_one(job *j, visitor *v, uint32_t i)
+static void read_one(job *j, reader_session *v, uint32_t i)
 {
 	const wanted *w = &j->order[i];
 	const unsigned char *oid = j->oids + w->number * j->r->hash_size;
 	gpa_error err;
 	gpa_object *out = &j->out[w->number];
-	int status = visitor_read_at(out, v, oid, &w->at, j->most, &err);
+	int status = session_read_at(out, v, oid, &w->at, j->most, &err);
 	if (!status && out->len > j->most)
 		gpa_object_free(out);
 	j->statuses[w->number] = status;
@@ -94,9 +100,9 @@ static void read_one(job *j, visitor *v, uint32_t i)
 static void *work(void *argument)
 {
 	job *j = argument;
-	visitor v;
+	reader_session v;
 	gpa_error err;
-	int status = visitor_begin(&v, j->r, &err);
+	int status = session_begin(&v, j->r, &err);
 	if (status) {
 		job_failed(j, 0, status, &err);
 		return NULL;
@@ -104,15 +110,15 @@ static void *work(void *argument)
 	for (uint32_t at; (at = job_take(j)) < j->count;)
 		for (uint32_t end = job_run_end(j, at); at < end; at++)
 			j->step(j, &v, at);
-	visitor_end(&v);
+	session_end(&v);
 	return NULL;
 }
 
 /* Where no further thread can be had, fewer do the work; this one always does. */
-void job_run(job *j, unsigned threads, void (*step)(job *j, visitor *v, uint32_t at))
+void job_run(job *j, unsigned threads, void (*step)(job *j, reader_session *v, uint32_t at))
 {
 	pthread_t ids[THREADS_MAX];
-	unsigned most = j->count / RUN + 1, started = 0;
+	unsigned most = j->count / JOB_OBJECTS + 1, started = 0;
 	j->step = step;
 	j->next = 0;
 	threads = threads < most ? threads : most;
@@ -128,7 +134,7 @@ int job_begin(job *j, gpa_reader *r, const unsigned char *oids, uint32_t count, 
 {
 	*j = (job){.oids = oids, .count = count, .failed = count};
 	/* `next` must not wrap around while threads reach past the end */
-	if (count > UINT32_MAX - (THREADS_MAX + 1) * RUN)
+	if (count > UINT32_MAX - (THREADS_MAX + 1) * JOB_OBJECTS)
 		return unsupported(err, "%u objects at a time", count);
 	if (!(j->order = calloc((size_t)count + 1, sizeof(*j->order))))
 		return out_of_memory(err);

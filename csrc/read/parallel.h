@@ -2,10 +2,12 @@
 #ifndef GPA_MANY_H
 #define GPA_MANY_H
 
+#include <pthread.h>
+
 #include "read/reader.h"
 
 #define THREADS_MAX 64
-#define RUN 32			/* objects a thread takes at a time */
+#define JOB_OBJECTS 32			/* objects a thread takes at a time */
 
 typedef struct wanted {
 	uint64_t pack_id;	/* UINT64_MAX: it was in no pack */
@@ -21,7 +23,7 @@ struct job {
 	snapshot *s;		/* held until the end, and with it the packs of `order` */
 	wanted *order;
 	uint32_t count;
-	void (*step)(job *j, visitor *v, uint32_t at);
+	void (*step)(job *j, reader_session *v, uint32_t at);
 	uint32_t next;		/* atomic */
 	gpa_object *out;
 	uint64_t most;		/* bytes of an object that is handed out */
@@ -36,14 +38,14 @@ struct job {
 int job_begin(job *j, gpa_reader *r, const unsigned char *oids, uint32_t count, unsigned threads, gpa_error *err);
 void job_end(job *j);
 /* Do `step` with each place in `order`, with `threads` threads. */
-void job_run(job *j, unsigned threads, void (*step)(job *j, visitor *v, uint32_t at));
+void job_run(job *j, unsigned threads, void (*step)(job *j, reader_session *v, uint32_t at));
 /* Where the next run begins in `order`; `count` or more when none is left. */
 uint32_t job_take(job *j);
 /* No more runs are taken. */
 void job_stop(job *j);
 static inline uint32_t job_run_end(const job *j, uint32_t at)
 {
-	return j->count - at < RUN ? j->count : at + RUN;
+	return j->count - at < JOB_OBJECTS ? j->count : at + JOB_OBJECTS;
 }
 /* Of several failures the first one in the order asked for counts. */
 void job_failed(job *j, uint32_t number, int status, const gpa_error *err);

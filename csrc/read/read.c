@@ -1,133 +1,138 @@
 /* What is asked about an object that was found: is it there, its type and size, its content. */
-#include "write/writer.h"
+#include <string.h>
 
-static chain_source source_of(const visitor *v, const pack_file *pack)
+#include "base/error.h"
+#include "format/chain.h"
+#include "format/loose.h"
+#include "format/pack.h"
+#include "format/types.h"
+#include "read/reader.h"
+
+static chain_source source_of(const reader_session *v, const pack_file *pack)
 {
 	return (chain_source){.pack = pack->pack, .idx = &pack->idx, .cache = v->r->cache, .lately = &v->w->lately,
 			      .pack_id = pack->id, .misses = &v->w->misses};
 }
 
 /* Where it was found in a snapshot that is still held; when that gives anything but an object, from the beginning. */
-static int do_at(visitor *v, task *t, const place *at, gpa_error *err)
+static int do_at(reader_session *v, query *q, const place *at, gpa_error *err)
 {
 	int status = at->pack ? pack_file_pin(at->pack, err) : GPA_ENOTFOUND;
 	if (!status) {
-		status = t->packed(t, v, at->pack, at->offset, err);
+		status = q->packed(q, v, at->pack, at->offset, err);
 		pack_file_unpin(at->pack);
 	}
-	return status ? visitor_do(v, t, err) : GPA_OK;
+	return status ? session_find(v, q, err) : GPA_OK;
 }
 
-static int has_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
+static int has_packed(query *q, reader_session *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
 	gpa_entry entry;
-	(void)t, (void)v;
+	(void)q, (void)v;
 	return gpa_entry_parse(&entry, pack->pack, offset, pack->idx.algo, err);
 }
 
-static int has_loose(task *t, visitor *v, held_file *file, gpa_error *err)
+static int has_loose(query *q, reader_session *v, held_file *file, gpa_error *err)
 {
-	(void)t, (void)v, (void)file, (void)err;
+	(void)q, (void)v, (void)file, (void)err;
 	return GPA_OK;
 }
 
-static int has_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+static int has_overlaid(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
 {
-	(void)t, (void)v, (void)object, (void)err;
+	(void)q, (void)v, (void)object, (void)err;
 	return GPA_OK;
 }
 
-int visitor_has(visitor *v, const unsigned char *oid, gpa_error *err)
+int session_has(reader_session *v, const unsigned char *oid, gpa_error *err)
 {
-	task t = {oid, has_packed, has_loose, has_written, 0};
-	return visitor_do(v, &t, err);
+	query q = {oid, has_packed, has_loose, has_overlaid, 0};
+	return session_find(v, &q, err);
 }
 
-int visitor_has_at(visitor *v, const unsigned char *oid, const place *at, gpa_error *err)
+int session_has_at(reader_session *v, const unsigned char *oid, const place *at, gpa_error *err)
 {
-	task t = {oid, has_packed, has_loose, has_written, 0};
-	return do_at(v, &t, at, err);
+	query q = {oid, has_packed, has_loose, has_overlaid, 0};
+	return do_at(v, &q, at, err);
 }
 
 int gpa_reader_has(gpa_reader *reader, const unsigned char *oid, gpa_error *err)
 {
-	task t = {oid, has_packed, has_loose, has_written, 0};
-	return visit_once(reader, &t, err);
+	query q = {oid, has_packed, has_loose, has_overlaid, 0};
+	return find_once(reader, &q, err);
 }
 
-typedef struct info_task {
-	task task;
+typedef struct info_query {
+	query query;
 	int type;
 	uint64_t size;
-} info_task;
+} info_query;
 
-static int info_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
+static int info_packed(query *q, reader_session *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
-	info_task *info = (info_task *)t;
+	info_query *info = (info_query *)q;
 	chain_source source = source_of(v, pack);
 	pack_maps_note_read(v->r->maps, 0);
 	return chain_info(&info->type, &info->size, &source, offset, v->w->z, err);
 }
 
-static int info_loose(task *t, visitor *v, held_file *file, gpa_error *err)
+static int info_loose(query *q, reader_session *v, held_file *file, gpa_error *err)
 {
-	info_task *info = (info_task *)t;
+	info_query *info = (info_query *)q;
 	(void)v;
 	return gpa_loose_header(&info->type, &info->size, file->bytes, err);
 }
 
-static int info_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+static int info_overlaid(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
 {
-	info_task *info = (info_task *)t;
+	info_query *info = (info_query *)q;
 	(void)v, (void)err;
 	info->type = object->type;
 	info->size = object->size;
 	return GPA_OK;
 }
 
-int visitor_info_at(int *type, uint64_t *size, visitor *v, const unsigned char *oid, const place *at, gpa_error *err)
+int session_info_at(int *type, uint64_t *size, reader_session *v, const unsigned char *oid, const place *at, gpa_error *err)
 {
-	info_task info = {.task = {oid, info_packed, info_loose, info_written, 0}};
-	int status = do_at(v, &info.task, at, err);
+	info_query info = {.query = {oid, info_packed, info_loose, info_overlaid, 0}};
+	int status = do_at(v, &info.query, at, err);
 	*type = info.type;
 	*size = info.size;
 	return status;
 }
 
-int visitor_info(int *type, uint64_t *size, visitor *v, const unsigned char *oid, gpa_error *err)
+int session_info(int *type, uint64_t *size, reader_session *v, const unsigned char *oid, gpa_error *err)
 {
 	place unknown = {0};
-	return visitor_info_at(type, size, v, oid, &unknown, err);
+	return session_info_at(type, size, v, oid, &unknown, err);
 }
 
 int gpa_reader_info(int *type, uint64_t *size, gpa_reader *reader, const unsigned char *oid, gpa_error *err)
 {
-	visitor v;
-	int status = visitor_begin(&v, reader, err);
+	reader_session v;
+	int status = session_begin(&v, reader, err);
 	if (status)
 		return status;
-	status = visitor_info(type, size, &v, oid, err);
-	visitor_end(&v);
+	status = session_info(type, size, &v, oid, err);
+	session_end(&v);
 	return status;
 }
 
-typedef struct read_task {
-	task task;
+typedef struct read_query {
+	query query;
 	uint64_t most;
 	made_object *made;		/* stays NULL for a whole object of more bytes */
-} read_task;
+} read_query;
 
 /* With `verify`, refuse an object whose hash is not its id. */
-static int check_made(read_task *read, visitor *v, gpa_error *err)
+static int check_made(read_query *read, reader_session *v, gpa_error *err)
 {
 	unsigned char sum[GPA_OID_MAX];
 	const made_object *made = read->made;
 	if (!v->r->options.verify)
 		return GPA_OK;
-	hasher_begin_object(&v->w->hash, made->type, made->bytes.len);
-	hasher_update(&v->w->hash, made->bytes.ptr, made->bytes.len);
-	hasher_final(&v->w->hash, sum);
-	if (!memcmp(sum, read->task.oid, v->r->hash_size))
+	object_id(sum, &v->w->hash, made->type, made->bytes);
+	if (!memcmp(sum, read->query.oid, v->r->hash_size))
 		return GPA_OK;
 	made_object_drop(read->made);
 	read->made = NULL;
@@ -142,9 +147,9 @@ static int is_larger(uint64_t most, const pack_file *pack, uint64_t offset)
 	       entry.type <= GPA_TAG && entry.size > most;
 }
 
-static int read_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
+static int read_packed(query *q, reader_session *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
-	read_task *read = (read_task *)t;
+	read_query *read = (read_query *)q;
 	chain_source source = source_of(v, pack);
 	if (is_larger(read->most, pack, offset))
 		return GPA_OK;
@@ -157,9 +162,9 @@ static int read_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gp
 	return status;
 }
 
-static int read_loose(task *t, visitor *v, held_file *file, gpa_error *err)
+static int read_loose(query *q, reader_session *v, held_file *file, gpa_error *err)
 {
-	read_task *read = (read_task *)t;
+	read_query *read = (read_query *)q;
 	uint64_t size;
 	int type, status = read->most == UINT64_MAX ? GPA_OK : gpa_loose_header(&type, &size, file->bytes, err);
 	if (!status && read->most != UINT64_MAX && size > read->most)
@@ -169,9 +174,9 @@ static int read_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 	return status ? status : check_made(read, v, err);
 }
 
-static int read_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+static int read_overlaid(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
 {
-	read_task *read = (read_task *)t;
+	read_query *read = (read_query *)q;
 	gpa_entry entry;
 	size_t used;
 	if (object->size > read->most)
@@ -198,25 +203,25 @@ static gpa_object object_of(made_object *made)
 	return made ? (gpa_object){made->type, made->bytes.ptr, made->bytes.len, made} : (gpa_object){0};
 }
 
-int visitor_read_most(gpa_object *out, visitor *v, const unsigned char *oid, uint64_t most, gpa_error *err)
+int session_read_most(gpa_object *out, reader_session *v, const unsigned char *oid, uint64_t most, gpa_error *err)
 {
-	read_task read = {.task = {oid, read_packed, read_loose, read_written, 1}, .most = most};
-	int status = visitor_do(v, &read.task, err);
+	read_query read = {.query = {oid, read_packed, read_loose, read_overlaid, 1}, .most = most};
+	int status = session_find(v, &read.query, err);
 	if (!status)
 		*out = object_of(read.made);
 	return status;
 }
 
-int visitor_read(gpa_object *out, visitor *v, const unsigned char *oid, gpa_error *err)
+int session_read(gpa_object *out, reader_session *v, const unsigned char *oid, gpa_error *err)
 {
-	return visitor_read_most(out, v, oid, UINT64_MAX, err);
+	return session_read_most(out, v, oid, UINT64_MAX, err);
 }
 
-int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const place *at, uint64_t most,
+int session_read_at(gpa_object *out, reader_session *v, const unsigned char *oid, const place *at, uint64_t most,
 		    gpa_error *err)
 {
-	read_task read = {.task = {oid, read_packed, read_loose, read_written, 1}, .most = most};
-	int status = do_at(v, &read.task, at, err);
+	read_query read = {.query = {oid, read_packed, read_loose, read_overlaid, 1}, .most = most};
+	int status = do_at(v, &read.query, at, err);
 	if (!status)
 		*out = object_of(read.made);
 	return status;
@@ -224,37 +229,37 @@ int visitor_read_at(gpa_object *out, visitor *v, const unsigned char *oid, const
 
 int gpa_reader_read(gpa_object *out, gpa_reader *reader, const unsigned char *oid, gpa_error *err)
 {
-	visitor v;
-	int status = visitor_begin(&v, reader, err);
+	reader_session v;
+	int status = session_begin(&v, reader, err);
 	if (status)
 		return status;
-	status = visitor_read(out, &v, oid, err);
-	visitor_end(&v);
+	status = session_read(out, &v, oid, err);
+	session_end(&v);
 	return status;
 }
 
-int64_t answer_packed(int type, uint64_t size, gpa_error *err)
+int64_t info_number(int type, uint64_t size, gpa_error *err)
 {
 	if (size > GPA_SIZE_MOST)
 		return corrupt(err, "object claims %llu bytes", (unsigned long long)size);
 	return (int64_t)(size << GPA_TYPE_BITS | (unsigned)type);
 }
 
-int64_t gpa_answer_info(gpa_answer *answer, gpa_reader *reader, const unsigned char *oid)
+int64_t gpa_slot_info(gpa_read_slot *answer, gpa_reader *reader, const unsigned char *oid)
 {
 	int type;
 	uint64_t size;
 	int status = gpa_reader_info(&type, &size, reader, oid, &answer->err);
-	return status ? status : answer_packed(type, size, &answer->err);
+	return status ? status : info_number(type, size, &answer->err);
 }
 
-int64_t gpa_answer_read(gpa_answer *answer, gpa_reader *reader, const unsigned char *oid)
+int64_t gpa_slot_read(gpa_read_slot *answer, gpa_reader *reader, const unsigned char *oid)
 {
 	gpa_object *object = &answer->object;
 	int status = gpa_reader_read(object, reader, oid, &answer->err);
 	if (status)
 		return status;
-	int64_t packed = answer_packed(object->type, object->len, &answer->err);
+	int64_t packed = info_number(object->type, object->len, &answer->err);
 	if (object->len <= sizeof(answer->content)) {
 		if (object->len)
 			memcpy(answer->content, object->ptr, object->len);

@@ -2,6 +2,12 @@
  * Runs of objects, handed to the calling thread while other threads read on. Whoever asks for a run that is not there yet
  * reads one, so that no thread waits before the end; and a run that was taken is filled again, while its memory is near.
  */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/error.h"
 #include "read/parallel.h"
 
 #define RUN_BYTES (1 << 20)	/* of content: a run that has more is handed out as it is */
@@ -11,12 +17,12 @@ typedef struct run {
 	struct run *next;
 	unsigned char *bytes;
 	size_t room;
-	gpa_run_row rows[RUN];
+	gpa_run_row rows[JOB_OBJECTS];
 } run;
 
 struct gpa_many {
 	job job;
-	visitor v;		/* of the calling thread */
+	reader_session v;		/* of the calling thread */
 	run *taken;		/* by the caller */
 	pthread_t ids[THREADS_MAX];
 	unsigned started;
@@ -63,14 +69,8 @@ static run *empty_run(gpa_many *m)
 static int append(run *r, uint32_t number, const gpa_object *object, gpa_error *err)
 {
 	size_t used = r->seen.content.len;
-	if (object->len > r->room - used) {
-		size_t room = used + object->len > 2 * r->room ? used + object->len : 2 * r->room;
-		unsigned char *bytes = realloc(r->bytes, room);
-		if (!bytes)
-			return out_of_memory(err);
-		r->bytes = bytes;
-		r->room = room;
-	}
+	if (array_reserve(r->bytes, r->room, used + object->len, object->len))
+		return out_of_memory(err);
 	if (object->len)
 		memcpy(r->bytes + used, object->ptr, object->len);
 	r->rows[r->seen.count++] = (gpa_run_row){number, object->type, object->len};
@@ -101,11 +101,11 @@ static void note(gpa_many *m, uint32_t number, int status, const gpa_error *err)
 	pthread_mutex_unlock(&m->lock);
 }
 
-static int read_wanted(run *r, gpa_many *m, visitor *v, const wanted *w, gpa_error *err)
+static int read_wanted(run *r, gpa_many *m, reader_session *v, const wanted *w, gpa_error *err)
 {
 	const unsigned char *oid = m->job.oids + w->number * m->job.r->hash_size;
 	gpa_object object;
-	int status = visitor_read_at(&object, v, oid, &w->at, UINT64_MAX, err);
+	int status = session_read_at(&object, v, oid, &w->at, UINT64_MAX, err);
 	if (status)
 		return status;
 	status = append(r, w->number, &object, err);
@@ -114,7 +114,7 @@ static int read_wanted(run *r, gpa_many *m, visitor *v, const wanted *w, gpa_err
 }
 
 /* The objects that job_take() gave, as one run or, if they are large, several. */
-static void read_run(gpa_many *m, visitor *v, uint32_t at)
+static void read_run(gpa_many *m, reader_session *v, uint32_t at)
 {
 	run *r = NULL;
 	gpa_error err;
@@ -137,13 +137,13 @@ static void read_run(gpa_many *m, visitor *v, uint32_t at)
 static void *help(void *argument)
 {
 	gpa_many *m = argument;
-	visitor v;
+	reader_session v;
 	gpa_error err;
-	int status = visitor_begin(&v, m->job.r, &err);
+	int status = session_begin(&v, m->job.r, &err);
 	if (!status) {
 		for (uint32_t at; (at = job_take(&m->job)) < m->job.count;)
 			read_run(m, &v, at);
-		visitor_end(&v);
+		session_end(&v);
 	}	/* else the caller reads alone */
 	pthread_mutex_lock(&m->lock);
 	m->reading--;
@@ -156,7 +156,7 @@ static void *help(void *argument)
 
 static void start_helpers(gpa_many *m, unsigned threads)
 {
-	unsigned most = m->job.count / RUN + 1;
+	unsigned most = m->job.count / JOB_OBJECTS + 1;
 	threads = threads < most ? threads : most;
 	while (m->started + 1 < threads && m->started < THREADS_MAX) {
 		pthread_mutex_lock(&m->lock);
@@ -180,7 +180,7 @@ int gpa_many_begin(gpa_many **out, gpa_reader *reader, const unsigned char *oids
 	if (!m)
 		return out_of_memory(err);
 	int status = job_begin(&m->job, reader, oids, count, threads, err);
-	if (!status && (status = visitor_begin(&m->v, reader, err)))
+	if (!status && (status = session_begin(&m->v, reader, err)))
 		job_end(&m->job);
 	if (status) {
 		free(m);
@@ -245,7 +245,7 @@ void gpa_many_end(gpa_many *many)
 	job_stop(&many->job);
 	while (many->started)
 		pthread_join(many->ids[--many->started], NULL);
-	visitor_end(&many->v);
+	session_end(&many->v);
 	job_end(&many->job);
 	give_back(many);
 	run_free(many->done);

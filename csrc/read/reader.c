@@ -2,7 +2,12 @@
  * A reader: opened, shared, closed, and looking at its directories again when something may have changed. find.c finds an
  * object, and read.c tells of it.
  */
-#include "write/writer.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "read/reader.h"
 
 /* ---- opening, closing, fork ---- */
 
@@ -46,7 +51,7 @@ gpa_reader *gpa_reader_share(gpa_reader *reader)
 	return reader;
 }
 
-static void worker_free(worker *w)
+static void scratch_free(scratch *w)
 {
 	inflater_free(w->z);
 	hasher_free(&w->hash);
@@ -59,8 +64,8 @@ void gpa_reader_free(gpa_reader *reader)
 	if (!reader || __atomic_sub_fetch(&reader->owners, 1, __ATOMIC_ACQ_REL))
 		return;
 	while (reader->idle) {
-		worker *next = reader->idle->next;
-		worker_free(reader->idle);
+		scratch *next = reader->idle->next;
+		scratch_free(reader->idle);
 		reader->idle = next;
 	}
 	snapshot_drop(reader->current);
@@ -77,10 +82,11 @@ void gpa_reader_free(gpa_reader *reader)
 void gpa_reader_before_fork(gpa_reader *reader)
 {
 	pthread_mutex_lock(&reader->lock);
-	reader->forking = writer_of(reader);
+	if (reader->overlays)
+		overlays_hold(&reader->forking, reader->overlays);
 	pthread_mutex_unlock(&reader->lock);
-	if (reader->forking)
-		writer_before_fork(reader->forking);
+	for (uint32_t i = 0; i < reader->forking.count; i++)
+		reader->forking.list[i]->calls->before_fork(reader->forking.list[i]);
 	pthread_mutex_lock(&reader->scan_lock);
 	pack_maps_lock(reader->maps);
 	pthread_mutex_lock(&reader->lock);
@@ -93,16 +99,15 @@ void gpa_reader_after_fork(gpa_reader *reader)
 	pthread_mutex_unlock(&reader->lock);
 	pack_maps_unlock(reader->maps);
 	pthread_mutex_unlock(&reader->scan_lock);
-	if (reader->forking)
-		writer_after_fork(reader->forking);
-	gpa_writer_free(reader->forking);
-	reader->forking = NULL;
+	for (uint32_t i = 0; i < reader->forking.count; i++)
+		reader->forking.list[i]->calls->after_fork(reader->forking.list[i]);
+	overlays_release(&reader->forking);
 }
 
 void gpa_reader_in_child(gpa_reader *reader)
 {
-	if (reader->writer)
-		writer_in_child(reader->writer);
+	for (overlay *o = reader->overlays; o; o = o->next)
+		o->calls->in_child(o);
 }
 
 void gpa_reader_count(gpa_reader_stats *out, gpa_reader *reader)
@@ -128,9 +133,9 @@ snapshot *reader_snapshot(gpa_reader *r)
 	return s;
 }
 
-static int worker_new(worker **out, int algo, gpa_error *err)
+static int scratch_new(scratch **out, int algo, gpa_error *err)
 {
-	worker *w = calloc(1, sizeof(*w));
+	scratch *w = calloc(1, sizeof(*w));
 	if (!w)
 		return out_of_memory(err);
 	int status = inflater_new(&w->z, err);
@@ -143,26 +148,28 @@ static int worker_new(worker **out, int algo, gpa_error *err)
 	return status;
 }
 
-int visitor_begin(visitor *v, gpa_reader *r, gpa_error *err)
+int session_begin(reader_session *v, gpa_reader *r, gpa_error *err)
 {
 	v->r = r;
 	pthread_mutex_lock(&r->lock);
 	v->s = r->current;
 	__atomic_add_fetch(&v->s->owners, 1, __ATOMIC_RELAXED);
-	v->writer = writer_of(r);
+	v->overlays.count = 0;
+	if (r->overlays)
+		overlays_hold(&v->overlays, r->overlays);
 	v->w = r->idle;
 	if (v->w)
 		r->idle = v->w->next;
 	pthread_mutex_unlock(&r->lock);
-	int status = v->w ? GPA_OK : worker_new(&v->w, r->options.algo, err);
+	int status = v->w ? GPA_OK : scratch_new(&v->w, r->options.algo, err);
 	if (status) {
 		snapshot_drop(v->s);
-		gpa_writer_free(v->writer);
+		overlays_release(&v->overlays);
 	}
 	return status;
 }
 
-void visitor_end(visitor *v)
+void session_end(reader_session *v)
 {
 	pthread_mutex_lock(&v->r->lock);
 	v->r->cache_misses += v->w->misses;
@@ -171,7 +178,8 @@ void visitor_end(visitor *v)
 	v->r->idle = v->w;
 	pthread_mutex_unlock(&v->r->lock);
 	snapshot_drop(v->s);
-	gpa_writer_free(v->writer);
+	if (v->overlays.count)
+		overlays_release(&v->overlays);
 }
 
 /* ---- looking again ---- */
@@ -216,15 +224,16 @@ int reader_look_again(int *changed, snapshot **s, gpa_reader *r, int anyway, gpa
 int gpa_reader_refresh(gpa_reader *reader, gpa_error *err)
 {
 	int changed;
-	pthread_mutex_lock(&reader->lock);
-	gpa_writer *w = writer_of(reader);
-	pthread_mutex_unlock(&reader->lock);
-	uint64_t end = w ? writer_before_look(w) : 0;
+	held_overlays held;
+	uint64_t numbers[OVERLAYS_MOST];
+	reader_hold_overlays(&held, reader);
+	for (uint32_t i = 0; i < held.count; i++)
+		numbers[i] = held.list[i]->calls->before_scan(held.list[i]);
 	snapshot *s = reader_snapshot(reader);
 	int status = reader_look_again(&changed, &s, reader, 1, err);
 	snapshot_drop(s);
-	if (w && !status)
-		writer_after_look(w, reader, end);	/* what somebody has deleted is not read any more */
-	gpa_writer_free(w);
+	for (uint32_t i = 0; !status && i < held.count; i++)	/* packs that are gone are not read any more */
+		held.list[i]->calls->after_scan(held.list[i], reader, numbers[i]);
+	overlays_release(&held);
 	return status;
 }

@@ -4,9 +4,15 @@
  *
  * The objects of small unindexed packs go into one sorted table, so that a thousand packs cost a look-up no more than one.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
+#include "base/bytes.h"
+#include "base/error.h"
+#include "read/objdir.h"
 #include "read/reader.h"
 
 #define IDX_AHEAD 64			/* files that the disk reads at a time */
@@ -56,14 +62,14 @@ static void view_drop(view *v)
 {
 	if (!v || __atomic_sub_fetch(&v->owners, 1, __ATOMIC_ACQ_REL))
 		return;
-	for (uint32_t i = 0; i < v->plain_count; i++)
-		pack_file_unpin_idx(v->plain[i]);
+	for (uint32_t i = 0; i < v->unindexed_count; i++)
+		pack_file_unpin_idx(v->unindexed[i]);
 	for (uint32_t i = 0; i < v->pack_count; i++)
 		pack_file_drop(v->packs[i]);
 	index_drop(v->index);
 	free(v->packs);
 	free(v->named);
-	free(v->plain);
+	free(v->unindexed);
 	free(v->table);
 	free(v);
 }
@@ -99,12 +105,12 @@ static int add_pack(view *v, const look *l, uint32_t *old_at, const char *name, 
 }
 
 /* An idx that cannot be read says nothing; a miss will tell of it. */
-static int add_plain(view *v, pack_file *p, gpa_error *err)
+static int add_unindexed(view *v, pack_file *p, gpa_error *err)
 {
 	gpa_error why;
 	int status = pack_file_pin_idx(p, &why);
 	if (!status)
-		v->plain[v->plain_count++] = p;
+		v->unindexed[v->unindexed_count++] = p;
 	else if (status == GPA_ECORRUPT || is_of_one_file(status, &why))
 		v->unreadable = p;
 	else if (status != GPA_ENOTFOUND)
@@ -162,14 +168,14 @@ static uint32_t read_ahead(const look *l, walk w)
  * Of a first look. Where an idx came from the disk, so will those that follow, and a disk can read many at a time. Most
  * often none does: only one of some is watched, those that `unwatched` counts are not.
  */
-static int add_plain_ahead(view *v, const look *l, pack_file *p, const walk *w, uint32_t *unwatched, gpa_error *err)
+static int add_unindexed_ahead(view *v, const look *l, pack_file *p, const walk *w, uint32_t *unwatched, gpa_error *err)
 {
 	if (*unwatched) {
 		--*unwatched;
-		return add_plain(v, p, err);
+		return add_unindexed(v, p, err);
 	}
 	long before = disk_reads();
-	int status = add_plain(v, p, err);
+	int status = add_unindexed(v, p, err);
 	*unwatched = disk_reads() == before ? UNWATCHED : read_ahead(l, *w);
 	return status;
 }
@@ -183,8 +189,8 @@ static int add_packs(view *v, const look *l, const names *listed, gpa_error *err
 	int is_named, is_listed, status = GPA_OK;
 	v->packs = calloc(named_count + listed->count + 1, sizeof(*v->packs));
 	v->named = calloc(named_count + 1, sizeof(*v->named));
-	v->plain = calloc((size_t)listed->count + 1, sizeof(*v->plain));
-	if (!v->packs || !v->named || !v->plain)
+	v->unindexed = calloc((size_t)listed->count + 1, sizeof(*v->unindexed));
+	if (!v->packs || !v->named || !v->unindexed)
 		return out_of_memory(err);
 	while (!status && (name = next_name(&w, &is_named, &is_listed))) {
 		if ((status = add_pack(v, l, &old_at, name, err)))
@@ -193,7 +199,7 @@ static int add_packs(view *v, const look *l, const names *listed, gpa_error *err
 		if (is_named)
 			v->named[w.named_at - 1] = p;
 		else
-			status = add_plain_ahead(v, l, p, &w, &unwatched, err);
+			status = add_unindexed_ahead(v, l, p, &w, &unwatched, err);
 	}
 	return status;
 }
@@ -208,7 +214,7 @@ static int compare_sizes(const void *left, const void *right)
 static const unsigned char *ref_oid(const void *context, const oid_ref *ref)
 {
 	const view *v = context;
-	return gpa_idx_oid(&v->plain[ref->source]->idx, ref->pos);
+	return gpa_idx_oid(&v->unindexed[ref->source]->idx, ref->pos);
 }
 
 const unsigned char *view_table_oid(const view *v, uint32_t at)
@@ -220,13 +226,13 @@ const unsigned char *view_table_oid(const view *v, uint32_t at)
 static int make_table(view *v, uint32_t hash_size, gpa_error *err)
 {
 	uint64_t count = 0;
-	if (v->plain_count)
-		qsort(v->plain, v->plain_count, sizeof(*v->plain), compare_sizes);
-	v->large_count = v->plain_count;
-	if (v->plain_count < 2)
+	if (v->unindexed_count)
+		qsort(v->unindexed, v->unindexed_count, sizeof(*v->unindexed), compare_sizes);
+	v->large_count = v->unindexed_count;
+	if (v->unindexed_count < 2)
 		return GPA_OK;
 	while (v->large_count) {
-		uint32_t objects = v->plain[v->large_count - 1]->idx.object_count;
+		uint32_t objects = v->unindexed[v->large_count - 1]->idx.object_count;
 		if (objects > LARGE_PACK || count + objects > UINT32_MAX)
 			break;
 		count += objects;
@@ -238,8 +244,8 @@ static int make_table(view *v, uint32_t hash_size, gpa_error *err)
 		free(scratch);
 		return out_of_memory(err);
 	}
-	for (uint32_t source = v->large_count; source < v->plain_count; source++) {
-		const gpa_idx *idx = &v->plain[source]->idx;
+	for (uint32_t source = v->large_count; source < v->unindexed_count; source++) {
+		const gpa_idx *idx = &v->unindexed[source]->idx;
 		for (uint32_t pos = 0; pos < idx->object_count; pos++)
 			v->table[v->table_count++] = (oid_ref){be64(gpa_idx_oid(idx, pos)), source, pos};
 	}
@@ -292,7 +298,7 @@ static int64_t now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static int look_at(looked *out, const look *l, const looked *old, gpa_error *err)
+static int look_at(scanned_dir *out, const look *l, const scanned_dir *old, gpa_error *err)
 {
 	index_file *index = NULL;
 	names listed;
@@ -328,7 +334,7 @@ int snapshot_new(snapshot **out, char *const *dirs, uint32_t dir_count, const sn
 	s->owners = 1;
 	for (; s->dir_count < dir_count; s->dir_count++) {
 		uint32_t i = s->dir_count;
-		const looked *before = old ? &old->dirs[i] : NULL;
+		const scanned_dir *before = old ? &old->dirs[i] : NULL;
 		look l = {maps, dirs[i], i, algo, before ? before->view : NULL};
 		int status = look_at(&s->dirs[i], &l, before, err);
 		if (status) {
@@ -365,7 +371,7 @@ int snapshot_check(const snapshot *s, char *const *dirs)
 {
 	int sure = SNAPSHOT_SURE;
 	for (uint32_t i = 0; i < s->dir_count; i++) {
-		const looked *l = &s->dirs[i];
+		const scanned_dir *l = &s->dirs[i];
 		file_stamp pack_dir, index;
 		objdir_stamp_packs(&pack_dir, dirs[i]);
 		if (!same_stamp(&pack_dir, &l->pack_dir))
@@ -382,7 +388,7 @@ int snapshot_check(const snapshot *s, char *const *dirs)
 
 /* ---- looking up ---- */
 
-int view_find_indexed(place *out, const looked *l, uint32_t dir, const unsigned char *oid, gpa_error *err)
+int view_find_indexed(place *out, const scanned_dir *l, uint32_t dir, const unsigned char *oid, gpa_error *err)
 {
 	const index_file *index = l->view->index;
 	uint32_t pos, pack;
@@ -442,24 +448,24 @@ static int place_of(place *out, pack_file *p, uint32_t pos, gpa_error *err)
 }
 
 /* Turns: the large packs, then the rows of the table that hold the oid. */
-int view_find_plain(place *out, const view *v, uint32_t *turn, const unsigned char *oid, gpa_error *err)
+int view_find_unindexed(place *out, const view *v, uint32_t *turn, const unsigned char *oid, gpa_error *err)
 {
 	uint32_t pos;
 	for (; *turn < v->large_count; ++*turn) {
-		if (!gpa_idx_find(&pos, &v->plain[*turn]->idx, oid)) {
+		if (!gpa_idx_find(&pos, &v->unindexed[*turn]->idx, oid)) {
 			++*turn;
-			return place_of(out, v->plain[*turn - 1], pos, err);
+			return place_of(out, v->unindexed[*turn - 1], pos, err);
 		}
 	}
 	if (!v->table_count)
 		return GPA_ENOTFOUND;
 	uint64_t key = be64(oid);
-	uint32_t skip = *turn - v->large_count, hash_size = v->plain[v->large_count]->idx.hash_size;
+	uint32_t skip = *turn - v->large_count, hash_size = v->unindexed[v->large_count]->idx.hash_size;
 	for (uint32_t at = view_table_begin(v, oid); at < v->table_count && v->table[at].key == key; at++) {
 		if (memcmp(view_table_oid(v, at), oid, hash_size) || skip--)
 			continue;
 		++*turn;
-		return place_of(out, v->plain[v->table[at].source], v->table[at].pos, err);
+		return place_of(out, v->unindexed[v->table[at].source], v->table[at].pos, err);
 	}
 	return GPA_ENOTFOUND;
 }

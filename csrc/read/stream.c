@@ -2,10 +2,18 @@
  * An object piece by piece. What is stored whole is inflated as it is read, and pages of the file that are behind are let
  * go: memory does not grow with the object. A delta, and what is small, is made as a whole.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "write/writer.h"
+#include "base/error.h"
+#include "format/loose.h"
+#include "format/pack.h"
+#include "format/types.h"
+#include "read/objdir.h"
+#include "read/reader.h"
 
 #define WHOLE_MOST (256 * 1024)		/* bytes; smaller objects are made as a whole */
 #define LET_GO (4 * 1024 * 1024)	/* compressed bytes between two times */
@@ -27,10 +35,10 @@ struct gpa_stream {
 	char name[OBJDIR_LOOSE_ROOM];
 };
 
-typedef struct stream_task {
-	task task;
+typedef struct stream_query {
+	query query;
 	gpa_stream *stream;
-} stream_task;
+} stream_query;
 
 /* Nothing is left of another copy that turned out to be damaged. */
 static int begin_inflating(gpa_stream *s, gpa_bytes in, gpa_error *err)
@@ -41,13 +49,13 @@ static int begin_inflating(gpa_stream *s, gpa_bytes in, gpa_error *err)
 	s->in = in;
 	int status = inflate_stream_new(&s->inflating, in, err);
 	if (!status && s->r->options.verify && !(status = hasher_init(&s->hash, s->r->options.algo, err)))
-		hasher_begin_object(&s->hash, s->type, s->size);
+		object_id_begin(&s->hash, s->type, s->size);
 	return status;
 }
 
-static int stream_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
+static int stream_packed(query *q, reader_session *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
-	gpa_stream *s = ((stream_task *)t)->stream;
+	gpa_stream *s = ((stream_query *)q)->stream;
 	gpa_entry entry;
 	gpa_bytes stream;
 	int status = gpa_entry_parse(&entry, pack->pack, offset, v->r->options.algo, err);
@@ -75,9 +83,9 @@ static int skip_header(gpa_stream *s, size_t header, gpa_error *err)
 	return status || got == header ? status : corrupt(err, "zlib stream is damaged or cut short");
 }
 
-static int stream_loose(task *t, visitor *v, held_file *file, gpa_error *err)
+static int stream_loose(query *q, reader_session *v, held_file *file, gpa_error *err)
 {
-	gpa_stream *s = ((stream_task *)t)->stream;
+	gpa_stream *s = ((stream_query *)q)->stream;
 	size_t header;
 	(void)v;
 	int status = loose_header(&s->type, &s->size, &header, file->bytes, err);
@@ -92,9 +100,9 @@ static int stream_loose(task *t, visitor *v, held_file *file, gpa_error *err)
 }
 
 /* It is not large: reading it as a whole is better. */
-static int stream_written(task *t, visitor *v, const written_object *object, gpa_error *err)
+static int stream_overlaid(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
 {
-	(void)t, (void)v, (void)object, (void)err;
+	(void)q, (void)v, (void)object, (void)err;
 	return GPA_OK;
 }
 
@@ -103,22 +111,22 @@ int gpa_stream_open(gpa_stream **out, int *type, uint64_t *size, gpa_reader *rea
 {
 	gpa_object object = {0};
 	gpa_stream *s = calloc(1, sizeof(*s));
-	stream_task t = {{oid, stream_packed, stream_loose, stream_written, 0}, s};
+	stream_query q = {{oid, stream_packed, stream_loose, stream_overlaid, 0}, s};
 	if (!s)
 		return out_of_memory(err);
 	s->r = gpa_reader_share(reader);
 	s->offset = GPA_NO_OFFSET;
 	memcpy(s->oid, oid, reader->hash_size);
-	visitor v;
-	int status = visitor_begin(&v, reader, err);
+	reader_session v;
+	int status = session_begin(&v, reader, err);
 	if (!status) {
-		status = visitor_do(&v, &t.task, err);
-		if (!status && !s->inflating && !(status = visitor_read(&object, &v, oid, err))) {
+		status = session_find(&v, &q.query, err);
+		if (!status && !s->inflating && !(status = session_read(&object, &v, oid, err))) {
 			s->made = object.owner;
 			s->type = object.type;
 			s->size = object.len;
 		}
-		visitor_end(&v);
+		session_end(&v);
 	}
 	if (status) {
 		gpa_stream_free(s);

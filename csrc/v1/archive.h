@@ -3,7 +3,7 @@
 #ifndef GPA_ARCHIVE_H
 #define GPA_ARCHIVE_H
 
-#include "base/core.h"
+#include "v1/gpa_v1.h"
 
 #define ARCHIVE_TYPE_SIZE 4
 

@@ -5,68 +5,57 @@
  *
  * There is no refresh(): an archive is what was opened and what was written since, so libgit2 need not ask twice.
  */
-#include "v1/archive.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
 #include "lend/libgit2.h"
+#include "v1/archive.h"
 
 #define PRIORITY 1
 #define MESSAGE_ROOM 1024
 
-typedef struct backend {
+typedef struct archive_backend {
 	git_odb_backend base;	/* first: libgit2 knows no more */
 	libgit2 git;
 	gpa_archive *archive;
-} backend;
+} archive_backend;
 
 /* ---- answers ---- */
 
 /* A value that is no object of any type is not found, as the original has it. */
-static int refuse(const backend *b, int status, const gpa_error *err)
+static int refuse(const archive_backend *b, int status, const gpa_error *err)
 {
 	char text[MESSAGE_ROOM];
-	int class = status == GPA_ENOMEM ? GIT_ERROR_NOMEMORY : status == GPA_ESYS ? GIT_ERROR_OS : GIT_ERROR_ODB;
 	if (status == GPA_ENOTFOUND || (status == GPA_ECORRUPT && err->fault == GPA_FAULT_BAD_TYPE))
 		return GIT_ENOTFOUND;
 	if (status == GPA_ECORRUPT)
 		snprintf(text, sizeof(text), "corrupt '%s': %s", err->file, err->text);
 	else
 		snprintf(text, sizeof(text), "%s", err->text);
-	b->git.error_set_str(class, text);
-	return GIT_ERROR;
+	return libgit2_fail(&b->git, status, text);
 }
 
 /* ---- reading ---- */
 
-/* libgit2 owns the copy. As its own backends do, a NUL byte is put behind it. */
-static int copy_out(void **data, size_t *len, const backend *b, gpa_bytes content)
-{
-	unsigned char *copy = b->git.odb_backend_data_alloc((git_odb_backend *)&b->base, content.len + 1);
-	if (!copy)
-		return GIT_ERROR;
-	if (content.len)
-		memcpy(copy, content.ptr, content.len);
-	copy[content.len] = 0;
-	*data = copy;
-	*len = content.len;
-	return 0;
-}
-
 static int read_object(void **data, size_t *len, int *type, git_odb_backend *base, const unsigned char *oid)
 {
-	backend *b = (backend *)base;
+	archive_backend *b = (archive_backend *)base;
 	gpa_archive_lease lease;
 	gpa_error err;
 	int status = gpa_archive_lend(&lease, b->archive, oid, GPA_ARCHIVE_OBJECT, &err);
 	if (status)
 		return refuse(b, status, &err);
 	*type = lease.type;
-	int answer = copy_out(data, len, b, lease.bytes);
+	int answer = libgit2_copy_out(data, len, &b->git, base, lease.bytes);
 	gpa_archive_return(&lease);
 	return answer;
 }
 
 static int read_header(size_t *len, int *type, git_odb_backend *base, const unsigned char *oid)
 {
-	backend *b = (backend *)base;
+	archive_backend *b = (archive_backend *)base;
 	gpa_archive_lease lease;
 	gpa_error err;
 	int status = gpa_archive_lend(&lease, b->archive, oid, GPA_ARCHIVE_HEADER, &err);
@@ -80,14 +69,14 @@ static int read_header(size_t *len, int *type, git_odb_backend *base, const unsi
 
 static int exists(git_odb_backend *base, const unsigned char *oid)
 {
-	return !gpa_archive_has(((backend *)base)->archive, oid);
+	return !gpa_archive_has(((archive_backend *)base)->archive, oid);
 }
 
 /* ---- by prefix ---- */
 
 static int exists_prefix(unsigned char *found, git_odb_backend *base, const unsigned char *oid, size_t digits)
 {
-	const backend *b = (backend *)base;
+	const archive_backend *b = (archive_backend *)base;
 	archive_found known;
 	archive_expand(&known, b->archive, oid, digits < 2 * GIT_OID_SIZE ? digits : 2 * GIT_OID_SIZE);
 	if (!known.count)
@@ -100,7 +89,7 @@ static int exists_prefix(unsigned char *found, git_odb_backend *base, const unsi
 
 static int list_objects(git_odb_backend *base, git_odb_foreach_cb callback, void *payload)
 {
-	backend *b = (backend *)base;
+	archive_backend *b = (archive_backend *)base;
 	gpa_buffer keys;
 	gpa_error err;
 	int answer = 0, status = gpa_archive_list(&keys, b->archive, &err);
@@ -117,12 +106,12 @@ static int list_objects(git_odb_backend *base, git_odb_foreach_cb callback, void
 /* A damaged object does not count as there: writing it again mends it. */
 static int freshen(git_odb_backend *base, const unsigned char *oid)
 {
-	return archive_has_sound(((backend *)base)->archive, oid) ? 0 : GIT_ENOTFOUND;
+	return archive_has_sound(((archive_backend *)base)->archive, oid) ? 0 : GIT_ENOTFOUND;
 }
 
 static int write_object(git_odb_backend *base, const unsigned char *oid, const void *data, size_t len, int type)
 {
-	backend *b = (backend *)base;
+	archive_backend *b = (archive_backend *)base;
 	gpa_error err;
 	int status = gpa_archive_add(b->archive, oid, type, (gpa_bytes){data, len}, &err);
 	return status ? refuse(b, status, &err) : 0;
@@ -132,14 +121,14 @@ static int write_object(git_odb_backend *base, const unsigned char *oid, const v
 
 static void free_backend(git_odb_backend *base)
 {
-	backend *b = (backend *)base;
+	archive_backend *b = (archive_backend *)base;
 	gpa_archive_free(b->archive);
 	free(b);
 }
 
-static backend *backend_new(const libgit2 *git, gpa_archive *archive)
+static archive_backend *backend_new(const libgit2 *git, gpa_archive *archive)
 {
-	backend *b = calloc(1, sizeof(*b));
+	archive_backend *b = calloc(1, sizeof(*b));
 	if (!b)
 		return NULL;
 	b->git = *git;
@@ -153,7 +142,7 @@ static backend *backend_new(const libgit2 *git, gpa_archive *archive)
 }
 
 /* The database owns the backend once it was added. What can fail here is memory. */
-static int give(const libgit2 *git, git_odb *odb, git_repository *repository, backend *b)
+static int give(const libgit2 *git, git_odb *odb, git_repository *repository, archive_backend *b)
 {
 	if (git->odb_add_backend(odb, &b->base, PRIORITY)) {
 		free_backend(&b->base);
@@ -169,7 +158,7 @@ int gpa_archive_attach(const char *library, void *repository, gpa_archive *archi
 	int status = libgit2_find(&git, library, err);
 	if (status)
 		return status;
-	backend *b = backend_new(&git, archive);
+	archive_backend *b = backend_new(&git, archive);
 	if (!b || git.odb_new(&odb)) {
 		if (b)
 			free_backend(&b->base);

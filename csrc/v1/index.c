@@ -2,7 +2,13 @@
  * One sorted index over many pages of a v1 archive (docs/formats/archive-v1.md): a key gives page and slot. It is a
  * shortcut only: the page's own entry is read afterwards, and has to have the same key.
  */
-#include "base/core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "read/snapshot.h"
+#include "v1/gpa_v1.h"
 
 #define MAGIC 0x47504158u	/* "GPAX" */
 #define VERSION 1

@@ -2,6 +2,13 @@
  * A page of a v1 archive (docs/formats/archive-v1.md): header, index, values. The original trusted what it read; here
  * every number is compared with the file, and an object's content with its key.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "format/types.h"
+#include "read/snapshot.h"
 #include "v1/archive.h"
 
 #define VERSION 1
@@ -156,7 +163,7 @@ static int read_object(int *type, gpa_bytes *content, const gpa_archive_page *pa
 		status = archive_split_value(type, content, value, place, err);
 	if (status)
 		return status;
-	hasher_begin_object(hash, *type, content->len);
+	object_id_begin(hash, *type, content->len);
 	hasher_update(hash, content->ptr, content->len);
 	hasher_final(hash, id);
 	if (!memcmp(id, row->key, GPA_ARCHIVE_KEY))

@@ -3,9 +3,16 @@
  * lock is held to look among these and to take a share of the view; pages are read without it.
  */
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/array.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/oidmap.h"
+#include "read/snapshot.h"
 #include "v1/archive.h"
-#include "format/journal.h"
 
 #define DATA_MOST (UINT32_MAX - GPA_ARCHIVE_DATA_START)
 
@@ -225,26 +232,13 @@ static waiting_value *value_new(int type, gpa_bytes content)
 	return value;
 }
 
-static int make_room(gpa_archive *a)
-{
-	if (a->map.count < a->room)
-		return 0;
-	uint32_t room = a->room ? 2 * a->room : 64;
-	waiting_row *rows = room ? realloc(a->rows, room * sizeof(*rows)) : NULL;
-	if (!rows)
-		return -1;
-	a->rows = rows;
-	a->room = room;
-	return 0;
-}
-
 /* Under the lock: 1 when it was put, 0 when it was there already, -1 without memory. */
 static int put_row(gpa_archive *a, const unsigned char *key, waiting_value *value, int is_object)
 {
 	gpa_archive_row ignored;
 	if (find_waiting(a, key) || (!is_object && !archive_view_find(&ignored, a->view, key)))
 		return 0;
-	if (make_room(a))
+	if (array_reserve(a->rows, a->room, (uint64_t)a->map.count + 1, 64))
 		return -1;
 	waiting_row *row = &a->rows[a->map.count];
 	*row = (waiting_row){.value = value};

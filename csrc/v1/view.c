@@ -3,7 +3,12 @@
  * key, or to a page that is not in the list any more, all pages are asked, the newest first.
  */
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/error.h"
+#include "read/snapshot.h"
 #include "v1/archive.h"
 
 #define NO_PAGE UINT32_MAX

@@ -3,9 +3,14 @@
  * set, entries grouped by the first byte of their key and in a group in that same order. The values come first, header
  * and index when all of them are there.
  */
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "base/core.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/output.h"
+#include "v1/gpa_v1.h"
 
 #define HEADER_SIZE 24
 #define ENTRY_SIZE (GPA_ARCHIVE_KEY + 8)
@@ -81,21 +86,6 @@ int gpa_archive_writer_piece(gpa_archive_writer *w, gpa_bytes piece, gpa_error *
 	return broken(w, output_write(&w->out, piece.ptr, piece.len, err));
 }
 
-static int write_at(int fd, const unsigned char *data, size_t len, off_t offset, gpa_error *err)
-{
-	while (len) {
-		ssize_t done = pwrite(fd, data, len, offset);
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return system_failed(err, "cannot write");
-		data += done;
-		len -= (size_t)done;
-		offset += done;
-	}
-	return GPA_OK;
-}
-
 static void put_head(unsigned char *head, const gpa_archive_writer *w)
 {
 	unsigned char *at = head + HEADER_SIZE;
@@ -125,7 +115,7 @@ int gpa_archive_writer_finish(gpa_archive_writer *w, unsigned char *hash, gpa_er
 	put_head(head, w);
 	int status = output_flush(&w->out, data_hash, err);
 	if (!status)
-		status = write_at(w->out.fd, head, GPA_ARCHIVE_DATA_START, 0, err);
+		status = write_all_at(w->out.fd, head, GPA_ARCHIVE_DATA_START, 0, err);
 	if (!status) {
 		hasher_update(&w->out.hash, head, GPA_ARCHIVE_DATA_START);
 		hasher_update(&w->out.hash, data_hash, w->out.hash.size);

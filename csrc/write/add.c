@@ -1,217 +1,5 @@
-/*
- * Adding objects, one by one and in groups, from any thread.
- *
- * An object is hashed, looked for, and deflated without the lock, then put into the open page under it. At the end of a
- * call the journal is written once, and synced or sealed as it has to be: threads that come together share the sync.
- */
+/* Adding objects that are at hand, one by one and many at a time, from any thread. */
 #include "write/writer.h"
-
-#define ROOM_MOST (1024 * 1024)		/* bytes of an idle maker */
-#define FIRST_ROOM (64 * 1024)
-#define PAGE_FRAME (12 + GPA_OID_MAX)	/* bytes of a pack beside its entries */
-
-/* ---- makers ---- */
-
-void maker_free(maker *m)
-{
-	hasher_free(&m->hash);
-	deflater_free(m->d);
-	free(m->room);
-	free(m);
-}
-
-static int maker_new(maker **out, const gpa_writer *w, gpa_error *err)
-{
-	maker *m = calloc(1, sizeof(*m));
-	if (!m)
-		return out_of_memory(err);
-	int status = hasher_init(&m->hash, w->algo, err);
-	if (!status)
-		status = deflater_new(&m->d, w->options.level, err);
-	if (status)
-		maker_free(m);
-	else
-		*out = m;
-	return status;
-}
-
-void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data)
-{
-	hasher_begin_object(&m->hash, type, data.len);
-	hasher_update(&m->hash, data.ptr, data.len);
-	hasher_final(&m->hash, oid);
-}
-
-static int make_entry(journal_entry *out, maker *m, int type, gpa_bytes data, gpa_error *err)
-{
-	size_t need = ENTRY_HEADER_MAX + deflate_room(data.len), len;
-	if (need > m->room_size) {
-		size_t room = need < FIRST_ROOM ? FIRST_ROOM : need;
-		free(m->room);
-		m->room_size = 0;
-		if (!(m->room = malloc(room)))
-			return out_of_memory(err);
-		m->room_size = room;
-	}
-	size_t header = entry_header_write(m->room, type, data.len);
-	int status = deflate_whole(m->d, m->room + header, &len, data, err);
-	gpa_bytes entry = {m->room, header + len};
-	if (!status)
-		*out = (journal_entry){entry, gpa_crc32(0, entry), type, data.len, {m->room + header, len}};
-	return status;
-}
-
-/* ---- groups ---- */
-
-static int closed(gpa_error *err)
-{
-	return unsupported(err, "the writer is closed");
-}
-
-int group_begin(group *g, gpa_writer *w, gpa_error *err)
-{
-	*g = (group){.w = w};
-	writer_enter(w);
-	int status = w->closed ? closed(err) : GPA_OK, due = writer_is_due(w);
-	if (!status) {
-		g->r = gpa_reader_share(w->reader);
-		g->m = w->idle;
-		if (g->m)
-			w->idle = g->m->next;
-	}
-	writer_unlock(w);
-	if (!status && !g->m && (status = maker_new(&g->m, w, err)))
-		gpa_reader_free(g->r);
-	if (!status && due)
-		writer_look(w, g->r);
-	return status;
-}
-
-/* Wait until the page's records, as far as it has some now, are synced, or its objects in a page that is. */
-static int sync_journal(gpa_writer *w, open_page *p, gpa_error *err)
-{
-	uint64_t number = p->number, end = p->end;
-	gpa_error ignored;
-	int status;
-	while (w->sealed < number && p->synced < end) {
-		if (p->syncing) {
-			pthread_cond_wait(&w->changed, &w->lock);
-			continue;
-		}
-		if (p->failed)
-			return writer_seal_through(w, number, err);
-		if ((status = open_page_flush(p, &w->door, w->algo, err)))
-			return status;
-		uint64_t written = p->written;
-		int is_named = p->is_named;
-		p->syncing = 1;
-		w->stats.sync_count++;
-		writer_unlock(w);
-		status = door_sync(&w->door, p->fd, p->path, &ignored);
-		if (!status && !is_named)
-			status = door_sync_dir(&w->door, w->journal_dir, &ignored);
-		writer_lock(w);
-		p->syncing = 0;
-		p->failed |= status != GPA_OK;
-		if (!status) {
-			p->is_named = 1;
-			p->synced = written;
-		}
-		pthread_cond_broadcast(&w->changed);
-	}
-	return GPA_OK;
-}
-
-static int acknowledge(group *g, gpa_error *err)
-{
-	gpa_writer *w = g->w;
-	if (writer_own_batch(w))
-		return GPA_OK;
-	if (g->seals || w->open->failed)
-		return writer_seal(w, err);
-	if (w->options.durability != GPA_DURABLE_JOURNAL)
-		return open_page_flush(w->open, &w->door, w->algo, err);
-	open_page *open = w->open, *closing = w->closing;
-	int status = closing ? sync_journal(w, closing, err) : GPA_OK;
-	return status ? status : sync_journal(w, open, err);
-}
-
-/* Under the lock: the maker goes back. */
-static void give_back(group *g)
-{
-	gpa_writer *w = g->w;
-	maker *m = g->m;
-	w->stats.known_count += g->known;
-	if (m->room_size > ROOM_MOST) {
-		free(m->room);
-		m->room = NULL;
-		m->room_size = 0;
-	}
-	m->next = w->idle;
-	w->idle = m;
-}
-
-int group_leave(group *g, int status)
-{
-	writer_lock(g->w);
-	give_back(g);
-	writer_unlock(g->w);
-	gpa_reader_free(g->r);
-	return status;
-}
-
-int group_end(group *g, int status, gpa_error *err)
-{
-	writer_lock(g->w);
-	if (!status)
-		status = acknowledge(g, err);
-	give_back(g);
-	writer_unlock(g->w);
-	gpa_reader_free(g->r);
-	return status;
-}
-
-static int is_full(const gpa_writer *w)
-{
-	const open_page *p = w->open;
-	return p->count >= w->options.page_objects || p->end >= w->options.page_bytes || (p->count && p->failed);
-}
-
-static int fits(const gpa_writer *w, size_t length)
-{
-	uint64_t used = w->open->end + PAGE_FRAME;
-	return !w->open->count || (used <= w->options.page_bytes && length <= w->options.page_bytes - used);
-}
-
-static int append(gpa_writer *w, const unsigned char *oid, const journal_entry *entry, int must_sync, gpa_error *err)
-{
-	int status;
-	/* Sealing lets the lock go: afterwards another thread may have added it. */
-	while (is_full(w) || !fits(w, entry->entry.len)) {
-		if (w->closed)
-			return closed(err);
-		if ((status = writer_seal(w, err)))
-			return status;
-	}
-	if (writer_holds(w, oid))
-		return GPA_OK;
-	/* by this file others know that the writer lives */
-	if (w->closed || (status = open_page_make_file(&w->pages[0], &w->door, err)))
-		return w->closed ? closed(err) : status;
-	if ((status = open_page_add(w->open, &w->door, oid, entry, w->algo, err)))
-		return status;
-	w->open->must_sync |= must_sync;
-	w->stats.object_count++;
-	return is_full(w) ? writer_seal(w, err) : GPA_OK;
-}
-
-int group_append(group *g, const unsigned char *oid, const journal_entry *entry, int must_sync, gpa_error *err)
-{
-	writer_lock(g->w);
-	int status = append(g->w, oid, entry, must_sync, err);
-	writer_unlock(g->w);
-	return status;
-}
 
 /* As it comes in pieces: that takes no memory. */
 static int put_large(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error *err)
@@ -228,23 +16,11 @@ static int put_large(group *g, unsigned char *oid, int type, gpa_bytes data, gpa
 	return status;
 }
 
-int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error *err)
+static int put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error *err)
 {
-	journal_entry entry;
-	if (type < GPA_COMMIT || type > GPA_TAG)
-		return unsupported(err, "object type %d", type);
-	if (data.len > LARGE_OBJECT)
+	if (data.len > LARGE_OBJECT && type >= GPA_COMMIT && type <= GPA_TAG)
 		return put_large(g, oid, type, data, err);
-	make_id(oid, g->m, type, data);
-	g->seals |= type == GPA_COMMIT || type == GPA_TAG;
-	int status = writer_knows(g->w, g->r, oid, !g->packs_loose, err);
-	if (status != GPA_ENOTFOUND) {
-		g->known += !status;
-		return status;
-	}
-	if ((status = make_entry(&entry, g->m, type, data, err)))
-		return status;
-	return group_append(g, oid, &entry, 0, err);
+	return group_put(g, oid, type, data, err);
 }
 
 /* ---- the calls ---- */
@@ -257,7 +33,7 @@ int gpa_writer_add_many(unsigned char *oids, gpa_writer *writer, const unsigned 
 	if (status)
 		return status;
 	for (uint32_t i = 0; !status && i < count; i++) {
-		status = group_put(&g, oids + i * writer->hash_size, types[i], (gpa_bytes){data, sizes[i]}, err);
+		status = put(&g, oids + i * writer->hash_size, types[i], (gpa_bytes){data, sizes[i]}, err);
 		data += sizes[i];
 	}
 	return group_end(&g, status, err);
@@ -270,7 +46,7 @@ static int add_one(unsigned char *oid, gpa_writer *w, int packs_loose, int type,
 	if (status)
 		return status;
 	g.packs_loose = packs_loose;
-	return group_end(&g, group_put(&g, oid, type, data, err), err);
+	return group_end(&g, put(&g, oid, type, data, err), err);
 }
 
 int gpa_writer_add(unsigned char *oid, gpa_writer *writer, int type, const unsigned char *data, size_t len,
@@ -324,7 +100,7 @@ int writer_settle(gpa_writer *w, const unsigned char *oid, gpa_error *err)
 int gpa_writer_seal(gpa_writer *writer, gpa_error *err)
 {
 	writer_enter(writer);
-	int status = writer->closed ? closed(err) : writer_seal(writer, err);
+	int status = writer->closed ? writer_closed(err) : writer_seal(writer, err);
 	writer_unlock(writer);
 	return status;
 }

@@ -6,9 +6,14 @@
  * The reader's last look is believed, and no directory is listed for an object that is new: a pack of others that came
  * since then costs a second copy. That a pack which is believed in has gone shows when its time is set.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/error.h"
 #include "write/writer.h"
 
-#define PATH_ROOM 4096
 
 /* ---- in pages of this writer ---- */
 
@@ -59,7 +64,7 @@ static int is_packed(asked *a)
 		uint32_t turn = 0;
 		if (!view_find_indexed(&at, &a->s->dirs[dir], dir, a->oid, &ignored) && is_in(a, &at))
 			return 1;
-		while (!view_find_plain(&at, a->s->dirs[dir].view, &turn, a->oid, &ignored))
+		while (!view_find_unindexed(&at, a->s->dirs[dir].view, &turn, a->oid, &ignored))
 			if (is_in(a, &at))
 				return 1;
 	}
@@ -114,16 +119,18 @@ void writer_look(gpa_writer *w, gpa_reader *r)
 	writer_unlock(w);
 }
 
-uint64_t writer_before_look(gpa_writer *w)
+uint64_t writer_before_scan(overlay *o)
 {
+	gpa_writer *w = (gpa_writer *)o;
 	writer_lock(w);
 	uint64_t end = recent_end(&w->recent);
 	writer_unlock(w);
 	return end;
 }
 
-void writer_after_look(gpa_writer *w, const gpa_reader *r, uint64_t end)
+void writer_after_scan(overlay *o, const gpa_reader *r, uint64_t end)
 {
+	gpa_writer *w = (gpa_writer *)o;
 	writer_lock(w);
 	if (r == w->reader)
 		recent_drop(&w->recent, end);
@@ -132,7 +139,7 @@ void writer_after_look(gpa_writer *w, const gpa_reader *r, uint64_t end)
 
 /* ---- reading what is not sealed, or was so lately ---- */
 
-static int take_entry(written_object *out, const open_page *p, const page_row *row, gpa_error *err)
+static int take_entry(overlay_object *out, const open_page *p, const page_row *row, gpa_error *err)
 {
 	const unsigned char *entry;
 	if (!(out->room = malloc(row->length)))
@@ -149,7 +156,7 @@ static int take_entry(written_object *out, const open_page *p, const page_row *r
 	return GPA_OK;
 }
 
-static int take_place(written_object *out, gpa_writer *w, const gpa_reader *r, const recent_row *row, gpa_error *err)
+static int take_place(overlay_object *out, gpa_writer *w, const gpa_reader *r, const recent_row *row, gpa_error *err)
 {
 	recent_page *page = &w->recent.pages[row->page];
 	if (!page->file && pack_file_new(&page->file, r->maps, w->objects, 0, page->name, err))
@@ -158,8 +165,8 @@ static int take_place(written_object *out, gpa_writer *w, const gpa_reader *r, c
 	return GPA_OK;
 }
 
-static int find_locked(written_object *out, gpa_writer *w, const gpa_reader *r, const unsigned char *oid,
-		       int takes_entry, gpa_error *err)
+static int find_locked(overlay_object *out, gpa_writer *w, const gpa_reader *r, const unsigned char *oid,
+		       int with_entry, gpa_error *err)
 {
 	const open_page *p = w->open;
 	const page_row *row = open_page_find(p, oid, w->hash_size);
@@ -172,21 +179,23 @@ static int find_locked(written_object *out, gpa_writer *w, const gpa_reader *r, 
 	}
 	out->type = (int)row->type;
 	out->size = row->size;
-	return takes_entry ? take_entry(out, p, row, err) : GPA_OK;
+	return with_entry ? take_entry(out, p, row, err) : GPA_OK;
 }
 
-int writer_find(written_object *out, gpa_writer *w, const gpa_reader *r, const unsigned char *oid, int takes_entry,
+int writer_find(overlay_object *out, overlay *o, const gpa_reader *r, const unsigned char *oid, int with_entry,
 		gpa_error *err)
 {
-	*out = (written_object){0};
+	gpa_writer *w = (gpa_writer *)o;
+	*out = (overlay_object){0};
 	writer_lock(w);
-	int status = find_locked(out, w, r, oid, takes_entry, err);
+	int status = find_locked(out, w, r, oid, with_entry, err);
 	writer_unlock(w);
 	return status;
 }
 
-void writer_forget(gpa_writer *w, const pack_file *file)
+void writer_forget(overlay *o, const pack_file *file)
 {
+	gpa_writer *w = (gpa_writer *)o;
 	writer_lock(w);
 	for (uint32_t i = 0; i < w->recent.page_count; i++)
 		if (w->recent.pages[i].file == file)
@@ -194,31 +203,27 @@ void writer_forget(gpa_writer *w, const pack_file *file)
 	writer_unlock(w);
 }
 
-int writer_mend(gpa_writer *w)
+int writer_put_back(overlay *o)
 {
+	gpa_writer *w = (gpa_writer *)o;
 	writer_lock(w);
-	int mended = watch_mend(w);
+	int any = watch_put_back(w);
 	writer_unlock(w);
-	return mended;
+	return any;
 }
 
 static int add_ids(gpa_buffer *oids, size_t *room, const void *rows, size_t stride, uint32_t count, size_t size)
 {
-	size_t need = oids->len + count * size;
-	if (need > *room) {
-		unsigned char *moved = realloc(oids->ptr, 2 * need);
-		if (!moved)
-			return -1;
-		oids->ptr = moved;
-		*room = 2 * need;
-	}
+	if (array_reserve(oids->ptr, *room, oids->len + count * size, 64 * size))
+		return -1;
 	for (uint32_t i = 0; i < count; i++, oids->len += size)
 		memcpy(oids->ptr + oids->len, (const unsigned char *)rows + i * stride, size);
 	return 0;
 }
 
-int writer_ids(gpa_buffer *oids, size_t *room, gpa_writer *w, gpa_error *err)
+int writer_ids(gpa_buffer *oids, size_t *room, overlay *o, gpa_error *err)
 {
+	gpa_writer *w = (gpa_writer *)o;
 	int failed = 0;
 	writer_lock(w);
 	const open_page *pages[] = {w->open, w->closing};

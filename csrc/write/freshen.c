@@ -3,13 +3,15 @@
  * that `git gc` does not take the object for old garbage.
  */
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "read/objdir.h"
 #include "write/writer.h"
 
 #define EVERY_NS 2000000000	/* a pack is touched at most so often, as by libgit2 */
-#define PATH_ROOM 4096
 
 int64_t coarse_ns(void)
 {
@@ -58,37 +60,4 @@ int freshen_loose(const gpa_reader *r, const door *d, const unsigned char *oid)
 			return GPA_OK;
 	}
 	return GPA_ENOTFOUND;
-}
-
-/* ---- for libgit2, which writes what is not there ---- */
-
-static const door plain_door;
-
-static int found_packed(task *t, visitor *v, pack_file *pack, uint64_t offset, gpa_error *err)
-{
-	gpa_entry entry;
-	(void)t, (void)v;
-	int status = gpa_entry_parse(&entry, pack->pack, offset, pack->idx.algo, err);
-	if (status)
-		return status;
-	return freshen_pack(&pack->freshened_ns, &plain_door, pack->path) ? GPA_ENOTFOUND : GPA_OK;
-}
-
-/* It was found in one of the directories just now. */
-static int found_loose(task *t, visitor *v, held_file *file, gpa_error *err)
-{
-	(void)file, (void)err;
-	return freshen_loose(v->r, &plain_door, t->oid);
-}
-
-static int found_written(task *t, visitor *v, const written_object *object, gpa_error *err)
-{
-	(void)t, (void)v, (void)object, (void)err;
-	return GPA_OK;
-}
-
-int reader_freshen(gpa_reader *r, const unsigned char *oid, gpa_error *err)
-{
-	task t = {oid, found_packed, found_loose, found_written, 0};
-	return visit_once(r, &t, err);
 }

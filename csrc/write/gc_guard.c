@@ -5,29 +5,21 @@
  * the writer puts back the .keep first, and then the .idx: a visible page without its .keep would be deleted by gc's next
  * repack. When the writer dies, the temporary name stays, and the next writer does the same.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "write/writer.h"
 
 #define WATCH_NS 10000000000	/* longer than gc lists a directory */
 #define PAUSE_NS 50000000	/* between two looks at all of them */
-#define PATH_ROOM 4096
-
-int watch_is_needed(const gpa_writer *w)
-{
-	return w->options.gc_pid && !access(w->options.gc_pid, F_OK);
-}
 
 int watch_add(watch *list, temp_page *t, int64_t now_ns)
 {
-	if (list->count == list->room) {
-		uint32_t room = 2 * list->room + 16;
-		watched *longer = realloc(list->pages, room * sizeof(*longer));
-		if (!longer)
-			return -1;
-		list->pages = longer;
-		list->room = room;
-	}
+	if (array_reserve(list->pages, list->room, (uint64_t)list->count + 1, 16))
+		return -1;
 	watched *page = &list->pages[list->count++];
 	*page = (watched){.temp = t->idx_path, .since_ns = now_ns};
 	memcpy(page->name, t->name, sizeof(page->name));
@@ -36,7 +28,7 @@ int watch_add(watch *list, temp_page *t, int64_t now_ns)
 }
 
 /* Put back the names that were taken from the page. Returns whether there were any. */
-static int mend(const gpa_writer *w, const watched *page)
+static int put_back(const gpa_writer *w, const watched *page)
 {
 	char idx[PATH_ROOM], pack[PATH_ROOM], keep[PATH_ROOM];
 	gpa_error ignored;
@@ -50,12 +42,12 @@ static int mend(const gpa_writer *w, const watched *page)
 	return !page_hold(w, keep, &ignored) && !door_link(&w->door, page->temp, idx, &ignored);
 }
 
-int watch_mend(const gpa_writer *w)
+int watch_put_back(const gpa_writer *w)
 {
-	int mended = 0;
+	int any = 0;
 	for (uint32_t i = 0; i < w->watch.count; i++)
-		mended |= mend(w, &w->watch.pages[i]);
-	return mended;
+		any |= put_back(w, &w->watch.pages[i]);
+	return any;
 }
 
 void watch_look(gpa_writer *w, int64_t now_ns)
@@ -67,8 +59,8 @@ void watch_look(gpa_writer *w, int64_t now_ns)
 		return;
 	list->looked_ns = now_ns;
 	/* A gc that begins later sees all names of these pages. So this is asked before they are put back. */
-	int gc_runs = watch_is_needed(w);
-	watch_mend(w);
+	int gc_runs = writer_gc_runs(w);
+	watch_put_back(w);
 	for (uint32_t i = 0; i < list->count; i++) {
 		if (gc_runs && now_ns - list->pages[i].since_ns <= WATCH_NS) {
 			list->pages[kept++] = list->pages[i];

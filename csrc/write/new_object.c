@@ -2,8 +2,13 @@
  * An object that comes in pieces. One that is not large is gathered in memory and added as a whole; a large one is hashed
  * and deflated into a page of its own as it comes, without the writer's lock, and named when it is complete.
  */
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
+#include "format/pack_write.h"
+#include "format/types.h"
 #include "write/writer.h"
 
 struct gpa_new_object {
@@ -17,18 +22,16 @@ struct gpa_new_object {
 	hasher hash;
 	deflater *d;
 	output out;
+	pack_writer pack;		/* of one object */
+	gpa_idx_entry entry;
 };
 
 static int begin_pack(gpa_new_object *o, gpa_error *err)
 {
-	unsigned char header[12] = "PACK", entry[ENTRY_HEADER_MAX];
-	put_be32(header + 4, 2);
-	put_be32(header + 8, 1);
 	output_begin(&o->out, o->temp.pack_fd, &o->w->door, o->temp.pack_path);
-	int status = output_write(&o->out, header, sizeof(header), err);
-	output_crc_begin(&o->out);
+	int status = pack_begin(&o->pack, &o->out, &o->entry, 1, err);
 	if (!status)
-		status = output_write(&o->out, entry, entry_header_write(entry, o->type, o->size), err);
+		status = pack_begin_entry(&o->pack, o->type, o->size, err);
 	return status ? status : deflate_begin(o->d, err);
 }
 
@@ -42,7 +45,7 @@ static int begin_large(gpa_new_object *o, gpa_error *err)
 	    (status = deflater_new(&o->d, w->options.level, err)) ||
 	    (status = output_open(&o->out, -1, w->algo, NULL, err)))
 		return status;
-	hasher_begin_object(&o->hash, o->type, o->size);
+	object_id_begin(&o->hash, o->type, o->size);
 	return begin_pack(o, err);
 }
 
@@ -98,20 +101,15 @@ int gpa_new_object_write(gpa_new_object *object, const unsigned char *data, size
 /* The page is written: give it its name. */
 static int publish(gpa_new_object *o, const unsigned char *oid, gpa_error *err)
 {
-	unsigned char trailer[GPA_OID_MAX];
 	gpa_writer *w = o->w;
-	gpa_idx_entry entry = {.offset = 12, .crc = o->out.crc};
-	memcpy(entry.oid, oid, w->hash_size);
-	int status = output_finish(&o->out, trailer, err);
-	if (status)
-		return status;
-	output_begin(&o->out, o->temp.idx_fd, &w->door, o->temp.idx_path);
-	if ((status = idx_write(&o->out, &entry, 1, trailer, err)) ||
-	    (status = temp_page_publish(&o->temp, w, trailer, w->options.durability != GPA_DURABLE_NONE, err)))
+	pack_end_entry(&o->pack, oid);
+	int status = pack_finish(&o->pack, err);
+	if (status || (status = pack_write_idx(&o->pack, o->temp.idx_fd, o->temp.idx_path, err)) ||
+	    (status = temp_page_publish(&o->temp, w, o->pack.trailer, w->options.durability != GPA_DURABLE_NONE, err)))
 		return status;
 	writer_lock(w);
 	w->stats.object_count++;
-	writer_note_page(w, &o->temp, &entry, 1);
+	writer_note_page(w, &o->temp, &o->entry, 1);
 	writer_unlock(w);
 	temp_page_free(&o->temp);
 	return GPA_OK;

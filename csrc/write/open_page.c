@@ -2,12 +2,19 @@
  * The open page: a table of its objects, their entries in memory while they are few, and its journal. Bytes are counted
  * as records lie in the journal behind its header, whether they are written yet or not.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "format/journal.h"
+#include "base/array.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "write/open_page.h"
 
 #define KEPT_MOST (4 * 1024 * 1024)	/* bytes of records in memory; more are in the file alone */
 #define FIRST_ROWS 64
@@ -147,19 +154,6 @@ int open_page_remove_file(open_page *p, const door *d, gpa_error *err)
 
 /* ---- its objects ---- */
 
-static int make_row(open_page *p, gpa_error *err)
-{
-	if (p->count < p->room)
-		return GPA_OK;
-	uint32_t room = p->room ? 2 * p->room : FIRST_ROWS;
-	page_row *rows = room > p->room ? realloc(p->rows, room * sizeof(*rows)) : NULL;
-	if (!rows)
-		return out_of_memory(err);
-	p->rows = rows;
-	p->room = room;
-	return GPA_OK;
-}
-
 /* Room in memory for a record. What is there already moves to the file when it is too much. */
 static int make_room(open_page *p, const door *d, size_t length, int algo, gpa_error *err)
 {
@@ -171,25 +165,17 @@ static int make_room(open_page *p, const door *d, size_t length, int algo, gpa_e
 		p->kept_from = p->end;
 		used = 0;
 	}
-	if (length <= p->kept_room - used)
-		return GPA_OK;
-	size_t room = p->kept_room ? p->kept_room : FIRST_ROOM;
-	while (length > room - used)
-		room *= 2;
-	unsigned char *kept = realloc(p->kept, room);
-	if (!kept)
-		return out_of_memory(err);
-	p->kept = kept;
-	p->kept_room = room;
-	return GPA_OK;
+	return array_reserve(p->kept, p->kept_room, used + length, FIRST_ROOM) ? out_of_memory(err) : GPA_OK;
 }
 
 int open_page_add(open_page *p, const door *d, const unsigned char *oid, const journal_entry *entry, int algo,
 		  gpa_error *err)
 {
 	size_t h = gpa_hash_size(algo), length = RECORD_HEADER + entry->entry.len;
-	int status = make_row(p, err);
-	if (status || (status = make_room(p, d, length, algo, err)))
+	if (array_reserve(p->rows, p->room, (uint64_t)p->count + 1, FIRST_ROWS))
+		return out_of_memory(err);
+	int status = make_room(p, d, length, algo, err);
+	if (status)
 		return status;
 	page_row *row = &p->rows[p->count];
 	*row = (page_row){{0}, p->end + RECORD_HEADER, entry->size, (uint32_t)entry->entry.len, entry->crc,

@@ -2,14 +2,20 @@
  * Journals of dead writers. Each complete record is taken: its entry has to inflate, and goes into a page as it is. The
  * journal is removed when the pages are durable, so that a crash meanwhile leaves it for the next writer.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "format/pack.h"
 #include "write/writer.h"
-
-#define INFLATES_MOST 1040	/* to one byte; in truth 1032 */
 
 #define WINDOW (1024 * 1024)
 /* No writer's record is longer: a larger object goes into a page of its own at once. */
@@ -52,15 +58,7 @@ static int take_lock(orphan *o, const door *d, gpa_error *err)
 
 static int make_room(orphan *o, size_t need, gpa_error *err)
 {
-	size_t size = need > WINDOW ? need : WINDOW;
-	if (size <= o->room_size)
-		return GPA_OK;
-	unsigned char *room = realloc(o->room, size);
-	if (!room)
-		return out_of_memory(err);
-	o->room = room;
-	o->room_size = size;
-	return GPA_OK;
+	return array_reserve(o->room, o->room_size, need > WINDOW ? need : WINDOW, WINDOW) ? out_of_memory(err) : GPA_OK;
 }
 
 /* The next `need` bytes. GPA_ENOTFOUND when the file ends before, also if it did not a moment ago. */

@@ -1,192 +1,22 @@
 /*
- * Sealing: the entries of the open page are copied into a pack as they are, an idx is written, and both get their names.
+ * Sealing: the entries of the open page are copied into a pack as they are, an idx is written, and temp_page.c names both.
  * They stand in git's order: commits, tags, trees, blobs, and within a type as they were added. Where deltas are asked for,
  * seal_deltas.c orders trees and blobs, and gives smaller entries for some of them.
- *
- * I4: .pack before .idx. A page is synced before it has a name; then the directory. I14: it gets a .keep before it is visible.
  *
  * One thread seals at a time, and what comes meanwhile goes into the next page; threads that wait for the same seal do
  * not each make one.
  */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
+#include "format/pack_write.h"
 #include "write/writer.h"
 
-#define PATH_ROOM 4096
-
-/* ---- files on their way to their names ---- */
-
-/* What a .keep of ours begins with; gpa_maint/fs/holds.py reads it. */
-static const char new_objects[] = "git-gpa new\n";
-
-/* A file with the words of a hold. */
-static int write_hold(const gpa_writer *w, const char *path, gpa_error *err)
-{
-	gpa_error ignored;
-	int fd, status = door_create(&fd, &w->door, path, 0444, err);
-	if (status)
-		return status;
-	status = door_write(NULL, &w->door, fd, path, new_objects, sizeof(new_objects) - 1, 0, err);
-	/* an empty one would be somebody else's */
-	if (!status && w->options.durability != GPA_DURABLE_NONE)
-		status = door_sync_unnamed(&w->door, fd, path, err);
-	close(fd);
-	if (status)
-		door_unlink(&w->door, path, &ignored);
-	return status;
-}
-
-static int make_keep(gpa_writer *w, gpa_error *err)
-{
-	char *path = writer_temp_path(w, w->temp_count++, "keep");
-	int status = path ? write_hold(w, path, err) : out_of_memory(err);
-	if (status)
-		free(path);
-	else
-		w->keep = path;
-	return status;
-}
-
-int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err)
-{
-	*t = (temp_page){.pid = w->pid, .pack_fd = -1, .idx_fd = -1};
-	/* by this file others know that the writer of the temporary ones lives */
-	int status = open_page_make_file(&w->pages[0], &w->door, err);
-	if (!status && !w->keep)
-		status = make_keep(w, err);
-	uint32_t number = w->temp_count++;
-	t->pack_path = writer_temp_path(w, number, "pack");
-	t->idx_path = writer_temp_path(w, number, "idx");
-	if (!status && !(t->pack_path && t->idx_path))
-		status = out_of_memory(err);
-	return status;
-}
-
-int temp_page_create(temp_page *t, const gpa_writer *w, gpa_error *err)
-{
-	int status = door_create(&t->pack_fd, &w->door, t->pack_path, 0444, err);
-	return status ? status : door_create(&t->idx_fd, &w->door, t->idx_path, 0444, err);
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
-/* "<pack_dir>/pack-<hex>.<suffix>" */
-static int pack_path(char *out, const gpa_writer *w, const char *hex, const char *suffix, gpa_error *err)
-{
-	if (snprintf(out, PATH_ROOM, "%s/pack-%s.%s", w->pack_dir, hex, suffix) < PATH_ROOM)
-		return GPA_OK;
-	errno = ENAMETOOLONG;
-	return system_failed(err, "cannot name a pack");
-}
-
-static int name_files(temp_page *t, const gpa_writer *w, const char *hex, gpa_error *err)
-{
-	char path[PATH_ROOM];
-	int status = pack_path(path, w, hex, "pack", err);
-	/* A pack of this name holds the same bytes, or was damaged since. */
-	if (status || (status = door_rename(&w->door, t->pack_path, path, err)))
-		return status;
-	t->named = 1;
-	if ((status = pack_path(path, w, hex, "idx", err)))
-		return status;
-	t->watched = watch_is_needed(w) && !door_link(&w->door, t->idx_path, path, err);
-	return t->watched ? GPA_OK : door_rename(&w->door, t->idx_path, path, err);
-}
-
-/* Is there a pack of this name, or one on its way? */
-static int is_taken(const gpa_writer *w, const char *hex)
-{
-	static const char *const suffixes[] = {"idx", "keep"};
-	char path[PATH_ROOM];
-	gpa_error ignored;
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++)
-		if (!pack_path(path, w, hex, suffixes[i], &ignored) && !access(path, F_OK))
-			return 1;
-	return 0;
-}
-
-/*
- * The pack's checksum, or where a pack of that name is there, which has the same bytes, a hash of it: that pack may be
- * old, or cruft, or about to be deleted by somebody, and is not held.
- */
-static int free_name(char *hex, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
-{
-	unsigned char id[GPA_OID_MAX];
-	memcpy(id, trailer, w->hash_size);
-	for (;;) {
-		oid_to_hex(hex, id, w->hash_size);
-		if (!is_taken(w, hex))
-			return GPA_OK;
-		int status = gpa_hash_bytes(id, w->algo, (gpa_bytes){id, w->hash_size}, err);
-		if (status)
-			return status;
-	}
-}
-
-/*
- * The .keep is there before the page is visible, so that no `git repack` that lists packs deletes the page before a ref names
- * its objects. It stays: maintenance removes it when it is old.
- */
-int page_hold(const gpa_writer *w, const char *path, gpa_error *err)
-{
-	if (w->keep && !door_link(&w->door, w->keep, path, err))
-		return GPA_OK;
-	/* there are no links, or too many of this one */
-	int status = write_hold(w, path, err);
-	return status && err->sys_errno == EEXIST ? GPA_OK : status;
-}
-
-static int name_both(temp_page *t, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
-{
-	char hex[2 * GPA_OID_MAX + 1], keep[PATH_ROOM];
-	int status = free_name(hex, w, trailer, err);
-	if (status || (status = pack_path(keep, w, hex, "keep", err)))
-		return status;
-	snprintf(t->name, sizeof(t->name), "pack-%s.idx", hex);
-	return (status = page_hold(w, keep, err)) ? status : name_files(t, w, hex, err);
-}
-
-int temp_page_publish(temp_page *t, const gpa_writer *w, const unsigned char *trailer, int sync, gpa_error *err)
-{
-	int status = GPA_OK;
-	if (sync) {
-		door_begin_sync(t->pack_fd);
-		door_begin_sync(t->idx_fd);
-		status = door_sync_unnamed(&w->door, t->pack_fd, t->pack_path, err);
-	}
-	if (!status && sync)
-		status = door_sync_unnamed(&w->door, t->idx_fd, t->idx_path, err);
-	close_fd(&t->pack_fd);
-	close_fd(&t->idx_fd);
-	if (!status && !(status = name_both(t, w, trailer, err)) && sync)
-		status = door_sync_dir(&w->door, w->pack_dir, err);
-	return status;
-}
-
-void temp_page_free(temp_page *t)
-{
-	close_fd(&t->pack_fd);
-	close_fd(&t->idx_fd);
-	free(t->pack_path);
-	free(t->idx_path);
-	t->pack_path = t->idx_path = NULL;
-}
-
-/* In a forked child the files are the parent's. */
-void temp_page_drop(temp_page *t, const gpa_writer *w)
-{
-	gpa_error ignored;
-	if (t->pack_path && t->idx_path && t->pid == getpid() && !t->named) {
-		door_unlink(&w->door, t->pack_path, &ignored);
-		door_unlink(&w->door, t->idx_path, &ignored);
-	}
-	temp_page_free(t);
-}
 
 /* ---- the pack ---- */
 
@@ -197,7 +27,7 @@ typedef struct sealing {
 	const open_page *page;
 	temp_page temp;
 	gpa_idx_entry *entries;		/* of the idx */
-	uint32_t entry_count;
+	pack_writer pack;
 	unsigned char *room;		/* for the longest entry */
 	uint32_t *order;		/* the page's rows as they are written */
 	delta_search *deltas;		/* or NULL */
@@ -237,46 +67,36 @@ static int write_entry(sealing *s, uint32_t at, gpa_error *err)
 {
 	const page_row *row = &s->page->rows[s->order[at]];
 	gpa_bytes entry = {NULL, row->length};
-	output *out = &s->w->out;
-	gpa_idx_entry *e = &s->entries[s->entry_count++];
 	int status = open_page_read(&entry.ptr, s->room, s->page, row, err);
 	if (status)
 		return status;
-	int is_delta = s->deltas && !delta_search_next(&entry, s->deltas, at, out->written);
-	memcpy(e->oid, row->oid, sizeof(e->oid));
-	e->offset = out->written;
-	e->crc = is_delta ? gpa_crc32(0, entry) : row->crc;
-	return output_write(out, entry.ptr, entry.len, err);
+	int is_delta = s->deltas && !delta_search_next(&entry, s->deltas, at, pack_next_offset(&s->pack));
+	return pack_add_entry(&s->pack, row->oid, entry, is_delta ? gpa_crc32(0, entry) : row->crc, err);
 }
 
-static int write_pack(sealing *s, unsigned char *trailer, gpa_error *err)
+static int write_pack(sealing *s, gpa_error *err)
 {
-	unsigned char header[12] = "PACK";
 	output *out = &s->w->out;
 	output_begin(out, s->temp.pack_fd, &s->w->door, s->temp.pack_path);
-	put_be32(header + 4, 2);
-	put_be32(header + 8, s->page->count);
-	int status = output_write(out, header, sizeof(header), err);
+	int status = pack_begin(&s->pack, out, s->entries, s->page->count, err);
 	for (uint32_t i = 0; !status && i < s->page->count; i++)
 		status = write_entry(s, i, err);
-	return status ? status : output_finish(out, trailer, err);
+	return status ? status : pack_finish(&s->pack, err);
 }
 
 static int write_page(sealing *s, gpa_error *err)
 {
-	unsigned char trailer[GPA_OID_MAX];
 	gpa_writer *w = s->w;
 	int status = make_rooms(s, err);
 	if (status)
 		return status;
 	make_order(s);
-	if ((status = temp_page_create(&s->temp, w, err)) || (status = write_pack(s, trailer, err)))
+	if ((status = temp_page_create(&s->temp, w, err)) || (status = write_pack(s, err)))
 		return status;
-	output_begin(&w->out, s->temp.idx_fd, &w->door, s->temp.idx_path);
-	if ((status = idx_write(&w->out, s->entries, s->page->count, trailer, err)))
+	if ((status = pack_write_idx(&s->pack, s->temp.idx_fd, s->temp.idx_path, err)))
 		return status;
 	int sync = w->options.durability != GPA_DURABLE_NONE || s->page->must_sync;
-	return temp_page_publish(&s->temp, w, trailer, sync, err);
+	return temp_page_publish(&s->temp, w, s->pack.trailer, sync, err);
 }
 
 /* ---- whose turn it is ---- */
@@ -298,7 +118,7 @@ static void end_page(sealing *s, open_page *p)
 	gpa_writer *w = s->w;
 	while (p->syncing)
 		pthread_cond_wait(&w->changed, &w->lock);
-	writer_note_page(w, &s->temp, s->entries, s->entry_count);
+	writer_note_page(w, &s->temp, s->entries, s->pack.count);
 	open_page_drop_records(p, &w->door);
 	w->sealed = p->number;
 	w->closing = NULL;

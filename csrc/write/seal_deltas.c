@@ -11,6 +11,13 @@
  * What is in vain is bounded: by counts, so that small objects which have nothing in common cost next to nothing, and by
  * bytes, so that large ones are looked at about once.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "format/delta.h"
+#include "format/pack.h"
+#include "read/objdir.h"
 #include "write/writer.h"
 
 #define WINDOW 10

@@ -2,35 +2,21 @@
  * Pages sealed lately: where each of their objects is, so that neither reading nor adding has to list the pack directory
  * after each of them. Under the writer's lock.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "read/parallel.h"
 #include "write/writer.h"
 
 #define FIRST_ROOM 256
 
-/* NULL without memory; `*room` grows to hold `count`. */
-static void *grown(void *array, uint32_t *room, uint64_t count, size_t size)
-{
-	uint64_t larger = *room ? *room : FIRST_ROOM;
-	while (larger < count)
-		larger *= 2;
-	if (larger > UINT32_MAX)
-		return NULL;
-	void *moved = larger > *room ? realloc(array, larger * size) : array;
-	if (moved)
-		*room = (uint32_t)larger;
-	return moved;
-}
-
 static int make_room(recent *r, uint32_t count)
 {
-	recent_page *pages = grown(r->pages, &r->page_room, (uint64_t)r->page_count + 1, sizeof(*pages));
-	if (!pages)
+	if (array_reserve(r->pages, r->page_room, (uint64_t)r->page_count + 1, FIRST_ROOM))
 		return -1;
-	r->pages = pages;
-	recent_row *rows = grown(r->rows, &r->room, (uint64_t)r->map.count + count, sizeof(*rows));
-	if (!rows)
-		return -1;
-	r->rows = rows;
-	return 0;
+	return array_reserve(r->rows, r->room, (uint64_t)r->map.count + count, FIRST_ROOM);
 }
 
 /* Of an object that is in several pages the last one counts. */

@@ -1,44 +1,58 @@
-/* The writer as a whole: opening and closing it, whose it is, batches, and what a fork leaves to the child. */
+/* The writer as a whole: opening and closing it, its owners, its reader, and batches. */
 #include <fcntl.h>
-#include <sys/random.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
+#include "base/error.h"
 #include "write/writer.h"
 
+static void before_fork(overlay *o)
+{
+	writer_lock((gpa_writer *)o);
+}
+
+static void after_fork(overlay *o)
+{
+	writer_unlock((gpa_writer *)o);
+}
+
+static void in_child(overlay *o)
+{
+	writer_enter((gpa_writer *)o);
+	writer_unlock((gpa_writer *)o);
+}
+
+/* ---- the writer as an overlay of its reader ---- */
+
+/* Add an owner, unless the writer is about to go: its reader does not own it. */
+static int share_live(overlay *o)
+{
+	gpa_writer *w = (gpa_writer *)o;
+	uint32_t owners = __atomic_load_n(&w->owners, __ATOMIC_RELAXED);
+	while (owners && !__atomic_compare_exchange_n(&w->owners, &owners, owners + 1, 1, __ATOMIC_ACQUIRE,
+						      __ATOMIC_RELAXED))
+		;
+	return owners != 0;
+}
+
+static void free_layer(overlay *o)
+{
+	gpa_writer_free((gpa_writer *)o);
+}
+
+static const overlay_calls writer_calls = {
+	.share = share_live, .free = free_layer, .find = writer_find, .forget = writer_forget,
+	.put_back = writer_put_back, .list = writer_ids,
+	.before_scan = writer_before_scan, .after_scan = writer_after_scan, .before_fork = before_fork,
+	.after_fork = after_fork, .in_child = in_child,
+};
+
 /* ---- opening and closing ---- */
-
-static char *journal_path(const gpa_writer *w, unsigned number)
-{
-	char *path;
-	return asprintf(&path, "%s/%s-%u.journal", w->journal_dir, w->id, number) < 0 ? NULL : path;
-}
-
-char *writer_temp_path(const gpa_writer *w, uint32_t number, const char *suffix)
-{
-	char *path;
-	const char *dir = w->temp_in_packs ? w->pack_dir : w->journal_dir, *prefix = w->temp_in_packs ? "tmp_pack_" : "";
-	return asprintf(&path, "%s/%s%s-%u.%s", dir, prefix, w->id, number, suffix) < 0 ? NULL : path;
-}
-
-static int name_files(gpa_writer *w, gpa_error *err)
-{
-	uint32_t number;
-	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
-		return system_failed(err, "cannot get a random number");
-	w->pid = getpid();
-	snprintf(w->id, sizeof(w->id), "%ld-%08x", (long)w->pid, number);
-	for (unsigned i = 0; i < 2; i++) {
-		open_page_init(&w->pages[i], journal_path(w, i));
-		if (!w->pages[i].path)
-			return out_of_memory(err);
-	}
-	w->keep = NULL;
-	w->pages[0].number = w->sealed + 1;
-	w->open = &w->pages[0];
-	w->closing = NULL;
-	return GPA_OK;
-}
 
 static int is_elsewhere(const gpa_writer *w)
 {
@@ -67,33 +81,13 @@ static int copy_options(gpa_writer *w, const gpa_reader *reader, const gpa_write
 	return GPA_OK;
 }
 
-/* The reader is no owner of its writer; so a writer that is about to go is not lent any more. */
-static int attach(gpa_reader *r, gpa_writer *from, gpa_writer *to)
-{
-	pthread_mutex_lock(&r->lock);
-	int good = r->writer == from;
-	if (good)
-		r->writer = to;
-	pthread_mutex_unlock(&r->lock);
-	return good;
-}
-
-gpa_writer *writer_of(gpa_reader *r)
-{
-	gpa_writer *w = r->writer;
-	uint32_t owners = w ? __atomic_load_n(&w->owners, __ATOMIC_RELAXED) : 0;
-	while (owners && !__atomic_compare_exchange_n(&w->owners, &owners, owners + 1, 1, __ATOMIC_ACQUIRE,
-						      __ATOMIC_RELAXED))
-		;
-	return owners ? w : NULL;
-}
-
 int gpa_writer_open(gpa_writer **out, gpa_reader *reader, const gpa_writer_options *options, gpa_error *err)
 {
 	gpa_writer *w = reader->dir_count ? calloc(1, sizeof(*w)) : NULL;
 	if (!w)
 		return reader->dir_count ? out_of_memory(err) : unsupported(err, "a reader without directories");
 	w->owners = 1;
+	w->layer.calls = &writer_calls;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->changed, NULL);
 	w->pages[0].fd = w->pages[1].fd = -1;
@@ -101,8 +95,8 @@ int gpa_writer_open(gpa_writer **out, gpa_reader *reader, const gpa_writer_optio
 	w->reader = gpa_reader_share(reader);
 	int status = copy_options(w, reader, options, err);
 	if (!status)
-		status = name_files(w, err);
-	if (!status && !attach(reader, NULL, w))
+		status = writer_name_files(w, err);
+	if (!status && reader_attach(reader, &w->layer))
 		status = unsupported(err, "the reader has another writer");
 	if (status)
 		gpa_writer_free(w);
@@ -141,7 +135,7 @@ void gpa_writer_free(gpa_writer *writer)
 {
 	if (!writer || __atomic_sub_fetch(&writer->owners, 1, __ATOMIC_ACQ_REL))
 		return;
-	attach(writer->reader, writer, NULL);
+	reader_detach(writer->reader, &writer->layer);
 	free_pages(writer);
 	recent_free(&writer->recent);
 	watch_free(&writer->watch);
@@ -164,78 +158,15 @@ void gpa_writer_free(gpa_writer *writer)
 	free(writer);
 }
 
-/* ---- fork ---- */
-
-/* The objects that wait are the parent's to seal, and so are the files. */
-static void become_child(gpa_writer *w)
-{
-	gpa_error ignored;
-	uint64_t last = w->open->number > w->sealed ? w->open->number : w->sealed;
-	pthread_t self = pthread_self();
-	pthread_cond_init(&w->changed, NULL);
-	w->sealed = last;
-	w->sealing = w->looking = 0;
-	watch_free(&w->watch);
-	open_page_free(&w->pages[0]);
-	open_page_free(&w->pages[1]);
-	free(w->keep);
-	w->closed |= name_files(w, &ignored) != GPA_OK;
-	uint32_t kept = 0;
-	for (uint32_t i = 0; i < w->batch_count; i++)
-		if (pthread_equal(w->batches[i].thread, self))
-			w->batches[kept++] = w->batches[i];
-	w->batch_count = kept;
-}
-
-/* The lock; and whoever forked behind the back of gpa_reader_in_child() is told here. */
-void writer_enter(gpa_writer *w)
-{
-	writer_lock(w);
-	if (w->pid != getpid())
-		become_child(w);
-}
-
-void writer_before_fork(gpa_writer *w)
-{
-	pthread_mutex_lock(&w->lock);
-}
-
-void writer_after_fork(gpa_writer *w)
-{
-	pthread_mutex_unlock(&w->lock);
-}
-
-void writer_in_child(gpa_writer *w)
-{
-	writer_enter(w);
-	writer_unlock(w);
-}
-
 /* ---- batches ---- */
-
-batch *writer_own_batch(const gpa_writer *w)
-{
-	for (uint32_t i = 0; i < w->batch_count; i++)
-		if (pthread_equal(w->batches[i].thread, pthread_self()))
-			return &w->batches[i];
-	return NULL;
-}
 
 int gpa_writer_begin_batch(gpa_writer *writer, gpa_error *err)
 {
 	int status = GPA_OK;
 	writer_enter(writer);
 	batch *own = writer_own_batch(writer);
-	if (!own && writer->batch_count == writer->batch_room) {
-		uint32_t room = 2 * writer->batch_room + 4;
-		batch *moved = realloc(writer->batches, room * sizeof(*moved));
-		if (moved) {
-			writer->batches = moved;
-			writer->batch_room = room;
-		} else {
-			status = out_of_memory(err);
-		}
-	}
+	if (!own && array_reserve(writer->batches, writer->batch_room, (uint64_t)writer->batch_count + 1, 4))
+		status = out_of_memory(err);
 	if (own)
 		own->depth++;
 	else if (!status)
@@ -265,7 +196,7 @@ int gpa_writer_close(gpa_writer *writer, gpa_error *err)
 	int before = writer->closed;
 	writer->closed = 1;	/* nothing is added while the last page is sealed */
 	int status = writer_seal(writer, err);
-	watch_mend(writer);
+	watch_put_back(writer);
 	if (!status)
 		status = remove_keep(writer, err);
 	/* the first one last: it says that the writer lives */
@@ -280,20 +211,12 @@ void gpa_writer_move(gpa_writer *writer, gpa_reader *reader)
 {
 	writer_lock(writer);
 	gpa_reader *before = writer->reader;
-	attach(before, writer, NULL);
-	recent_free(&writer->recent);	/* what was mapped belongs to it, and the new one has just looked */
+	reader_detach(before, &writer->layer);
+	recent_free(&writer->recent);	/* what was mapped belongs to it, and the new one has just scanned_dir */
 	writer->reader = gpa_reader_share(reader);
-	attach(reader, NULL, writer);
+	reader_attach(reader, &writer->layer);
 	writer_unlock(writer);
 	gpa_reader_free(before);
-}
-
-gpa_reader *writer_reader(gpa_writer *w)
-{
-	writer_lock(w);
-	gpa_reader *r = gpa_reader_share(w->reader);
-	writer_unlock(w);
-	return r;
 }
 
 void gpa_writer_count(gpa_writer_stats *out, gpa_writer *writer)

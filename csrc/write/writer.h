@@ -9,10 +9,12 @@
 #ifndef GPA_WRITER_H
 #define GPA_WRITER_H
 
+#include <pthread.h>
 #include <sys/types.h>
 
-#include "format/journal.h"
 #include "read/reader.h"
+#include "write/gpa_write.h"
+#include "write/open_page.h"
 
 #define LARGE_OBJECT (16 * 1024 * 1024)	/* bytes; such an object goes into a page of its own */
 #define RECENT_MOST 65536		/* objects of pages that the reader has not looked at */
@@ -52,7 +54,7 @@ uint64_t recent_end(const recent *r);
 void recent_drop(recent *r, uint64_t end);
 void recent_free(recent *r);
 
-/* ---- seal.c, below ---- */
+/* ---- temp_page.c, below ---- */
 
 /* A page on its way to its name. */
 typedef struct temp_page {
@@ -81,11 +83,10 @@ typedef struct watch {
 	int64_t looked_ns;
 } watch;
 
-int watch_is_needed(const gpa_writer *w);
 /* Takes the path of the page's idx. -1 without memory. */
 int watch_add(watch *list, temp_page *t, int64_t now_ns);
 /* Put back what was taken away. Returns whether anything was. */
-int watch_mend(const gpa_writer *w);
+int watch_put_back(const gpa_writer *w);
 /* Now and then: put back what was taken away, and forget the pages that are safe. */
 void watch_look(gpa_writer *w, int64_t now_ns);
 void watch_free(watch *list);
@@ -107,6 +108,7 @@ typedef struct batch {
 } batch;
 
 struct gpa_writer {
+	overlay layer;			/* first: the reader knows no more */
 	uint32_t owners;
 	door door;
 	int algo;
@@ -153,10 +155,10 @@ static inline void writer_unlock(gpa_writer *w)
 {
 	pthread_mutex_unlock(&w->lock);
 }
-/* "<journal_dir>/<id>-<number>.<suffix>", or in the pack directory with tmp_pack_ before it; NULL without memory. */
-char *writer_temp_path(const gpa_writer *w, uint32_t number, const char *suffix);
+/* ---- state.c ---- */
 
-void maker_free(maker *m);
+/* Begin with new names for the files, and without pages. */
+int writer_name_files(gpa_writer *w, gpa_error *err);
 /* The lock, for whoever comes from outside: a process that was forked without gpa_reader_in_child() is told here. */
 void writer_enter(gpa_writer *w);
 /* The reader that its objects are found through, with one owner more. */
@@ -164,7 +166,7 @@ gpa_reader *writer_reader(gpa_writer *w);
 /* The batch of this thread, or NULL. Under the lock. */
 batch *writer_own_batch(const gpa_writer *w);
 
-/* ---- add.c ---- */
+/* ---- group.c ---- */
 
 /* One call's adding: its maker and reader, and whether its end has to seal. */
 typedef struct group {
@@ -176,11 +178,15 @@ typedef struct group {
 	uint32_t known;			/* how many were there already */
 } group;
 
+void maker_free(maker *m);
+/* The error that a closed writer reports. */
+int writer_closed(gpa_error *err);
 int group_begin(group *g, gpa_writer *w, gpa_error *err);
 /* The objects of the group, in the journal or sealed as the writer's durability and the thread's batch ask for. */
 int group_end(group *g, int status, gpa_error *err);
 /* The end of a group that has acknowledged nothing; gives `status`. */
 int group_leave(group *g, int status);
+/* Add an object of at most LARGE_OBJECT bytes. */
 int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error *err);
 /* An entry that is made. `must_sync`: see open_page. */
 int group_append(group *g, const unsigned char *oid, const journal_entry *entry, int must_sync, gpa_error *err);
@@ -190,7 +196,10 @@ int writer_settle(gpa_writer *w, const unsigned char *oid, gpa_error *err);
 void new_object_pack_loose(gpa_new_object *object);
 void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data);
 
-/* ---- seal.c ---- */
+/* ---- temp_page.c ---- */
+
+/* Whether `git gc` runs, which may remove names of pages that are published meanwhile. */
+int writer_gc_runs(const gpa_writer *w);
 
 /* Names for it. Under the lock. */
 int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err);
@@ -207,6 +216,8 @@ void temp_page_free(temp_page *t);
 /* Make the .keep `path` of a page. One that is there already stays. */
 int page_hold(const gpa_writer *w, const char *path, gpa_error *err);
 
+/* ---- seal.c ---- */
+
 /* Under the lock, which is let go meanwhile: seal the open page and those before it. */
 int writer_seal(gpa_writer *w, gpa_error *err);
 /* Under the lock: until page `number` is sealed. */
@@ -215,9 +226,6 @@ int writer_seal_through(gpa_writer *w, uint64_t number, gpa_error *err);
 void writer_note_page(gpa_writer *w, temp_page *t, const gpa_idx_entry *entries, uint32_t count);
 /* Look at the directories now and then: for others' packs, and to let go of what the reader finds by itself then. */
 void writer_look(gpa_writer *w, gpa_reader *r);
-/* For a reader that looks by itself: before, and when it has looked. */
-uint64_t writer_before_look(gpa_writer *w);
-void writer_after_look(gpa_writer *w, const gpa_reader *r, uint64_t end);
 /* Is it time to? Under the lock. */
 int writer_is_due(const gpa_writer *w);
 
@@ -254,31 +262,14 @@ int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, int wit
 /* In a page of this writer that is open, being sealed, or was sealed lately and is there? Under the lock. */
 int writer_holds(gpa_writer *w, const unsigned char *oid);
 
-/* For the reader: an object of this writer. */
-typedef struct written_object {
-	int type;
-	uint64_t size;
-	unsigned char *room;	/* the caller frees it */
-	gpa_bytes entry;	/* in `room` */
-	place at;		/* it is sealed, and here: with an owner */
-} written_object;
+/* ---- the writer as an overlay of its reader: see overlay_calls ---- */
 
-/* GPA_OK, GPA_ENOTFOUND, or what reading its journal failed with. */
-int writer_find(written_object *out, gpa_writer *w, const gpa_reader *r, const unsigned char *oid, int takes_entry,
+int writer_find(overlay_object *out, overlay *o, const gpa_reader *r, const unsigned char *oid, int with_entry,
 		gpa_error *err);
-/* A page that was found could not be opened: it is gone. */
-void writer_forget(gpa_writer *w, const pack_file *file);
-/* Put back pages of this writer that `git gc` took away. Returns whether there were any. */
-int writer_mend(gpa_writer *w);
-/* Adds the ids of all its objects that the reader may not know. */
-int writer_ids(gpa_buffer *oids, size_t *room, gpa_writer *w, gpa_error *err);
-
-/* ---- for the reader: its writer, as long as there is one ---- */
-
-/* Under the reader's lock. NULL, or with one owner more. */
-gpa_writer *writer_of(gpa_reader *r);
-void writer_before_fork(gpa_writer *w);
-void writer_after_fork(gpa_writer *w);
-void writer_in_child(gpa_writer *w);
+void writer_forget(overlay *o, const pack_file *file);
+int writer_put_back(overlay *o);
+int writer_ids(gpa_buffer *oids, size_t *room, overlay *o, gpa_error *err);
+uint64_t writer_before_scan(overlay *o);
+void writer_after_scan(overlay *o, const gpa_reader *r, uint64_t end);
 
 #endif

@@ -1,4 +1,4 @@
-"""Builds gpa_maint._core._gpa from csrc/: the cdef is csrc/gpa.h itself, without its preprocessor lines.
+"""Builds gpa_maint._core._gpa from csrc/: the cdef is made of the headers that csrc/gpa.h lists, in its order.
 
 Run by setuptools (setup.py). libdeflate is used where pkg-config or the compiler finds it; GPA_CFLAGS adds compiler
 flags, and GPA_NO_LIBDEFLATE=1 leaves libdeflate out. A build says which it was.
@@ -19,11 +19,17 @@ PROGRAMS = ("fuzz", "threads")  # folders of programs of their own
 
 
 def cdef_from_header(text: str) -> str:
-    """The header's declarations; numbers keep their names and get their values from the compiler."""
+    """Return a header's declarations; numbers keep their names and get their values from the compiler."""
     numbers = re.findall(r"^#define (GPA_[A-Z0-9_]+) -?(?:0x[0-9a-f]+|\d+)$", text, flags=re.MULTILINE)
     without_comments = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     declarations = [line for line in without_comments.splitlines() if not line.startswith("#")]
     return "\n".join([*(f"#define {name} ..." for name in numbers), *declarations])
+
+
+def cdef_of(csrc: Path) -> str:
+    """Return the declarations of all headers that gpa.h includes."""
+    names = re.findall(r'^#include "(.+)"$', (csrc / "gpa.h").read_text(), flags=re.MULTILINE)
+    return "\n".join(cdef_from_header((csrc / name).read_text()) for name in names)
 
 
 def pkg_config(*args: str) -> list[str] | None:
@@ -90,7 +96,7 @@ def make_builder() -> FFI:
         libraries += libdeflate[1]
     extra = shlex.split(os.environ.get("GPA_CFLAGS", ""))
     builder = FFI()
-    builder.cdef(cdef_from_header((csrc / "gpa.h").read_text()))
+    builder.cdef(cdef_of(csrc))
     builder.set_source(
         "gpa_maint._core._gpa",
         '#include "gpa.h"',

@@ -27,14 +27,14 @@ _TYPE_MASK = (1 << _TYPE_BITS) - 1
 _buffer = ffi.buffer
 _cast = ffi.cast
 _c_has = lib.gpa_reader_has
-_c_info = lib.gpa_answer_info
-_c_read = lib.gpa_answer_read
+_c_info = lib.gpa_slot_info
+_c_read = lib.gpa_slot_read
 _c_next = lib.gpa_many_next
 
 _Info = TypeVar("_Info")
 
 PATH_ROOM = 4096
-ROOM = len(ffi.new("gpa_answer *").content)  # bytes of an object that is answered in place
+ROOM = len(ffi.new("gpa_read_slot *").content)  # bytes of an object that is answered in place
 _ROW = struct.Struct("=IiQ")  # gpa_run_row: its fields one by one would cost more
 assert _ROW.size == ffi.sizeof("gpa_run_row")
 
@@ -42,13 +42,13 @@ assert _ROW.size == ffi.sizeof("gpa_run_row")
 class _Room(NamedTuple):
     """What one call writes its answer to; kept for the next one, since making it costs as much as a small read."""
 
-    answer: Any  # a gpa_answer
+    answer: Any  # a gpa_read_slot
     content: Any  # its content, as a buffer
     err: Any  # its error
 
     @classmethod
     def make(cls) -> _Room:
-        answer = ffi.new("gpa_answer *")
+        answer = ffi.new("gpa_read_slot *")
         return cls(answer, _buffer(answer.content), ffi.addressof(answer, "err"))
 
 

@@ -2,15 +2,17 @@
  * Opening files read-only, as a map, a copy or by descriptor; with objdir.c the only C file that knows file names.
  * Regular files only, so that a FIFO or a device in the object directory neither blocks nor is read.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/core.h"
+#include "base/error.h"
+#include "read/objdir.h"
 
-#define IDX_HEAD (8 + 256 * 4)	/* of an idx, v1 or v2: all that tells how many objects it holds */
-#define OPEN_AT_ONCE 64
 #define SMALL_FILE (1 << 20)	/* what is not larger is read from the disk at once */
 
 static int open_regular(int *fd, struct stat *st, int dir_fd, const char *path, int flags, gpa_error *err)
@@ -164,7 +166,7 @@ static int copy_file(held_file *out, int fd, size_t size, gpa_error *err)
 	return GPA_OK;
 }
 
-static int hold_opened(held_file *out, int fd, uint64_t size, size_t copy_most, gpa_error *err)
+int file_hold_open(held_file *out, int fd, uint64_t size, size_t copy_most, gpa_error *err)
 {
 	if (size <= copy_most)
 		return copy_file(out, fd, (size_t)size, err);
@@ -180,7 +182,7 @@ int file_hold(held_file *out, file_stamp *stamp, int dir_fd, const char *path, s
 		return status;
 	if (stamp)
 		stamp_of(stamp, &st);
-	status = hold_opened(out, fd, (uint64_t)st.st_size, copy_most, err);
+	status = file_hold_open(out, fd, (uint64_t)st.st_size, copy_most, err);
 	close(fd);
 	return status;
 }
@@ -194,6 +196,11 @@ void file_release(held_file *file)
 	*file = (held_file){0};
 }
 
+void file_read_ahead(int fd, uint64_t head)
+{
+	posix_fadvise(fd, 0, (off_t)head, POSIX_FADV_WILLNEED);
+}
+
 void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names)
 {
 	for (uint32_t i = 0; i < count; i++) {
@@ -202,112 +209,7 @@ void gpa_files_ahead(uint32_t count, int dir_fd, const char *const *names)
 		int fd;
 		if (file_open(&fd, &size, dir_fd, names[i], &ignored))
 			continue;
-		posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+		file_read_ahead(fd, 0);
 		close(fd);
-	}
-}
-
-/* ---- many idx files, which the disk is asked for together ---- */
-
-typedef struct opened {
-	int fd;			/* -1: it could not be opened */
-	uint64_t size;
-} opened;
-
-/* `head`: bytes that will be read; 0 for all. */
-static int open_ahead(opened *out, int dir_fd, const char *name, off_t head, gpa_error *err)
-{
-	int status = file_open(&out->fd, &out->size, dir_fd, name, err);
-	if (status)
-		out->fd = -1;
-	else
-		posix_fadvise(out->fd, 0, head, POSIX_FADV_WILLNEED);
-	return status;
-}
-
-static int hold_idx(gpa_idx *out, const opened *file, int algo, gpa_error *err)
-{
-	held_file held;
-	int status = hold_opened(&held, file->fd, file->size, FILE_COPY_MOST, err);
-	if (status)
-		return status;
-	if ((status = gpa_idx_parse(out, held.bytes, algo, err)))
-		*out = (gpa_idx){.file = held.bytes};
-	return status;
-}
-
-/* The first *done of them: were descriptors short, the others have more when these are closed. */
-static int open_some(uint32_t *done, gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo,
-		     gpa_error *err)
-{
-	opened files[OPEN_AT_ONCE];
-	uint32_t there = 0;
-	int status = GPA_OK;
-	for (; there < count && there < OPEN_AT_ONCE; there++)
-		if ((status = open_ahead(&files[there], dir_fd, names[there], 0, err)))
-			break;
-	err->source = 0;
-	status = there ? GPA_OK : status;
-	for (uint32_t i = 0; i < there; i++) {
-		if (!status && (status = hold_idx(&out[i], &files[i], algo, err)))
-			err->source = (int32_t)i;
-		close(files[i].fd);
-	}
-	*done = there;
-	return status;
-}
-
-int gpa_idx_open_many(gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo, gpa_error *err)
-{
-	memset(out, 0, count * sizeof(*out));
-	for (uint32_t first = 0, done; first < count; first += done) {
-		int status = open_some(&done, out + first, count - first, dir_fd, names + first, algo, err);
-		if (!status)
-			continue;
-		err->source += (int32_t)first;
-		gpa_idx_close_many(out, count);
-		return status;
-	}
-	return GPA_OK;
-}
-
-void gpa_idx_close_many(gpa_idx *idx, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		held_file held = {idx[i].file, idx[i].file.len <= FILE_COPY_MOST};
-		file_release(&held);
-		idx[i].file = held.bytes;
-	}
-}
-
-/* Parsing looks at nothing beyond the fanout, so that much is read, and no map is made. */
-static uint32_t count_and_close(const opened *file, int algo)
-{
-	unsigned char head[IDX_HEAD];
-	gpa_idx idx;
-	gpa_error ignored;
-	uint32_t count = GPA_UNREADABLE;
-	if (file->fd < 0)
-		return count;
-	if (file->size >= sizeof(head) && !file_read(file->fd, head, sizeof(head), 0, &ignored) &&
-	    !gpa_idx_parse(&idx, (gpa_bytes){head, file->size}, algo, &ignored))
-		count = idx.object_count;
-	close(file->fd);
-	return count;
-}
-
-void gpa_idx_counts(uint32_t *counts, uint32_t count, int dir_fd, const char *const *names, int algo)
-{
-	opened files[OPEN_AT_ONCE];
-	gpa_error ignored;
-	for (uint32_t first = 0, n; first < count; first += n) {
-		n = count - first < OPEN_AT_ONCE ? count - first : OPEN_AT_ONCE;
-		for (uint32_t i = 0; i < n; i++)
-			open_ahead(&files[i], dir_fd, names[first + i], IDX_HEAD, &ignored);
-		for (uint32_t i = 0; i < n; i++) {
-			if (files[i].fd < 0)	/* were descriptors short, there are more by now */
-				open_ahead(&files[i], dir_fd, names[first + i], IDX_HEAD, &ignored);
-			counts[first + i] = count_and_close(&files[i], algo);
-		}
 	}
 }
