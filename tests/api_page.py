@@ -24,7 +24,7 @@ MODULES = {
 
 MODELS = ("copies", "inventory", "plans", "repair", "results", "setup", "status", "verify")
 VALUES = tuple(f"gpa_maint.model.{name}" for name in MODELS)
-VALUES += ("gpa_maint.store.page_store", "gpa_maint.store.writer", "gpa_maint._core.reader", "gpa_maint._core.writer")
+VALUES += ("gpa_maint.store.page_store", "gpa_maint.store.writer", "gpa_maint._core.read", "gpa_maint._core.write")
 VALUES += ("gpa_maint.archive_v1",)
 """Where the values are that the functions return."""
 

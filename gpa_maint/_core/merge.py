@@ -1,22 +1,27 @@
-"""The verbatim merge of the C core, as one value that holds its sources open. One thread at a time."""
+"""Packs and loose objects into pages, and the proof that a pack may be deleted (csrc/merge/gpa_merge.h).
+
+Each value serves one thread at a time.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from types import TracebackType
 
 from ..base.tuples import NamedTuple
-from ..errors import Corrupt, GpaError
+from ..errors import Corrupt, GpaError, ObjectMissing
 from ._gpa import ffi, lib
-from .files import ALGORITHMS, IdxFiles, Midx, c_strings, hash_size
-from .progress import Progress, pointer_of
-from .status import check, new_error
+from .base import ALGORITHMS, CODES, Buffer, Map, Progress, c_strings, check, hash_size, new_error, pointer_of
+from .format import IdxFiles, Midx, loose_name
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Self
+
+
+# ---- packs into pages ----
 
 
 class MergeStats(NamedTuple):
@@ -200,3 +205,216 @@ class Merge:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+# ---- objects into a page ----
+
+
+class BadLoose(GpaError):
+    """A loose object is damaged, gone or cannot be read; `cause` says what is wrong with which file."""
+
+    def __init__(self, cause: GpaError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class PageWriter:
+    """A pack of whole objects, written once from its start to `pack_fd`, which is the file `target`."""
+
+    def __init__(self, pack_fd: int, target: str, object_format: str, *, object_count: int, level: int) -> None:
+        """For exactly `object_count` objects, deflated with zlib's `level`."""
+        self._target = target
+        self._object_format = object_format
+        out = ffi.new("gpa_page **")
+        err = new_error()
+        status = lib.gpa_page_new(out, pack_fd, ALGORITHMS[object_format], level, object_count, err)
+        check(status, err, target)
+        self._pointer: Any = out[0]
+
+    def add(self, oid: bytes, kind: str, content: Buffer, progress: Progress | None = None) -> None:
+        """Add an object that is at hand. Corrupt, with the page as it was, when the content has another id.
+
+        After SystemFailed about `target`, or Stopped, the page is half-written: begin it again.
+        """
+        err = new_error()
+        held = ffi.from_buffer("unsigned char[]", content)
+        borrowed = ffi.new("gpa_bytes *", (held, len(held)))
+        status = lib.gpa_page_add(self._pointer, oid, CODES[kind], borrowed[0], pointer_of(progress), err)
+        check(status, err, self._target if err.source < 0 else oid.hex())
+
+    def finish(self, idx_fd: int) -> str:
+        """End the pack, write its idx, and give the pack's trailer (hex)."""
+        trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
+        err = new_error()
+        check(lib.gpa_page_finish(self._pointer, idx_fd, trailer, err), err, self._target)
+        return bytes(ffi.buffer(trailer, hash_size(self._object_format))).hex()
+
+    def close(self) -> None:
+        lib.gpa_page_free(self._pointer)
+        self._pointer = ffi.NULL
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class LoosePageWriter(PageWriter):
+    """A page of loose objects."""
+
+    def __init__(
+        self,
+        pack_fd: int,
+        target: str,
+        objects: str,
+        objects_fd: int,
+        object_format: str,
+        *,
+        object_count: int,
+        level: int,
+    ) -> None:
+        """As PageWriter; the loose objects are below `objects`, of which `objects_fd` is a descriptor."""
+        super().__init__(pack_fd, target, object_format, object_count=object_count, level=level)
+        self._objects = objects
+        self._objects_fd = objects_fd
+
+    def add_loose(self, oid: str, progress: Progress | None = None) -> None:
+        """Add a loose object (hex id). Whatever is raised, the page is then half-written: begin it again.
+
+        BadLoose about the loose file, SystemFailed about `target`, Stopped.
+        """
+        self._take(lib.gpa_page_add_loose, oid, progress)
+
+    def check_loose(self, oid: str, progress: Progress | None = None) -> None:
+        """Raise what add_loose() would about the loose file, and write nothing; also where the page is half-written."""
+        self._take(lib.gpa_page_check_loose, oid, progress)
+
+    def _take(self, call: Callable[..., int], oid: str, progress: Progress | None) -> None:
+        err = new_error()
+        name, raw = loose_name(oid), bytes.fromhex(oid)
+        if len(raw) != hash_size(self._object_format):
+            raise ValueError(oid)
+        status = call(self._pointer, raw, self._objects_fd, name.encode(), pointer_of(progress), err)
+        if status == lib.GPA_OK or err.source < 0:
+            check(status, err, self._target)
+            return
+        try:
+            check(status, err, f"{self._objects}/{name}")
+        except GpaError as cause:
+            raise BadLoose(cause) from cause
+
+
+# ---- the proof that a pack may be deleted ----
+
+
+class Proof:
+    """I7: that every object of a doomed pack is in a pack that stays; these are told to it as they are opened.
+
+    `outside`: (idx) of packs that stay and that the index, which may be missing, does not name. Packs have numbers:
+    those of the index, and after them the outside packs.
+    """
+
+    def __init__(self, midx: Midx | None, outside: Sequence[Any] = ()) -> None:
+        self._pack_count = 0 if midx is None else int(midx.pointer.pack_count)
+        self._live = ffi.new("gpa_idx *[]", max(1, self._pack_count))
+        self._outside = ffi.new("gpa_idx *[]", list(outside) or 1)
+        self._outside_count = len(outside)
+        self._trusted = ffi.new("unsigned char[]", max(1, self._pack_count + len(outside)))
+        self._doomed: list[Any] = []
+        self._proof = ffi.new("gpa_proof *")
+        self._proof.midx = ffi.NULL if midx is None else midx.pointer
+        self._proof.live, self._proof.outside, self._proof.trusted = self._live, self._outside, self._trusted
+        self._proof.outside_count = len(outside)
+
+    def close(self) -> None:
+        lib.gpa_proof_free(self._proof)
+
+    def __enter__(self) -> Proof:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def bytes_made(self) -> int:
+        """Of the objects that check_copies() made one by one; where that is dear, it checks the whole pack instead."""
+        return int(self._proof.bytes_made)
+
+    def add_live(self, number: int, idx: Any) -> None:
+        """Pack `number` of the index stays, and this is its idx."""
+        self._live[number] = idx
+
+    def is_live(self, number: int) -> bool:
+        return bool(self._live[number] != ffi.NULL)
+
+    def begin(self, doomed: Any, trusted: Iterable[int]) -> int:
+        """Take the next doomed pack and return its number. What `trusted` packs have is proved already."""
+        ffi.memmove(self._trusted, bytes(len(self._trusted)), len(self._trusted))
+        for number in trusted:
+            self._trusted[number] = 1
+        self._doomed.append(doomed)
+        return len(self._doomed) - 1
+
+    def holders(self, doomed: int, path: str) -> tuple[list[int], list[int], ObjectMissing | None]:
+        """The packs of the index that win an object of `doomed`, the outside packs that hold one of the others, and,
+        while some of the winners are not live, what is not proved yet.
+
+        Raises ObjectMissing when an object is in no pack that stays.
+        """
+        flags = ffi.new("unsigned char[]", max(1, self._pack_count))
+        used = ffi.new("unsigned char[]", max(1, self._outside_count))
+        err = new_error()
+        status = lib.gpa_midx_prove(flags, used, self._proof, self._doomed[doomed], doomed, err)
+        winners, outside = _places_of_ones(bytes(ffi.buffer(flags))), _places_of_ones(bytes(ffi.buffer(used)))
+        try:
+            check(status, err, path)
+        except ObjectMissing as missing:
+            if all(self.is_live(number) for number in winners):
+                raise
+            return winners, outside, missing
+        return winners, outside, None
+
+    def unchecked(self) -> list[tuple[int, int, int]]:
+        """The packs with copies that are relied on and that nobody has compared: (number, first copy, end)."""
+        lib.gpa_proof_sort(self._proof)
+        spans: list[tuple[int, int, int]] = []
+        at, count = 0, int(self._proof.holder_count)
+        while at < count:
+            pack = int(self._proof.holders[at].pack)
+            end = int(lib.gpa_proof_span(self._proof, at))
+            spans.append((pack, at, end))
+            at = end
+        return spans
+
+    def doomed_among(self, first: int, end: int) -> set[int]:
+        """The doomed packs that rely on these copies."""
+        return {int(self._proof.holders[at].doomed) for at in range(first, end)}
+
+    def check_copies(self, pack_path: str, span: tuple[int, int, int], progress: Progress | None) -> dict[int, str]:
+        """Make these copies and compute their ids: for each doomed pack that relies on a wrong one, an object's id."""
+        number, first, end = span
+        in_index = number < self._pack_count
+        idx = self._live[number] if in_index else self._outside[number - self._pack_count]
+        doomed = ffi.new("gpa_idx *[]", self._doomed)
+        err = new_error()
+        with Map(pack_path) as pack:
+            status = lib.gpa_proof_check(self._proof, first, end, pack.bytes_, idx, doomed, pointer_of(progress), err)
+        check(status, err, pack_path)
+        wrong: dict[int, str] = {}
+        at = int(lib.gpa_proof_next_other(self._proof, first, end))
+        while at < end:
+            holder = self._proof.holders[at]
+            oid = lib.gpa_idx_oid(self._doomed[holder.doomed], holder.pos)
+            wrong.setdefault(int(holder.doomed), bytes(ffi.buffer(oid, idx.hash_size)).hex())
+            at = int(lib.gpa_proof_next_other(self._proof, at + 1, end))
+        return wrong
+
+
+def _places_of_ones(flags: bytes) -> list[int]:
+    places = []
+    at = flags.find(1)
+    while at >= 0:
+        places.append(at)
+        at = flags.find(1, at + 1)
+    return places

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
 from .. import fs
-from .._core.files import IdxFiles, Midx, Proof, idx_fault, match_pack, open_midx
+from .._core.format import IdxFiles, Midx, idx_fault, match_pack, open_midx
+from .._core.merge import Proof
 from ..base.progress import Progress, ReportProgress, until_stopped
 from ..base.tuples import NamedTuple
 from ..errors import Corrupt, ObjectMissing, Refused, StalePlan, SystemFailed, Unsupported

@@ -13,8 +13,9 @@ from functools import partial
 from stat import S_ISREG
 
 from .. import fs
-from .._core.files import IdxFiles, check_idx, directory, hash_size, match_pack
-from .._core.page import BadLoose, LoosePageWriter, loose_heads, loose_name
+from .._core.base import directory, hash_size
+from .._core.format import IdxFiles, check_idx, loose_heads, loose_name, match_pack
+from .._core.merge import BadLoose, LoosePageWriter
 from ..base.progress import Progress, ReportProgress, until_stopped
 from ..base.tuples import NamedTuple
 from ..errors import GpaError, Locked, Stopped, SystemFailed

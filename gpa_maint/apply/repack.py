@@ -11,7 +11,8 @@ import os
 from contextlib import ExitStack
 
 from .. import fs
-from .._core.files import IdxFiles, Midx, directory, idx_fault, open_midx
+from .._core.base import directory
+from .._core.format import IdxFiles, Midx, idx_fault, open_midx
 from .._core.merge import DamagedCopy, Merge, MergeStats
 from ..base.progress import Progress, ReportProgress
 from ..errors import Corrupt, StalePlan, Stopped, SystemFailed, Unsupported

@@ -15,10 +15,9 @@ from collections.abc import Collection, Iterable
 from contextlib import ExitStack, suppress
 
 from .. import fs
-from .._core.files import IdxFiles, check_pack, directory, idx_oids, midx_oids, open_midx
+from .._core.base import Progress, directory
+from .._core.format import IdxFiles, check_pack, idx_oids, loose_name, midx_oids, open_midx
 from .._core.merge import Merge
-from .._core.page import loose_name
-from .._core.progress import Progress
 from ..base.tuples import NamedTuple
 from ..errors import Corrupt, GitFailed, GpaError, SystemFailed, Unsupported
 from ..model.results import PageInfo

@@ -10,8 +10,8 @@ import os
 from contextlib import ExitStack
 
 from .. import fs
-from .._core.files import IdxFiles, Midx, open_midx, write_midx
-from .._core.progress import Progress
+from .._core.base import Progress
+from .._core.format import IdxFiles, Midx, open_midx, write_midx
 from ..errors import Corrupt, GpaError, StalePlan
 from ..model.plans import IndexPlan
 from ..model.results import WriteResult

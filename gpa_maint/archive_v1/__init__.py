@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
 from .. import fs
-from .._core.progress import Progress
+from .._core.base import Progress
 from ..base.arguments import checked
 from ..base.progress import ReportProgress
 from ..errors import Corrupt, GpaError, Unsupported

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .. import fs
-from .._core.archive import IndexedPage, PageFile, Rows
+from .._core.v1 import IndexedPage, PageFile, Rows
 from ..base.progress import ReportProgress
 from ..errors import Corrupt, DamagedArchive, Locked, ObjectMissing
 from ..fs.archives import unlink_archive_page

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from .. import fs
-from .._core.archive import CAPACITY, DATA_MOST, TYPE_SIZE, PageFileWriter
+from .._core.v1 import CAPACITY, DATA_MOST, TYPE_SIZE, PageFileWriter
 from ..base.progress import ReportProgress
 from ..errors import GpaError
 from ..repo.git import run_git

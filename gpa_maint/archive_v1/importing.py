@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 
 from .. import fs
-from .._core.archive import Entry
-from .._core.page import PageWriter
-from .._core.progress import Progress
+from .._core.base import Progress
+from .._core.merge import PageWriter
+from .._core.v1 import Entry
 from ..apply.pages import Page, publish_pages, write_page
 from ..base.progress import ReportProgress
 from ..base.tuples import NamedTuple

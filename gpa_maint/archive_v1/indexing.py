@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
-from .._core.archive import ArchiveIndex, IndexedPage, PageFile, Rows, make_index
+from .._core.v1 import ArchiveIndex, IndexedPage, PageFile, Rows, make_index
 from ..base.tuples import NamedTuple
 from ..errors import Corrupt, DamagedArchive, GpaError, Unsupported
 from .listing import INDEX_NAME, Listing, open_index

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable
 
-from .._core.archive import ArchiveIndex
+from .._core.v1 import ArchiveIndex
 from ..base import safe_open
 from ..base.tuples import NamedTuple
 from ..errors import Corrupt, GpaError, Unsupported

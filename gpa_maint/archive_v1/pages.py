@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from .. import fs
-from .._core.archive import PageFileWriter
+from .._core.v1 import PageFileWriter
 from ..base.tuples import NamedTuple
 from ..fs.archives import archive_space, clear_archive, publish_archive_page
 from ..fs.installing import put_file

@@ -13,7 +13,7 @@ from heapq import merge
 from types import TracebackType
 from typing import TypeVar
 
-from .._core.archive import KEY_SIZE, ArchiveIndex, Entry, IndexedPage, PageFile, Rows, make_index
+from .._core.v1 import KEY_SIZE, ArchiveIndex, Entry, IndexedPage, PageFile, Rows, make_index
 from ..errors import Corrupt, DamagedArchive, ObjectMissing, Unsupported
 from .listing import find_pages, open_index
 

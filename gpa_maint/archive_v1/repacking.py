@@ -14,7 +14,7 @@ from functools import partial
 from itertools import groupby
 
 from .. import fs
-from .._core.archive import CAPACITY, DATA_MOST, Entry, PageFile, PageFileWriter, Rows
+from .._core.v1 import CAPACITY, DATA_MOST, Entry, PageFile, PageFileWriter, Rows
 from ..base.progress import ReportProgress
 from ..errors import DamagedArchive, StalePlan
 from ..fs.installing import put_file

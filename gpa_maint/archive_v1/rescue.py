@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Literal
 
-from .._core.archive import BEHIND, TYPE_SIZE, Entry
+from .._core.v1 import BEHIND, TYPE_SIZE, Entry
 from ..base.tuples import NamedTuple
 
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from .._core.archive import BEHIND, Entry, PageFile, Rows
-from .._core.progress import Progress
+from .._core.base import Progress
+from .._core.v1 import BEHIND, Entry, PageFile, Rows
 from ..base.progress import ReportProgress
 from ..errors import Corrupt, DamagedArchive, SystemFailed
 from .listing import Listing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._core.archive import CAPACITY
+from .._core.v1 import CAPACITY
 from ..base.tuples import NamedTuple
 from ..model.results import PageInfo, WriteResult
 

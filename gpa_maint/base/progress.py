@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from .._core.progress import Progress
+from .._core.base import Progress
 from ..errors import Stopped
 
 __all__ = ["Progress", "ReportProgress", "StopRequest", "time_limit", "until_stopped"]

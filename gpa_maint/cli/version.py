@@ -1,7 +1,7 @@
 """What `git gpa --version` says: the version, and the libraries of this build of the C core."""
 
 from gpa_maint import __version__
-from gpa_maint._core.files import build_info
+from gpa_maint._core.base import build_info
 
 
 def version_text() -> str:

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from .. import fs
-from .._core.files import close_all
+from .._core.base import close_all
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from .._core.processes import processes_named
+from .._core.base import processes_named
 from ..base import safe_open
 from ..base.tuples import NamedTuple
 from ..repo.objdir import ObjectDir

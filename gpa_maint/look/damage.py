@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from .. import fs
-from .._core.files import IdxFiles, check_idx, directory
-from .._core.page import BadLoose, LoosePageWriter
+from .._core.base import directory
+from .._core.format import IdxFiles, check_idx
+from .._core.merge import BadLoose, LoosePageWriter
 from ..base.progress import ReportProgress
 from ..errors import Corrupt, GpaError, SystemFailed, Unsupported
 from ..model.repair import Diagnosis, LooseFault, PackHealth

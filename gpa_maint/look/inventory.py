@@ -12,7 +12,7 @@ from errno import EACCES
 from stat import S_ISREG
 
 from .. import fs
-from .._core.files import idx_fault, idx_object_counts, open_midx
+from .._core.format import idx_fault, idx_object_counts, open_midx
 from ..base import safe_open
 from ..model.inventory import IndexInfo, Inventory, LooseObject, PackInfo
 from ..repo.objdir import ObjectDir

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from .._core.files import IdxFiles, Midx, check_pack, hash_size, match_pack, open_midx, verify_midx
-from .._core.progress import Progress
+from .._core.base import Progress, hash_size
+from .._core.format import IdxFiles, Midx, check_pack, match_pack, open_midx, verify_midx
 from ..base import safe_open
 from ..base.progress import ReportProgress
 from ..base.threads import in_thread

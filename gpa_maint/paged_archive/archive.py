@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from weakref import WeakSet
 
-from .._core.archive_values import Values
+from .._core.v1 import Values
 from ..archive_v1.listing import find_pages
 from .errors import original_errors
 from .saving import Pages, place_to_save, remove_replaced, save_values

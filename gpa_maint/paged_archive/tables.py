@@ -10,8 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from .._core.archive import IndexedPage, PageFile, Rows, make_index
-from .._core.archive_values import NO_PAGE, Table
+from .._core.v1 import NO_PAGE, IndexedPage, PageFile, Rows, Table, make_index
 from ..archive_v1.indexing import OBJECTS
 from ..archive_v1.listing import INDEX_NAME
 from ..archive_v1.reader import fits_list

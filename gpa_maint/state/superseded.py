@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Set
 
 from .. import fs
-from .._core.files import open_midx
+from .._core.format import open_midx
 from ..base import safe_open
 from ..base.tuples import NamedTuple
 from ..repo.objdir import ObjectDir

@@ -11,7 +11,7 @@ import select
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from .._core.batch import FIELDS, Batch
+from .._core.lend import FIELDS, Batch
 from ..errors import Corrupt, GpaError
 from ..repo.discover import alternates_here, find_object_dir
 from ..repo.names import NameResolver, replaced_objects

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .._core.batch import Batch
-from .._core.reader import Reader, ReaderStats, StreamHandle
+from .._core.lend import Batch, lend_to_libgit2
+from .._core.read import Reader, ReaderStats, StreamHandle
 from ..base.arguments import THREADS, check, check_all, hex_prefix, raw_oid
 from ..base.safe_open import open_regular
 from ..base.tuples import NamedTuple
@@ -339,8 +339,6 @@ class PageStore:
         With `write` it writes through the store's writer, until close(). What comes back has to live as long as the
         repository: it makes forks safe, and at its end seals what waits.
         """
-        from .._core.libgit2 import lend_to_libgit2
-
         reader, writer = self._open(), self.writer().lend() if write else None
         lend_to_libgit2(library, repository, reader, writer, replace=replace, fsync=fsync)
         return reader, writer

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import fs
-from .._core.files import IdxFiles, check_idx, match_pack, pack_trailer
-from .._core.writer import CoreWriter
+from .._core.format import IdxFiles, check_idx, match_pack, pack_trailer
+from .._core.write import CoreWriter
 from ..base.tuples import NamedTuple
 from ..errors import Corrupt, GpaError
 from ..repo.objdir import ObjectDir

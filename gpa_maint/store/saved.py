@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import fs
-from .._core.files import idx_object_counts
+from .._core.format import idx_object_counts
 from ..apply.expire import prove_doomed
 from ..base import safe_open
 from ..errors import Corrupt, GpaError, Locked, Refused, StalePlan, Unsupported

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from .. import fs
-from .._core.reader import Reader
-from .._core.writer import BLOB, NUMBERS, CoreWriter, WriterStats
+from .._core.read import Reader
+from .._core.write import BLOB, NUMBERS, CoreWriter, WriterStats
 from ..base.arguments import check as check_argument
 from ..base.arguments import content_of, raw_oid
 from ..errors import Corrupt, GpaError, ObjectMissing

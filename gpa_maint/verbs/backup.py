@@ -21,7 +21,7 @@ from io import BufferedReader
 from typing import IO, Any
 
 from .. import fs
-from .._core.files import hash_size
+from .._core.base import hash_size
 from ..base import safe_open
 from ..base.arguments import checked
 from ..base.progress import ReportProgress

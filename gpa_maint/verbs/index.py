@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection
 
 from .. import fs
-from .._core.files import idx_fault
+from .._core.format import idx_fault
 from ..apply.write import UnsoundIndex, publish_index, trailer_on_disk
 from ..errors import Corrupt, GpaError, StalePlan, SystemFailed, Unsupported
 from ..look.inventory import complaints_of, index_is_sound, take_inventory

@@ -12,8 +12,7 @@ import os
 from contextlib import ExitStack
 
 from .. import fs
-from .._core.files import IdxFiles, idx_has
-from .._core.page import loose_name
+from .._core.format import IdxFiles, idx_has, loose_name
 from ..apply.expire import names_any
 from ..apply.repair import (
     Salvage,

@@ -13,7 +13,7 @@ from pathlib import Path
 import archives
 from oracle import git
 
-from gpa_maint._core.archive import PageFile
+from gpa_maint._core.v1 import PageFile
 from gpa_maint.archive_v1 import Archive, import_archive
 from gpa_maint.archive_v1.indexing import OBJECTS, KnownPages, index_over
 from gpa_maint.archive_v1.listing import INDEX_NAME

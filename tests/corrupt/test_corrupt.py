@@ -54,7 +54,7 @@ from packwriter import (
 
 from gpa_maint import commands
 from gpa_maint._core._gpa import ffi, lib
-from gpa_maint._core.status import check, new_error
+from gpa_maint._core.base import check, new_error
 from gpa_maint.errors import Corrupt, GpaError, Unsupported
 
 SPEC = HistorySpec(pushes=5, files=8)

@@ -17,7 +17,7 @@ import pytest
 from oracle import all_objects, fsck, git
 from packwriter import Kind, oid_hex
 
-from gpa_maint._core.archive import ArchiveIndex, PageFile, PageFileWriter
+from gpa_maint._core.v1 import ArchiveIndex, PageFile, PageFileWriter
 from gpa_maint.archive_v1 import Archive, Unindexed, export_archive, import_archive, repack_archive, verify_archive
 from gpa_maint.archive_v1.listing import INDEX_NAME
 from gpa_maint.errors import Corrupt, DamagedArchive, GpaError, ObjectMissing, SystemFailed, Unsupported

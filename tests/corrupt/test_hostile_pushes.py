@@ -19,9 +19,9 @@ from packwriter import Entry, OfsDelta, Whole, add_pack, copy_op, delta_size, in
 from running import gpa
 
 from gpa_maint import commands
-from gpa_maint._core.files import IdxFiles, Proof, check_pack
-from gpa_maint._core.merge import Merge
-from gpa_maint._core.progress import Progress
+from gpa_maint._core.base import Progress
+from gpa_maint._core.format import IdxFiles, check_pack
+from gpa_maint._core.merge import Merge, Proof
 
 MIB = 1 << 20
 COPY_MOST = (1 << 24) - 1

@@ -19,8 +19,8 @@ from oracle import ObjectFormat, git, objects_dir, packs, verify_midx
 from packwriter import Entry, OfsDelta, Whole, add_liar, add_pack, encode_delta, entry_bytes, oid_hex
 
 from gpa_maint import PageStore, commands
-from gpa_maint._core.files import Proof
-from gpa_maint._core.progress import Progress
+from gpa_maint._core.base import Progress
+from gpa_maint._core.merge import Proof
 from gpa_maint.model.results import ExpireResult, LeftOut
 
 GOOD = b"".join(b"%d lines of a file that everybody needs\n" % number for number in range(300))

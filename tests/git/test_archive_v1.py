@@ -22,7 +22,7 @@ from packwriter import oid_hex
 from running import gpa, gpa_any
 
 from gpa_maint import archive_v1, fs
-from gpa_maint._core.archive import PageFileWriter
+from gpa_maint._core.v1 import PageFileWriter
 from gpa_maint.archive_v1 import (
     Archive,
     expire_archive,

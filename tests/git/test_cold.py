@@ -14,7 +14,7 @@ from oracle import all_objects, objects_dir, pack_dir
 from packwriter import add_many_packs
 
 from gpa_maint import PageStore, commands
-from gpa_maint._core.files import idx_object_counts
+from gpa_maint._core.format import idx_object_counts
 
 PACKS = 150
 

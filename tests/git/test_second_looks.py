@@ -19,7 +19,7 @@ from packwriter import Whole, add_pack, oid_hex
 from running import assert_sound, gpa, index_path, leftovers
 
 from gpa_maint import PageStore, commands, fs
-from gpa_maint._core.processes import processes_named
+from gpa_maint._core.base import processes_named
 from gpa_maint.apply import expire
 from gpa_maint.apply.expire import end_holds, prove_doomed
 from gpa_maint.apply.repack import write_pages

@@ -16,9 +16,9 @@ from packwriter import Whole, add_pack
 from running import assert_sound, gpa, index_path, leftovers
 
 from gpa_maint import fs
-from gpa_maint._core.files import IdxFiles, Midx, directory, write_midx
+from gpa_maint._core.base import Progress, directory
+from gpa_maint._core.format import IdxFiles, Midx, write_midx
 from gpa_maint._core.merge import Merge
-from gpa_maint._core.progress import Progress
 from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.write import publish_index
 from gpa_maint.commands import plan_repack_of

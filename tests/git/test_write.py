@@ -53,7 +53,7 @@ from running import (
     references,
 )
 
-from gpa_maint._core.files import IdxFiles, open_midx, write_midx
+from gpa_maint._core.format import IdxFiles, open_midx, write_midx
 
 HistoryFactory = Callable[[HistorySpec], History]
 

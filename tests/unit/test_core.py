@@ -15,8 +15,7 @@ from packwriter import copy_op, delta_size, encode_delta, entry_header, insert_o
 
 from gpa_maint import __version__
 from gpa_maint._core._gpa import ffi, lib
-from gpa_maint._core.files import build_info, c_strings, hash_size
-from gpa_maint._core.status import check, new_error
+from gpa_maint._core.base import build_info, c_strings, check, hash_size, new_error
 from gpa_maint.cli.main import main
 from gpa_maint.errors import Corrupt
 

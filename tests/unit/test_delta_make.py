@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpa_maint._core._gpa import ffi, lib
-from gpa_maint._core.status import check, new_error
+from gpa_maint._core.base import check, new_error
 
 MIB = 1 << 20
 

@@ -17,7 +17,7 @@ from oracle import git
 from packwriter import oid_hex
 
 from gpa_maint import PageStore, commands, fs
-from gpa_maint._core.archive import FAULTS
+from gpa_maint._core.v1 import FAULTS
 from gpa_maint.archive_v1 import repack_archive
 from gpa_maint.archive_v1.listing import INDEX_NAME
 from gpa_maint.repo.discover import find_object_dir

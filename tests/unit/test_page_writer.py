@@ -14,9 +14,9 @@ from loose import write_loose
 from oracle import ObjectFormat, git
 from packwriter import Kind
 
-from gpa_maint._core.files import directory
-from gpa_maint._core.page import BadLoose, LoosePageWriter, loose_heads, loose_name
-from gpa_maint._core.progress import Progress
+from gpa_maint._core.base import Progress, directory
+from gpa_maint._core.format import loose_heads, loose_name
+from gpa_maint._core.merge import BadLoose, LoosePageWriter
 from gpa_maint.errors import Corrupt, Stopped, SystemFailed, Unsupported
 
 MIB = 1 << 20

@@ -1,101 +1,22 @@
-"""Packs, idx files and the combined index, read through the C core. Whoever opens, closes: all are context managers.
+"""Packs, idx files, the combined index and loose objects, read and checked by the C core (csrc/format/gpa_format.h).
 
-Values of these classes may be read from several threads at once; closing is one thread's business.
+The caller closes what it opens: all classes are context managers. Several threads may read from one value at once.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
-from ..errors import Corrupt, GpaError, ObjectMissing, Unsupported
+from ..errors import Corrupt, GpaError, Unsupported
 from ._gpa import ffi, lib
-from .progress import Progress, pointer_of
-from .status import check, new_error
+from .base import ALGORITHMS, TYPES, Map, Progress, c_strings, check, directory, hash_size, new_error, pointer_of
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
     from typing import Any
-
-AT_FDCWD = -100
-ALGORITHMS = {"sha1": lib.GPA_SHA1, "sha256": lib.GPA_SHA256}
-
-
-def hash_size(object_format: str) -> int:
-    """Bytes of an object id: 20 or 32."""
-    return int(lib.gpa_hash_size(ALGORITHMS[object_format]))
-
-
-def build_info() -> str:
-    """The libraries the C core was built with."""
-    return bytes(ffi.string(lib.gpa_build_info())).decode()
-
-
-@contextmanager
-def directory(path: str) -> Iterator[int]:
-    """A descriptor of a directory, for opening files in it by name."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def close_all(fds: list[int]) -> None:
-    """Close descriptors, while other threads run Python."""
-    lib.gpa_close_all(fds, len(fds))
-
-
-class Map:
-    """A file mapped read-only; `bytes_` is what the C functions take. SystemFailed or Corrupt when it cannot be."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.pointer = ffi.new("gpa_bytes *")
-        err = new_error()
-        check(lib.gpa_map_open(self.pointer, AT_FDCWD, os.fsencode(path), err), err, path)
-
-    @property
-    def bytes_(self) -> Any:
-        return self.pointer[0]
-
-    @property
-    def size(self) -> int:
-        return int(self.pointer.len)
-
-    def tail(self, count: int) -> bytes:
-        """The last `count` bytes."""
-        return bytes(ffi.buffer(self.pointer.ptr + (self.size - count), count))
-
-    def close(self) -> None:
-        lib.gpa_map_close(self.pointer)
-
-    def __enter__(self) -> Map:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
-def c_strings(names: Sequence[str]) -> Any:
-    """A char *[] of file names, which lie behind it in the same memory: it is all that has to be kept alive.
-
-    ValueError about a name with a NUL byte in it.
-    """
-    texts = os.fsencode("\0".join([*names, ""]))
-    count, width = len(names), ffi.sizeof("char *")
-    if count != texts.count(b"\0"):
-        raise ValueError("embedded null byte")
-    array = ffi.new("char *[]", count + 1 + len(texts) // width)
-    places, at = [], int(ffi.cast("uintptr_t", array + count))
-    for text in texts.split(b"\0")[:count]:
-        places.append(at)
-        at += len(text) + 1
-    ffi.memmove(array, ffi.new("uintptr_t[]", places), count * width)
-    ffi.memmove(array + count, texts, len(texts))
-    return array
 
 
 class IdxFiles:
@@ -286,7 +207,27 @@ def match_pack(pack_path: str, idx: Any) -> None:
         check(lib.gpa_pack_match(pack.bytes_, idx, err), err, pack_path)
 
 
-# ---- writing and proving ----
+# ---- loose objects ----
+
+
+def loose_name(oid: str) -> str:
+    """Where the loose object `oid` (hex) lies below the object directory."""
+    return f"{oid[:2]}/{oid[2:]}"
+
+
+def loose_heads(
+    objects: str, objects_fd: int, oids: Sequence[str], progress: Progress | None = None
+) -> list[tuple[str, int]]:
+    """Type and size of each loose object (hex id) by its header; the type is "" where that cannot be read."""
+    heads = ffi.new("gpa_loose_head[]", max(1, len(oids)))
+    err = new_error()
+    paths = c_strings([loose_name(oid) for oid in oids])
+    status = lib.gpa_loose_heads(heads, len(oids), objects_fd, paths, pointer_of(progress), err)
+    check(status, err, objects)
+    return [(TYPES.get(heads[place].type, ""), heads[place].size) for place in range(len(oids))]
+
+
+# ---- writing ----
 
 
 def write_midx(
@@ -325,118 +266,6 @@ def write_midx(
         )
     check(status, err, path)
     return bytes(ffi.buffer(trailer, hash_size(object_format))).hex(), int(count[0])
-
-
-class Proof:
-    """I7: that every object of a doomed pack is in a pack that stays; these are told to it as they are opened.
-
-    `outside`: (idx) of packs that stay and that the index, which may be missing, does not name. Packs have numbers:
-    those of the index, and after them the outside packs.
-    """
-
-    def __init__(self, midx: Midx | None, outside: Sequence[Any] = ()) -> None:
-        self._pack_count = 0 if midx is None else int(midx.pointer.pack_count)
-        self._live = ffi.new("gpa_idx *[]", max(1, self._pack_count))
-        self._outside = ffi.new("gpa_idx *[]", list(outside) or 1)
-        self._outside_count = len(outside)
-        self._trusted = ffi.new("unsigned char[]", max(1, self._pack_count + len(outside)))
-        self._doomed: list[Any] = []
-        self._proof = ffi.new("gpa_proof *")
-        self._proof.midx = ffi.NULL if midx is None else midx.pointer
-        self._proof.live, self._proof.outside, self._proof.trusted = self._live, self._outside, self._trusted
-        self._proof.outside_count = len(outside)
-
-    def close(self) -> None:
-        lib.gpa_proof_free(self._proof)
-
-    def __enter__(self) -> Proof:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    @property
-    def bytes_made(self) -> int:
-        """Of the objects that check_copies() made one by one; where that is dear, it checks the whole pack instead."""
-        return int(self._proof.bytes_made)
-
-    def add_live(self, number: int, idx: Any) -> None:
-        """Pack `number` of the index stays, and this is its idx."""
-        self._live[number] = idx
-
-    def is_live(self, number: int) -> bool:
-        return bool(self._live[number] != ffi.NULL)
-
-    def begin(self, doomed: Any, trusted: Iterable[int]) -> int:
-        """Take the next doomed pack and return its number. What `trusted` packs have is proved already."""
-        ffi.memmove(self._trusted, bytes(len(self._trusted)), len(self._trusted))
-        for number in trusted:
-            self._trusted[number] = 1
-        self._doomed.append(doomed)
-        return len(self._doomed) - 1
-
-    def holders(self, doomed: int, path: str) -> tuple[list[int], list[int], ObjectMissing | None]:
-        """The packs of the index that win an object of `doomed`, the outside packs that hold one of the others, and,
-        while some of the winners are not live, what is not proved yet.
-
-        Raises ObjectMissing when an object is in no pack that stays.
-        """
-        flags = ffi.new("unsigned char[]", max(1, self._pack_count))
-        used = ffi.new("unsigned char[]", max(1, self._outside_count))
-        err = new_error()
-        status = lib.gpa_midx_prove(flags, used, self._proof, self._doomed[doomed], doomed, err)
-        winners, outside = _places_of_ones(bytes(ffi.buffer(flags))), _places_of_ones(bytes(ffi.buffer(used)))
-        try:
-            check(status, err, path)
-        except ObjectMissing as missing:
-            if all(self.is_live(number) for number in winners):
-                raise
-            return winners, outside, missing
-        return winners, outside, None
-
-    def unchecked(self) -> list[tuple[int, int, int]]:
-        """The packs with copies that are relied on and that nobody has compared: (number, first copy, end)."""
-        lib.gpa_proof_sort(self._proof)
-        spans: list[tuple[int, int, int]] = []
-        at, count = 0, int(self._proof.holder_count)
-        while at < count:
-            pack = int(self._proof.holders[at].pack)
-            end = int(lib.gpa_proof_span(self._proof, at))
-            spans.append((pack, at, end))
-            at = end
-        return spans
-
-    def doomed_among(self, first: int, end: int) -> set[int]:
-        """The doomed packs that rely on these copies."""
-        return {int(self._proof.holders[at].doomed) for at in range(first, end)}
-
-    def check_copies(self, pack_path: str, span: tuple[int, int, int], progress: Progress | None) -> dict[int, str]:
-        """Make these copies and compute their ids: for each doomed pack that relies on a wrong one, an object's id."""
-        number, first, end = span
-        in_index = number < self._pack_count
-        idx = self._live[number] if in_index else self._outside[number - self._pack_count]
-        doomed = ffi.new("gpa_idx *[]", self._doomed)
-        err = new_error()
-        with Map(pack_path) as pack:
-            status = lib.gpa_proof_check(self._proof, first, end, pack.bytes_, idx, doomed, pointer_of(progress), err)
-        check(status, err, pack_path)
-        wrong: dict[int, str] = {}
-        at = int(lib.gpa_proof_next_other(self._proof, first, end))
-        while at < end:
-            holder = self._proof.holders[at]
-            oid = lib.gpa_idx_oid(self._doomed[holder.doomed], holder.pos)
-            wrong.setdefault(int(holder.doomed), bytes(ffi.buffer(oid, idx.hash_size)).hex())
-            at = int(lib.gpa_proof_next_other(self._proof, at + 1, end))
-        return wrong
-
-
-def _places_of_ones(flags: bytes) -> list[int]:
-    places = []
-    at = flags.find(1)
-    while at >= 0:
-        places.append(at)
-        at = flags.find(1, at + 1)
-    return places
 
 
 # ---- verifying ----

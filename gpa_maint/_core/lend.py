@@ -1,13 +1,17 @@
-"""csrc/lend/cat_file.c, wrapped: answers as `git cat-file --batch` gives them."""
+"""The reader and the writer for cat-file and for libgit2 (csrc/lend/gpa_lend.h)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._gpa import ffi, lib
-from .reader import Reader
-from .status import check, new_error
+from .base import check, new_error
+from .read import Reader
+
+if TYPE_CHECKING:
+    from .write import CoreWriter
 
 TEXT = lib.GPA_FIELD_TEXT
 FIELDS = {
@@ -94,3 +98,24 @@ class Batch:
 
     def flush(self) -> None:
         self._reader._check(lib.gpa_batch_flush(self._pointer, self._err), self._err)
+
+
+def lend_to_libgit2(
+    library: str, repository: int, reader: Reader, writer: CoreWriter | None, *, replace: bool, fsync: bool
+) -> None:
+    """As gpa_libgit2_attach() in csrc/gpa.h: `repository` is the address of a git_repository.
+
+    The C reader and writer are shared; the objects here have to live as long as the repository, so that forks are safe
+    and what waits is sealed at the end. Unsupported for a version of libgit2 that is not known here.
+    """
+    err = new_error()
+    status = lib.gpa_libgit2_attach(
+        os.fsencode(library),
+        ffi.cast("void *", repository),
+        reader.pointer,
+        ffi.NULL if writer is None else writer.pointer,
+        replace,
+        fsync,
+        err,
+    )
+    check(status, err, library)

@@ -1,4 +1,4 @@
-"""csrc/write/writer.c, wrapped: objects into the open page of a store, from any thread. reader.py handles forks."""
+"""New objects into the open page of a store, from any thread (csrc/write/gpa_write.h). read.py handles forks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from weakref import finalize
 from ..base.tuples import NamedTuple
 from ..errors import Malformed, ObjectMissing
 from ._gpa import ffi, lib
-from .files import ALGORITHMS, hash_size
-from .reader import TYPES, Reader, cut
-from .status import check, new_error
+from .base import ALGORITHMS, CODES, TYPES, check, hash_size, new_error
+from .read import Reader, cut
 
 
 class _Numbers(dict[str, int]):
@@ -22,7 +21,7 @@ class _Numbers(dict[str, int]):
         raise ValueError(f"'{kind}' is not commit, tree, blob or tag")
 
 
-NUMBERS = _Numbers({name: number for number, name in TYPES.items()})
+NUMBERS = _Numbers(CODES)
 BLOB = NUMBERS["blob"]
 DURABILITIES = {"none": lib.GPA_DURABLE_NONE, "page": lib.GPA_DURABLE_PAGE, "journal": lib.GPA_DURABLE_JOURNAL}
 

@@ -1,4 +1,4 @@
-"""csrc/read/reader.c, wrapped: any object of some object directories, from any thread, and after a fork too.
+"""Any object of a repository, from any thread, and after a fork too (csrc/read/gpa_read.h).
 
 A C reader lives as long as a call is inside it or a stream is open: closing only lets go of it.
 """
@@ -15,10 +15,7 @@ from weakref import WeakSet
 from ..base.tuples import NamedTuple
 from ..errors import ObjectMissing
 from ._gpa import ffi, lib
-from .files import ALGORITHMS, c_strings, hash_size
-from .status import check, new_error
-
-TYPES = {lib.GPA_COMMIT: "commit", lib.GPA_TREE: "tree", lib.GPA_BLOB: "blob", lib.GPA_TAG: "tag"}
+from .base import ALGORITHMS, TYPES, c_strings, check, hash_size, new_error
 
 _OK = lib.GPA_OK
 _MISSING = lib.GPA_ENOTFOUND
