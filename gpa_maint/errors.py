@@ -17,7 +17,7 @@ GpaError
 `- GitFailed        a git command failed (argv, status, stderr)
 
 A message is worded as git words them: lower case, no full stop, the subject in single quotes. `hint`, where there is
-one, says the next command or that nothing was lost.
+one, says the next command or that nothing was lost. Each can be pickled and copied, with its type, fields and text.
 """
 
 
@@ -30,6 +30,19 @@ class GpaError(Exception):
         super().__init__(message)
         if hint:
             self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle and copy, which would call the class with the message alone. An OSError has fields of its own."""
+        given = {name: getattr(self, name, None) for name in ("errno", "strerror", "filename", "filename2")}
+        fields = {name: value for name, value in given.items() if value is not None}
+        return _made_again, (type(self), self.args), {**vars(self), **fields}
+
+
+def _made_again(kind: type[GpaError], args: tuple[object, ...]) -> GpaError:
+    """An error with this message; its fields follow."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 class Corrupt(GpaError):
