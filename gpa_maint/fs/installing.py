@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from ..base import safe_open
 from ..errors import Locked, StalePlan
 from ..repo.objdir import ObjectDir
+from ..state.paths import INSTALL_LOCK
 from .door import (
     create,
     fit,
@@ -33,7 +34,7 @@ NEW_SUFFIX = ".gpa-new"
 @contextlib.contextmanager
 def install_lock(objdir: ObjectDir, paths: Collection[str]) -> Iterator[None]:
     """One install or uninstall at a time, whether maintenance is at work or not. Removes what a killed one left."""
-    with flock(objdir, "install.lock", "another install or uninstall is at work"):
+    with flock(objdir, INSTALL_LOCK, "another install or uninstall is at work"):
         for path in left_beside(paths):
             unlink(path)
         yield

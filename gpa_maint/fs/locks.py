@@ -11,6 +11,7 @@ from collections.abc import Container, Iterator
 from ..base import safe_open
 from ..errors import Locked, SystemFailed
 from ..repo.objdir import ObjectDir
+from ..state.paths import LOCK, path_of
 from .door import make_dir, named, open_shared, replace_name, take_name, unlink, worded
 from .temp import Workspace, inode_of, lock_paths, temporary_files
 
@@ -28,7 +29,7 @@ def locks_there(objdir: ObjectDir) -> list[tuple[str, int, bool]]:
 
 def run_at_work(objdir: ObjectDir) -> str:
     """Which process holds gpa/lock, "" when none does. Not found out by locking it: that could turn a run away."""
-    path = os.path.join(objdir.gpa_dir, "lock")
+    path = path_of(objdir, LOCK)
     try:
         stat = safe_open.lstat(path)
         words = safe_open.read_bytes(path, 200) if stat.st_nlink == 1 else b""
@@ -48,14 +49,14 @@ def _is_flock(words: list[str], inode: int) -> bool:
 @contextlib.contextmanager
 def maintenance_lock(objdir: ObjectDir) -> Iterator[None]:
     """One run of ours at a time: flock, so that no crash can leave it behind. Locked names the holder."""
-    with flock(objdir, "lock", "another maintenance run is at work"):
+    with flock(objdir, LOCK, "another maintenance run is at work"):
         yield
 
 
 @contextlib.contextmanager
 def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
     make_dir(objdir.gpa_dir, objdir.settings.shared)
-    path = os.path.join(objdir.gpa_dir, name)
+    path = path_of(objdir, name)
     with named("open", path):
         fd = open_shared(path, os.O_RDWR, objdir.settings.shared)
     try:

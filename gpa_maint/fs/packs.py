@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from ..base.safe_open import lstat, open_regular, place_of
 from ..errors import SystemFailed
 from ..repo.objdir import ObjectDir
+from ..state.paths import DAMAGED, path_of
 from .door import UNSUPPORTED, adopt, fsync_dir, fsync_file, make_dir, move_name, named, rename, unlink
 from .holds import Hold, become_hold, read_hold, write_hold
 from .locks import host_name
@@ -174,7 +175,7 @@ def set_aside(objdir: ObjectDir, names: Iterable[str]) -> str:
     An .idx goes first, so that nobody sees a pack without its .pack. What is there already under that name stays, and
     the file gets a number. A folder of objects/ is taken where gpa/ is on another file system.
     """
-    folder = os.path.join(objdir.gpa_dir, "damaged")
+    folder = path_of(objdir, DAMAGED)
     make_dir(objdir.gpa_dir, objdir.settings.shared)
     if lstat(objdir.gpa_dir).st_dev != os.stat(objdir.pack_dir).st_dev:
         folder = os.path.join(objdir.objects, "damaged")

@@ -8,6 +8,7 @@ import os
 
 from ..base import safe_open
 from ..repo.objdir import ObjectDir
+from ..state.paths import RESERVE, path_of
 from .door import (
     UNSUPPORTED,
     create,
@@ -97,7 +98,7 @@ def keep_reserve(objdir: ObjectDir) -> None:
 
     Where there is no room for it there is none.
     """
-    path = os.path.join(objdir.gpa_dir, "reserve")
+    path = path_of(objdir, RESERVE)
     with contextlib.suppress(OSError):
         index = os.stat(objdir.index_path).st_size if os.path.exists(objdir.index_path) else 0
         size = RESERVE_BYTES + min(index, MOST_RESERVED)
@@ -114,7 +115,7 @@ def keep_reserve(objdir: ObjectDir) -> None:
 
 def release_reserve(objdir: ObjectDir) -> bool:
     """Give the room of gpa/reserve back; False when there is none."""
-    return unlink(os.path.join(objdir.gpa_dir, "reserve"))
+    return unlink(path_of(objdir, RESERVE))
 
 
 def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
@@ -122,12 +123,12 @@ def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
     wanted = prefix + text
     there = [name for name in safe_open.names_in(objdir.gpa_dir) if name.startswith(prefix)]
     if wanted not in there:
-        path = os.path.join(objdir.gpa_dir, wanted)
+        path = path_of(objdir, wanted)
         with contextlib.suppress(FileExistsError), named("create", path):
             os.close(open_shared(path, os.O_WRONLY, objdir.settings.shared))
     for name in there:
         if name != wanted:
-            remove_leftover(os.path.join(objdir.gpa_dir, name))
+            remove_leftover(path_of(objdir, name))
 
 
 def append_line(objdir: ObjectDir, name: str, line: str) -> None:
@@ -135,7 +136,7 @@ def append_line(objdir: ObjectDir, name: str, line: str) -> None:
 
     Needs no lock: a run that finds another one at work says so here.
     """
-    path = os.path.join(objdir.gpa_dir, name)
+    path = path_of(objdir, name)
     with named("write", path):
         fd = open_own(path, os.O_WRONLY | os.O_APPEND, objdir.settings.shared)
         try:

@@ -14,6 +14,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from ..base import safe_open
 from ..errors import SystemFailed
 from ..repo.objdir import ObjectDir
+from ..state.paths import TMP, path_of
 from .door import create, fit, make_dir, rename, step, unlink, unlink_in
 from .processes import Deleter
 
@@ -106,7 +107,7 @@ class Workspace(TempFiles):
 @contextlib.contextmanager
 def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
     """A place for temporary files; also clears away those of dead processes. Needs the maintenance lock."""
-    directory = os.path.join(objdir.gpa_dir, "tmp")
+    directory = path_of(objdir, TMP)
     make_dir(objdir.gpa_dir, objdir.settings.shared)
     make_dir(directory, objdir.settings.shared)
     prefix = ""
@@ -132,7 +133,7 @@ def temporary_files(objdir: ObjectDir, packs: Iterable[str] | None = None) -> li
 
     `packs`: the names in the pack directory, where somebody has listed it already.
     """
-    folder = os.path.join(objdir.gpa_dir, "tmp")
+    folder = path_of(objdir, TMP)
     found = [os.path.join(folder, name) for name in _names_in(folder)]
     here = _names_in(objdir.pack_dir) if packs is None else packs
     return found + [os.path.join(objdir.pack_dir, name) for name in here if name.startswith(TMP_PREFIX)]

@@ -20,6 +20,7 @@ from ..repo.git import git_version, read_all_values
 from ..repo.objdir import ObjectDir
 from ..setup.starting import find_faults, has_hook
 from ..state.next_run import is_worth_while
+from ..state.paths import INSTALL, LAST_RUN, NEXT, written_at
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def look_at_surroundings(
     """`path`: the repository whose settings hold, as for find_object_dir()."""
     values = read_all_values(cwd=path) if objdir.is_own else {}
     gc = fs.gc_holder(objdir, now)
-    installed_at = _mtime(os.path.join(objdir.gpa_dir, "install.json"))
+    installed_at = written_at(objdir, INSTALL)
     return Surroundings(
         is_own=objdir.is_own,
         git_version=git_version(),
@@ -74,7 +75,7 @@ def look_at_surroundings(
         has_hook=objdir.is_own and installed_at is None and has_hook(path, objdir),
         **_leftovers(objdir),
         **_owners(objdir),
-        next_at=_mtime(os.path.join(objdir.gpa_dir, "next")) or 0,
+        next_at=written_at(objdir, NEXT) or 0,
         waiting_since=_waiting_since(objdir, inventory, now),
     )
 
@@ -113,9 +114,7 @@ def _waiting_since(objdir: ObjectDir, inventory: Inventory, now: int) -> int | N
     if not is_worth_while(objdir.common_dir, objdir.objects, now=now):
         return None
     last = max((pack.mtime for pack in inventory.packs if not pack.is_superseded), default=0)
-    ended = _mtime(os.path.join(objdir.gpa_dir, "last-run.json")) or _mtime(
-        os.path.join(objdir.gpa_dir, "install.json")
-    )
+    ended = written_at(objdir, LAST_RUN) or written_at(objdir, INSTALL)
     return last if ended is not None and last > ended + 1 else None
 
 

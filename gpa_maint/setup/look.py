@@ -13,6 +13,7 @@ from gpa_maint.setup import scripts, settings
 from gpa_maint.setup.record import Record, read_record
 from gpa_maint.setup.scripts import Place
 from gpa_maint.setup.settings import Setting, Values
+from gpa_maint.state.paths import HOOK, SCRATCH, path_of
 
 SCRIPT = "gpa-hook.sh"
 """In the common directory."""
@@ -41,12 +42,12 @@ class Found(NamedTuple):
     @property
     def old_script(self) -> Place:
         """Where earlier versions put it."""
-        return scripts.look_at(os.path.join(self.objdir.gpa_dir, "hook.sh"))
+        return scripts.look_at(path_of(self.objdir, HOOK))
 
     @property
     def scratch(self) -> str:
         """The name of a file to edit settings in."""
-        return os.path.join(self.objdir.gpa_dir, "config")
+        return path_of(self.objdir, SCRATCH)
 
     @property
     def our_dirs(self) -> tuple[str, ...]:

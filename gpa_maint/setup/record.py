@@ -12,6 +12,7 @@ from gpa_maint.base.tuples import NamedTuple
 from gpa_maint.errors import Corrupt, Refused
 from gpa_maint.fs.installing import put_file
 from gpa_maint.repo.objdir import ObjectDir
+from gpa_maint.state.paths import INSTALL, path_of
 
 
 class Record(NamedTuple):
@@ -29,7 +30,7 @@ class Record(NamedTuple):
 
 
 def record_path(objdir: ObjectDir) -> str:
-    return os.path.join(objdir.gpa_dir, "install.json")
+    return path_of(objdir, INSTALL)
 
 
 MOST_BYTES = 16 << 20

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from ..base import safe_open
+from .paths import NEXT, NEXT_PREFIX, path_of
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def git_dir_here() -> str | None:
 def is_worth_while(common_dir: str, objects: str, *, now: float) -> bool:
     """Whether gpa/next says that a run would find something to do at the second `now`; what cannot be read says so
     too."""
-    path = os.path.join(common_dir, "gpa", "next")
+    path = os.path.join(common_dir, "gpa", NEXT)
     try:
         packs, loose = map(int, safe_open.read_text(path, 100).split())
         is_over = os.stat(path).st_mtime <= now
@@ -64,7 +65,7 @@ def write_next(objdir: ObjectDir, space: Workspace, *, packs: int, more_loose: i
     sampled = UNBOUNDED
     if more_loose is not None:
         sampled = count_sampled(objdir.objects) + max(1, -(-more_loose * folders // 256))
-    path = os.path.join(objdir.gpa_dir, "next")
+    path = path_of(objdir, NEXT)
     line = f"{packs} {sampled}\n".encode()
     fs.replace_file(objdir, space, path, line, durable=False, mtime=due)
-    fs.put_marker(objdir, "next-", f"{packs}-{sampled}")
+    fs.put_marker(objdir, NEXT_PREFIX, f"{packs}-{sampled}")

@@ -19,6 +19,7 @@ from ..model.inventory import Inventory, PackInfo
 from ..model.json import run_result_from_json, to_json
 from ..model.results import RunResult, StepResult
 from ..repo.objdir import ObjectDir
+from .paths import HISTORY, HISTORY_OLD, LAST_RUN, LOG, TOTALS, path_of
 from .superseded import LATEST, UNREADABLE
 
 TOTALS_BYTES = 8 << 20
@@ -47,7 +48,7 @@ class Totals(NamedTuple):
 
 
 def totals_path(objdir: ObjectDir) -> str:
-    return os.path.join(objdir.gpa_dir, "totals.json")
+    return path_of(objdir, TOTALS)
 
 
 def read_totals(objdir: ObjectDir) -> Totals | None:
@@ -97,11 +98,11 @@ def add_run(totals: Totals, steps: Iterable[StepResult], *, known: Iterable[str]
 def log(objdir: ObjectDir, text: str, *, now: int) -> None:
     """Add a line to gpa/log, with the time and the process."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
-    fs.append_line(objdir, "log", f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))
+    fs.append_line(objdir, LOG, f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))
 
 
 def last_run_path(objdir: ObjectDir) -> str:
-    return os.path.join(objdir.gpa_dir, "last-run.json")
+    return path_of(objdir, LAST_RUN)
 
 
 def read_last_run(objdir: ObjectDir) -> RunResult | None:
@@ -149,19 +150,19 @@ def moment_of(inventory: Inventory, totals: Totals, *, now: int) -> Moment:
 
 def note_moment(objdir: ObjectDir, moment: Moment) -> None:
     """Add a line to gpa/history, unless the last line says the same of an earlier second."""
-    before = _moments_in(_read_lines(objdir, "history")[-1:])
+    before = _moments_in(_read_lines(objdir, HISTORY)[-1:])
     if [one._replace(at=moment.at) for one in before] != [moment]:
-        fs.append_line(objdir, "history", json.dumps(moment._asdict()))
+        fs.append_line(objdir, HISTORY, json.dumps(moment._asdict()))
 
 
 def read_history(objdir: ObjectDir) -> list[Moment]:
     """What gpa/history.old and gpa/history tell, in the order of time; lines that are damaged are passed over."""
-    return sorted(_moments_in([*_read_lines(objdir, "history.old"), *_read_lines(objdir, "history")]))
+    return sorted(_moments_in([*_read_lines(objdir, HISTORY_OLD), *_read_lines(objdir, HISTORY)]))
 
 
 def _read_lines(objdir: ObjectDir, name: str) -> list[str]:
     with contextlib.suppress(OSError, ValueError):
-        return safe_open.read_text(os.path.join(objdir.gpa_dir, name), HISTORY_BYTES).splitlines()
+        return safe_open.read_text(path_of(objdir, name), HISTORY_BYTES).splitlines()
     return []
 
 

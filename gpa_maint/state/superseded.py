@@ -17,6 +17,7 @@ from .._core.format import open_midx
 from ..base import safe_open
 from ..base.tuples import NamedTuple
 from ..repo.objdir import ObjectDir
+from .paths import STATE, path_of
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class State(NamedTuple):
 
 
 def state_path(objdir: ObjectDir) -> str:
-    return os.path.join(objdir.gpa_dir, "state.json")
+    return path_of(objdir, STATE)
 
 
 def read_state(objdir: ObjectDir) -> State:

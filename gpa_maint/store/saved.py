@@ -7,31 +7,26 @@ all packs again. A pack is left out only when it is proved that others, which ar
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import fs
 from .._core.format import idx_object_counts
 from ..apply.expire import prove_doomed
-from ..base import safe_open
-from ..errors import Corrupt, GpaError, Locked, Refused, StalePlan, Unsupported
+from ..errors import Corrupt, GpaError, Refused, StalePlan, Unsupported
 from ..look.inventory import TEMPORARY, loose_objects, take_inventory
 from ..model.copies import SavedPage, SaveReport
 from ..plan.expire import plan_expire
 from ..repo.objdir import ObjectDir
-from ..state.superseded import UNREADABLE, read_state
+from ..state.saved import read_saved
+from ..state.superseded import read_state
 
 COMPANIONS = (".promisor", ".mtimes")
 """Files beside a pack that change what it means."""
 
 SUFFIXES = (".pack", ".idx", *COMPANIONS)
-
-LOCK_SECONDS = 30
-"""How long a confirmation waits for others, each of which takes milliseconds."""
 
 
 class Known:
@@ -59,7 +54,7 @@ def report(objdir: ObjectDir, known: Known | None) -> SaveReport:
     """What a copy lacks that has the `known` packs, by default those whose upload was confirmed."""
     before: set[str] | None = None
     while True:
-        live, recorded = live_packs(objdir), read_record(objdir)
+        live, recorded = live_packs(objdir), read_saved(objdir)
         lacked = live - recorded if known is None else {name for name in live if not known.has(objdir, name)}
         # A known name that we know nothing of may belong to another repository, which is saved there too.
         spare = recorded if known is None else known.names & packs_of_ours(objdir)
@@ -86,7 +81,7 @@ def live_packs(objdir: ObjectDir) -> set[str]:
 def packs_of_ours(objdir: ObjectDir) -> set[str]:
     """The packs that are or were in this repository, as far as that is remembered."""
     there = {name[:-4] for name in os.listdir(objdir.pack_dir) if name.endswith(".idx")}
-    return there | read_state(objdir).dropped.keys() | read_record(objdir)
+    return there | read_state(objdir).dropped.keys() | read_saved(objdir)
 
 
 def _proved_superseded(objdir: ObjectDir) -> set[str]:
@@ -127,48 +122,6 @@ def _sha256(path: str) -> tuple[int, str]:
 def loose_ids(objdir: ObjectDir) -> Iterator[bytes]:
     """The raw ids of all loose objects."""
     return (bytes.fromhex(loose.oid) for loose in loose_objects(objdir))
-
-
-# ---- what was confirmed ----
-
-
-def record_path(objdir: ObjectDir) -> str:
-    return os.path.join(objdir.gpa_dir, "saved.json")
-
-
-def read_record(objdir: ObjectDir) -> frozenset[str]:
-    """The packs whose upload was confirmed, and was not taken back."""
-    try:
-        return frozenset(str(name) for name in json.loads(safe_open.read_text(record_path(objdir)))["packs"])
-    except UNREADABLE:
-        return frozenset()
-
-
-def change_record(objdir: ObjectDir, *, saved: Collection[str], gone: Collection[str]) -> None:
-    """Note durably that these packs are in cold storage, and that those are not. Any number of processes may call.
-
-    Locked when another one does not let go for LOCK_SECONDS.
-    """
-    with _record_lock(objdir):
-        before = read_record(objdir)
-        after = (before - frozenset(gone)) | frozenset(saved)
-        if after != before:
-            content = json.dumps({"version": 1, "packs": sorted(after)}).encode() + b"\n"
-            fs.replace_locked(objdir, record_path(objdir), content)
-
-
-@contextmanager
-def _record_lock(objdir: ObjectDir) -> Iterator[None]:
-    until = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            with fs.flock(objdir, "saved.lock", "another process says what it has saved"):
-                yield
-                return
-        except Locked as error:
-            if not error.path.endswith("saved.lock") or time.monotonic() > until:
-                raise
-            time.sleep(0.005)
 
 
 def pack_name(name: str) -> str:

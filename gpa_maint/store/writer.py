@@ -23,6 +23,8 @@ from ..errors import Corrupt, GpaError, ObjectMissing
 from ..model.copies import SaveReport
 from ..repo.discover import refuse_quarantine
 from ..repo.objdir import ObjectDir
+from ..state.paths import JOURNAL, path_of
+from ..state.saved import change_saved
 from .recovery import recover
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class Writer:
         self._objdir = objdir
         self._oid_size = reader.hash_size
         refuse_quarantine(objdir)
-        self._directory = os.path.join(objdir.gpa_dir, "journal")
+        self._directory = path_of(objdir, JOURNAL)
         for folder in (objdir.gpa_dir, self._directory, *([] if os.path.isdir(objdir.pack_dir) else [objdir.pack_dir])):
             fs.make_dir(folder, objdir.settings.shared)
         if durability == "journal":  # a journal is as durable as the names that lead to it
@@ -220,7 +222,7 @@ class Writer:
             names, gone = [page.name for page in pages.pages], pages.superseded
         else:
             names, gone = [saved.pack_name(name) for name in pages], ()
-        saved.change_record(self._objdir, saved=names, gone=gone)
+        change_saved(self._objdir, saved=names, gone=gone)
 
     def stats(self) -> WriterStats:
         """Counters, for tests and for tuning."""

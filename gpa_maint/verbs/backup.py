@@ -33,6 +33,7 @@ from ..repo.discover import alternates_of, find_object_dir, object_dir_at
 from ..repo.git import is_partial, read_all_values, run_git
 from ..repo.objdir import ObjectDir
 from ..repo.refs import Ref, Refs, find_broken, read_refs
+from ..state.paths import BACKUP, LOCK
 from ..state.superseded import UNREADABLE
 from ..store.page_store import PageStore
 from ..store.saved import COMPANIONS, live_packs
@@ -50,7 +51,7 @@ ATTEMPTS = 8
 
 ALTERNATES_DEPTH = 6  # as in git
 PIECE_BYTES = 1 << 20
-MARK = "backup.json"
+MARK = BACKUP
 """In gpa/ of the copy: of which repository it is one. No other folder with something in it is written to."""
 
 
@@ -136,7 +137,7 @@ def _is_backup(source: ObjectDir, target: str) -> bool:
 
 def _is_begun(target: str, there: Iterable[str]) -> bool:
     """Whether nothing is there but what a backup makes before its mark."""
-    return set(there) <= {"gpa"} and set(os.listdir(os.path.join(target, "gpa"))) <= {f"{MARK}.new", "lock"}
+    return set(there) <= {"gpa"} and set(os.listdir(os.path.join(target, "gpa"))) <= {f"{MARK}.new", LOCK}
 
 
 def _prepare(source: ObjectDir, target: str) -> None:
@@ -151,7 +152,7 @@ def _prepare(source: ObjectDir, target: str) -> None:
         object_format=source.object_format,
         settings=source.settings,
     )
-    with fs.flock(place, "lock", "another backup is at work"):
+    with fs.flock(place, LOCK, "another backup is at work"):
         if not is_marked:
             content = json.dumps({"version": 1, "source": source.common_dir}).encode() + b"\n"
             fs.replace_locked(source, os.path.join(target, "gpa", MARK), content)

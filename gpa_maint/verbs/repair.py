@@ -25,7 +25,6 @@ from ..apply.repair import (
     salvage,
     write_loose,
 )
-from ..base import safe_open
 from ..base.arguments import checked
 from ..base.progress import ReportProgress
 from ..base.text import count_of
@@ -36,6 +35,8 @@ from ..model.repair import Diagnosis, LostObject, RepairPlan, RepairResult, Repa
 from ..plan.repair import plan_repair
 from ..repo.discover import alternates_of, find_object_dir
 from ..repo.objdir import ObjectDir
+from ..state.lost import add_lost
+from ..state.paths import DAMAGED, LOST, path_of
 from ..state.superseded import record_superseded
 from ..store.page_store import PageStore
 from .at_work import at_work
@@ -79,7 +80,7 @@ def _plan(objdir: ObjectDir, found: Diagnosis) -> RepairPlan:
 def repair_in(session: Session, *, threads: int = 0) -> RepairResult:
     """Mend what can be mended, save what can be read, set aside the rest, and say what is lost."""
     objdir = session.objdir
-    _refuse_link(os.path.join(objdir.gpa_dir, "damaged"))
+    _refuse_link(path_of(objdir, DAMAGED))
     found = diagnose(objdir, now=session.now(), threads=threads, report=session.report)
     plan = _plan(objdir, found)
     if not plan.steps:
@@ -237,30 +238,11 @@ class _Repair:
             fs.remove_chain(self._objdir)
 
     def _record_lost(self) -> None:
-        """Add them to gpa/damaged/lost: <id> <where it was>."""
-        path = os.path.join(self._objdir.gpa_dir, "damaged", "lost")
-        lines = "".join(f"{one.oid} {one.name}\n" for one in self._lost)
         try:
-            before = self._lost_before(path)
-            fs.replace_file(self._objdir, self._space, path, before + lines.encode("utf-8", "surrogateescape"))
+            add_lost(self._objdir, self._space, self._lost)
         except OSError as error:
+            path = path_of(self._objdir, LOST)
             self._left.append(f"'{path}': the objects that are lost could not be added: {error}")
-
-    def _lost_before(self, path: str) -> bytes:
-        """What gpa/damaged/lost says already.
-
-        What is no file of ours is replaced: a link, and a file with a second name, which may be anybody's. What is too
-        large to be read whole is set aside as gpa/damaged/lost.old.
-        """
-        try:
-            before, status = safe_open.read_whole(path)
-            return before if status.st_nlink == 1 else b""
-        except OSError as error:
-            if error.errno == errno.EFBIG:
-                fs.rename(path, f"{path}.old")
-            elif error.errno not in (errno.ENOENT, errno.ELOOP, errno.EINVAL):
-                raise
-            return b""
 
 
 def _what(found: Salvage) -> str:

@@ -23,6 +23,7 @@ from writing import add_commit, assert_ends_well, commit_text, forked, tree_text
 from gpa_maint import PageStore
 from gpa_maint.errors import GpaError, Locked
 from gpa_maint.repo.discover import find_object_dir
+from gpa_maint.state import saved as saved_record
 from gpa_maint.store import saved
 from gpa_maint.store.writer import SaveReport, Writer
 
@@ -418,7 +419,7 @@ def test_confirmations_at_the_same_time_are_all_noted(repo: Path) -> None:
 
     def confirm(worker: int) -> None:
         for number in range(20):
-            saved.change_record(objdir, saved=[f"pack-{worker}-{number}"], gone=[f"pack-{worker}-{number - 2}"])
+            saved_record.change_saved(objdir, saved=[f"pack-{worker}-{number}"], gone=[f"pack-{worker}-{number - 2}"])
 
     def work(worker: int) -> None:
         threads = [threading.Thread(target=confirm, args=(2 * worker + one,)) for one in range(2)]
@@ -428,13 +429,13 @@ def test_confirmations_at_the_same_time_are_all_noted(repo: Path) -> None:
             thread.join()
 
     assert_ends_well(*(forked(lambda worker=worker: work(worker)) for worker in range(2)))  # type: ignore[misc]
-    assert {f"pack-{worker}-{number}" for worker in range(4) for number in (18, 19)} == saved.read_record(objdir)
+    assert {f"pack-{worker}-{number}" for worker in range(4) for number in (18, 19)} == saved_record.read_saved(objdir)
 
 
 def test_a_record_that_cannot_be_written_says_so(repo: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(saved_record, "LOCK_SECONDS", 0)
     name = add_pack(repo, [Whole(kind="blob", content=b"x")])
-    with saved._record_lock(find_object_dir(str(repo))), pytest.raises(Locked, match=r"saved\.lock"):
+    with saved_record._saved_lock(find_object_dir(str(repo))), pytest.raises(Locked, match=r"saved\.lock"):
         writer.confirm([name])
     assert {name} == names(writer.save())
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import gpa_maint
+from gpa_maint.state import paths
 
 PACKAGE = Path(gpa_maint.__file__).parent
 SOURCES = {
@@ -136,3 +138,35 @@ def test_imports_stand_at_the_top_but_for_those_listed() -> None:
         if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(function))
     }
     assert LATE_IMPORTS.keys() == late
+
+
+def literal_in_gpa(node: ast.AST) -> bool:
+    """A path in gpa/ whose name stands in the code, instead of in state/paths.py."""
+    if isinstance(node, ast.Call):
+        parts = node.args
+    elif isinstance(node, ast.JoinedStr):
+        parts = [one.value if isinstance(one, ast.FormattedValue) else one for one in node.values]
+    else:
+        return False
+    is_in_gpa = any(isinstance(one, ast.Attribute) and one.attr == "gpa_dir" for one in parts[:-1])
+    is_named = isinstance(parts[-1], ast.Constant) if parts else False
+    return is_in_gpa and is_named
+
+
+def test_names_in_gpa_stand_in_one_table() -> None:
+    assert [] == [module for module, tree in SOURCES.items() if any(map(literal_in_gpa, ast.walk(tree)))]
+
+
+@pytest.mark.parametrize("line", ['os.path.join(objdir.gpa_dir, "lock")', 'f"{self._objdir.gpa_dir}/lock"'])
+def test_a_name_outside_the_table_is_seen(line: str) -> None:
+    assert any(map(literal_in_gpa, ast.walk(ast.parse(line))))
+
+
+def test_each_name_in_gpa_has_one_module_that_uses_it_and_is_described() -> None:
+    constants = {value: name for name, value in vars(paths).items() if name.isupper() and isinstance(value, str)}
+    assert constants.keys() == paths.OWNERS.keys()
+    layout = (Path(__file__).parents[2] / "docs" / "formats" / "state.md").read_text()
+    for value, owner in paths.OWNERS.items():
+        assert re.search(rf"`{re.escape(value)}[`/<]", layout), value
+        used = {node.id for node in ast.walk(SOURCES[owner]) if isinstance(node, ast.Name)}
+        assert constants[value] in used, (value, owner)

@@ -1,0 +1,36 @@
+"""gpa/damaged/lost: objects of which a repair found no copy that can be read, a line `<id> <where it was>` each."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+
+from .. import fs
+from ..base import safe_open
+from ..model.repair import LostObject
+from ..repo.objdir import ObjectDir
+from .paths import LOST, path_of
+
+
+def add_lost(objdir: ObjectDir, space: fs.Workspace, lost: Iterable[LostObject]) -> None:
+    """Add objects to the file, which is replaced whole. Raises OSError when that fails."""
+    path = path_of(objdir, LOST)
+    lines = "".join(f"{one.oid} {one.name}\n" for one in lost)
+    fs.replace_file(objdir, space, path, _before(path) + lines.encode("utf-8", "surrogateescape"))
+
+
+def _before(path: str) -> bytes:
+    """What the file says already.
+
+    What is no file of ours is replaced: a link, and a file with a second name, which may be anybody's. What is too
+    large to be read whole is set aside as gpa/damaged/lost.old.
+    """
+    try:
+        before, status = safe_open.read_whole(path)
+        return before if status.st_nlink == 1 else b""
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            fs.rename(path, f"{path}.old")
+        elif error.errno not in (errno.ENOENT, errno.ELOOP, errno.EINVAL):
+            raise
+        return b""
