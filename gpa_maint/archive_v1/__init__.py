@@ -11,7 +11,6 @@ replaced. A page that has its name is never written to.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
@@ -26,15 +25,16 @@ from ..store.page_store import PageStore
 from ..verbs.at_work import at_work
 from ..verbs.index import write_index
 from ..verbs.session import now
-from .expiring import expire_pages
+from .expire import ProvedPages, delete_pages, look_for_replaced, prove_pages
 from .exporting import export_objects, wanted_objects
 from .importing import Importer, ImportPlan, batches_of, check_format, open_store, plan_import, refuse_hopeless
 from .indexing import RAW, known_pages
 from .listing import LIST_NAME, Listing, find_pages, open_index
 from .pages import archive_at_work
+from .plan import ArchiveExpirePlan, plan_expire_archive
 from .reader import Archive
 from .refs import current_refs, follow_head, make_refs, packed_refs, read_packed_refs
-from .repacking import Sources, plan_repack_archive, repack_pages
+from .repack import Sources, repack_pages
 from .scan import Scan, scan_archive
 from .values import (
     ArchiveExpireResult,
@@ -235,7 +235,7 @@ def repack_archive(
     """
     with archive_at_work(directory, pages_file) as (space, listing), ExitStack() as stack:
         sources = Sources(_with_list(listing), raw=raw or _is_raw(listing), stack=stack)
-        return repack_pages(space, sources, plan_repack_archive(sources), now=int(time.time()), report=report)
+        return repack_pages(space, sources, sources.plan(), now=now(), report=report)
 
 
 @checked
@@ -243,7 +243,7 @@ def plan_repack_archive_of(directory: str, *, pages_file: str | None = None, raw
     """What repack_archive() would merge now."""
     listing = _with_list(find_pages(directory, pages_file))
     with ExitStack() as stack:
-        return plan_repack_archive(Sources(listing, raw=raw or _is_raw(listing), stack=stack))
+        return Sources(listing, raw=raw or _is_raw(listing), stack=stack).plan()
 
 
 def _with_list(listing: Listing) -> Listing:
@@ -272,13 +272,39 @@ def expire_archive(
 
     With `dry_run` only say which.
     """
-    now = int(time.time())
     if dry_run:
-        return expire_pages(
-            find_pages(directory, pages_file), grace_seconds=grace_seconds, now=now, dry_run=True, report=report
-        )
+        plan, proved = _prove(find_pages(directory, pages_file), grace_seconds, report)
+        return _expired(plan, proved, dry_run=True)
     with archive_at_work(directory, pages_file) as (_space, listing):
-        return expire_pages(listing, grace_seconds=grace_seconds, now=now, dry_run=False, report=report)
+        plan, proved = _prove(listing, grace_seconds, report)
+        return _expired(plan, delete_pages(listing, proved), dry_run=False)
+
+
+def _prove(
+    listing: Listing, grace_seconds: int, report: ReportProgress | None
+) -> tuple[ArchiveExpirePlan, ProvedPages]:
+    found = look_for_replaced(listing, now=now())
+    plan = plan_expire_archive(found.pages, grace_seconds=grace_seconds, now=now())
+    return plan, prove_pages(listing, plan.due, found, report)
+
+
+def _expired(plan: ArchiveExpirePlan, done: ProvedPages, *, dry_run: bool) -> ArchiveExpireResult:
+    place = {page.name: number for number, page in enumerate(plan.due)}
+    return ArchiveExpireResult(
+        deleted=done.names,
+        freed_bytes=sum(size for _name, size in done.pages),
+        waiting=len(plan.waiting),
+        next_due=plan.next_due,
+        kept_back=tuple(sorted(done.kept, key=lambda one: place[one[0]])),
+        reason="" if done.pages else _why_none(plan),
+        dry_run=dry_run,
+    )
+
+
+def _why_none(plan: ArchiveExpirePlan) -> str:
+    if plan.due:
+        return "no superseded page could be deleted"
+    return "superseded pages wait for the end of their grace" if plan.waiting else "no page is superseded"
 
 
 __all__ = [

@@ -20,7 +20,7 @@ from uuid import uuid4
 from .. import fs
 from .._core.base import Buffer
 from .._core.v1 import CAPACITY, PageFile, PageFileWriter, Rows, Values
-from ..archive_v1.expiring import why_not_same
+from ..archive_v1.expire import why_not_same
 from ..archive_v1.listing import INDEX_NAME, LIST_NAME, PAGE_NAME, BadList, Listing, find_pages, open_index
 from ..archive_v1.pages import NewPage, drop_temporaries, write_archive_page, write_list
 from ..archive_v1.reader import Archive

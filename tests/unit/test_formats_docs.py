@@ -103,7 +103,7 @@ def test_the_archive_of_the_example_becomes_what_repack_makes_of_it(
         (tmp_path / name).write_bytes(archives.page_bytes([value]))
     archives.write_list(tmp_path, names)
     assert _example("archive-v1.md", "old-page") == (tmp_path / names[0]).read_bytes()
-    monkeypatch.setattr("gpa_maint.archive_v1.time.time", lambda: 1763721360)
+    monkeypatch.setattr("gpa_maint.verbs.session.wall_clock", lambda: 1763721360)
     (page,) = repack_archive(str(tmp_path)).pages
 
     assert _example("archive-v1.md", "new-page") == (tmp_path / page.name).read_bytes()

@@ -33,7 +33,6 @@ MANY_PARAMETERS = {
 WALL_CLOCKS = {
     "cli": "the command line has the clock",
     "verbs.session": "now(), which the public functions hand to their rounds",
-    "archive_v1.__init__": "public functions",
     "store.saved": "a store serves for hours, and is handed no time",
     "store.recovery": "as store.saved",
     "paged_archive.saving": "an archive is open for hours, and is handed no time",

@@ -21,6 +21,7 @@ from ..fs.installing import put_file
 from .indexing import OBJECTS, RAW, index_over, known_pages, refuse_other_list
 from .listing import INDEX_NAME, Listing, find_pages
 from .pages import NewPage, drop_temporaries, write_archive_page, write_list
+from .plan import plan_repack_archive
 from .scan import SOUND, entry_finding
 from .values import ArchiveRepackPlan, ArchiveRepackResult, Finding
 
@@ -66,6 +67,11 @@ class Sources:
         self.findings += [entry_finding(name, page, entry, objects=not self.raw, lost=False) for entry in damaged]
         return "it has damaged entries" if damaged else ""
 
+    def plan(self) -> ArchiveRepackPlan:
+        """What is to be merged of these pages."""
+        small = {self.listing.names[number]: self.page(number).item_count for number in self.small}
+        return plan_repack_archive(self.listing, small, self.left)
+
     def page(self, number: int) -> PageFile:
         page = self.pages[number]
         assert page is not None
@@ -77,21 +83,6 @@ class Sources:
         except DamagedArchive:
             return False
         return True
-
-
-def plan_repack_archive(sources: Sources) -> ArchiveRepackPlan:
-    """Merge all small pages that are sound, when there are at least two."""
-    listing = sources.listing
-    batch = tuple(listing.names[number] for number in sources.small)
-    left = {**sources.left}
-    reason = ""
-    if len(batch) < 2:
-        reason = "only one page is small and sound" if batch else "no page is small and sound"
-        left.update((name, reason) for name in batch)
-        batch = ()
-    entries = sum(sources.page(number).item_count for number in sources.small) if batch else 0
-    steps = tuple((name, left[name]) for name in listing.names if name in left)
-    return ArchiveRepackPlan(listing.directory, batch, entries, steps, reason)
 
 
 def repack_pages(

@@ -1,4 +1,4 @@
-"""Delete pages of an archive that a repack replaced, once their grace is over.
+"""Delete pages of an archive that a repack or a save replaced: look, prove, delete. plan.py decides which are due.
 
 Each key of a page is first found, with sound content, in a page that the list names; a page of which one is not stays.
 So does one that another process has open with the original's lock.
@@ -7,10 +7,12 @@ So does one that another process has open with the original's lock.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from .. import fs
 from .._core.v1 import IndexedPage, PageFile, Rows
 from ..base.progress import ReportProgress
+from ..base.tuples import NamedTuple
 from ..errors import Corrupt, DamagedArchive, Locked, ObjectMissing
 from ..fs.archives import unlink_archive_page
 from ..fs.installing import put_file
@@ -18,54 +20,81 @@ from .indexing import RAW, known_pages
 from .listing import INDEX_NAME, Listing, open_index
 from .pages import write_list
 from .reader import Archive
-from .values import ArchiveExpireResult
 
 TITLE = "Proving pages"
 
 
-def expire_pages(
-    listing: Listing, *, grace_seconds: int, now: int, dry_run: bool, report: ReportProgress | None
-) -> ArchiveExpireResult:
-    """Delete what is superseded for long enough, and let the index forget it.
+class ReplacedPages(NamedTuple):
+    """The pages that wait to be deleted. `remembered`, of these: the list says so, since a save replaced them."""
 
-    1. proof, then unlink, page by page; fsync    a crash leaves names in the index that are not there: passed over
-    2. index without them                         done
-    """
+    pages: tuple[IndexedPage, ...]
+    remembered: frozenset[IndexedPage]
+    is_raw: bool
+
+
+class ProvedPages(NamedTuple):
+    """Pages that may go, each with its bytes; those that stay, each with the reason."""
+
+    pages: tuple[tuple[str, int], ...]
+    kept: tuple[tuple[str, str], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _size in self.pages)
+
+
+def look_for_replaced(listing: Listing, *, now: int) -> ReplacedPages:
+    """What the list and the index say is replaced, as far as it is still there; since `now` at the latest."""
     known = known_pages(listing.directory)
     remembered = [IndexedPage(name, superseded=True, since=min(now, since)) for name, since in listing.replaced]
-    replaced = [
+    pages = tuple(
         page._replace(since=min(now, page.since))
         for page in {page.name: page for page in (*remembered, *known.pages) if page.superseded}.values()
         if _is_there(listing, page)
-    ]
-    due = [page for page in replaced if page.since + grace_seconds <= now]
-    waiting = [page.since + grace_seconds for page in replaced if page not in due]
+    )
+    return ReplacedPages(pages, frozenset(remembered), known.kind == RAW)
+
+
+def prove_pages(
+    listing: Listing, due: Sequence[IndexedPage], found: ReplacedPages, report: ReportProgress | None
+) -> ProvedPages:
+    """Which of these pages have nothing that the pages of the list do not give. Changes nothing."""
+    proved: list[tuple[str, int]] = []
     kept: list[tuple[str, str]] = []
-    deleted: list[str] = []
-    freed = 0
     with Archive(listing.directory, listing.names) as archive:
         for number, page in enumerate(due):
             if report:
                 report(TITLE, number, len(due))
             path = listing.path(page.name)
-            if page in remembered:
+            if page in found.remembered:
                 why_kept = why_not_same(archive, path)
             else:
-                why_kept = _why_not_proved(archive, path, raw=known.kind == RAW)
-            size = 0 if why_kept else os.path.getsize(path)
-            if not why_kept and not dry_run:
-                why_kept = _delete(path)
+                why_kept = _why_not_proved(archive, path, raw=found.is_raw)
             if why_kept:
                 kept.append((page.name, why_kept))
             else:
-                deleted.append(page.name)
-                freed += size
-    if deleted and not dry_run:
+                proved.append((page.name, os.path.getsize(path)))
+    return ProvedPages(tuple(proved), tuple(kept))
+
+
+def delete_pages(listing: Listing, proved: ProvedPages) -> ProvedPages:
+    """Delete proved pages, and let list and index forget them. Returns those that went, and all that stay.
+
+    1. unlink each; fsync         a crash leaves names in the index that are not there: passed over
+    2. the list, then the index, without them
+    """
+    deleted: list[tuple[str, int]] = []
+    kept = list(proved.kept)
+    for name, size in proved.pages:
+        why_kept = _delete(listing.path(name))
+        if why_kept:
+            kept.append((name, why_kept))
+        else:
+            deleted.append((name, size))
+    if deleted:
         fs.fsync_dir(listing.directory)
-        _forget(listing, deleted)
-    reason = "" if deleted else _reason(bool(replaced), bool(due))
-    next_due = min(waiting, default=None)
-    return ArchiveExpireResult(tuple(deleted), freed, len(waiting), next_due, tuple(kept), reason, dry_run)
+        _forget(listing, [name for name, _size in deleted])
+    return ProvedPages(tuple(deleted), tuple(kept))
 
 
 def _is_there(listing: Listing, page: IndexedPage) -> bool:
@@ -118,9 +147,3 @@ def _forget(listing: Listing, names: list[str]) -> None:
             # One that save() replaced may be led to: whoever reads the index passes over pages that the list has not.
             image = index.forgetting({page.name for page in index.pages if page.superseded and page.name in names})
         put_file(os.path.join(listing.directory, INDEX_NAME), image, like=index.path)
-
-
-def _reason(any_replaced: bool, any_due: bool) -> str:
-    if not any_replaced:
-        return "no page is superseded"
-    return "no superseded page could be deleted" if any_due else "superseded pages wait for the end of their grace"
