@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "read/objdir.h"
+#include "base/files.h"
 
 #define SMALL_FILE (1 << 20)	/* what is not larger is read from the disk at once */
 

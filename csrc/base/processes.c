@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "read/objdir.h"
+#include "base/gpa_base.h"
 
 #define NAME_ROOM 16	/* the kernel keeps 15 bytes of a name */
 

@@ -8,8 +8,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "format/idx.h"
-#include "read/objdir.h"
 
 #define MAGIC 0xff744f63u
 #define V2_HEADER 8

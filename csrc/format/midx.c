@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/report.h"
 #include "format/idx.h"
-#include "read/objdir.h"
 
 #define SIGNATURE 0x4d494458u	/* "MIDX" */
 #define HEADER_SIZE 12

@@ -13,7 +13,6 @@
 #include "base/error.h"
 #include "base/oidsort.h"
 #include "format/idx.h"
-#include "read/objdir.h"
 
 #define HEADER_SIZE 12
 #define TOC_ROW 12

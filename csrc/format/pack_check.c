@@ -20,7 +20,6 @@
 #include "format/pack.h"
 #include "format/pack_check.h"
 #include "format/types.h"
-#include "read/snapshot.h"
 
 #define NONE UINT32_MAX
 #define STREAM_ABOVE (16u << 20)	/* larger objects without deltas on them are hashed in pieces */

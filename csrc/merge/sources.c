@@ -9,9 +9,9 @@
 #include "base/array.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "format/idx.h"
 #include "merge/merge.h"
-#include "read/snapshot.h"
 
 /* ---- adding a source ---- */
 

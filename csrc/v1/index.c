@@ -7,7 +7,6 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "read/snapshot.h"
 #include "v1/gpa_v1.h"
 
 #define MAGIC 0x47504158u	/* "GPAX" */

@@ -8,7 +8,6 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "format/types.h"
-#include "read/snapshot.h"
 #include "v1/archive.h"
 
 #define VERSION 1

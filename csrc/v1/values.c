@@ -11,7 +11,6 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/oidmap.h"
-#include "read/snapshot.h"
 #include "v1/archive.h"
 
 #define DATA_MOST (UINT32_MAX - GPA_ARCHIVE_DATA_START)

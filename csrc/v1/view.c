@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "read/snapshot.h"
 #include "v1/archive.h"
 
 #define NO_PAGE UINT32_MAX

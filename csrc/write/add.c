@@ -76,7 +76,7 @@ int gpa_writer_freshen(gpa_writer *writer, const unsigned char *oid, gpa_error *
 	int status = group_begin(&g, writer, err);
 	if (status)
 		return status;
-	if (!(status = writer_knows(writer, g.r, oid, 1, err))) {
+	if (!(status = writer_has_stored(writer, g.r, oid, 1, err))) {
 		writer_lock(writer);
 		g.seals = seals(writer, oid);
 		writer_unlock(writer);

@@ -16,19 +16,19 @@
 #define WATCH_NS 10000000000	/* longer than gc lists a directory */
 #define PAUSE_NS 50000000	/* between two looks at all of them */
 
-int watch_add(watch *list, temp_page *t, int64_t now_ns)
+int guard_add(gc_guard *list, temp_page *t, int64_t now_ns)
 {
 	if (array_reserve(list->pages, list->room, (uint64_t)list->count + 1, 16))
 		return -1;
-	watched *page = &list->pages[list->count++];
-	*page = (watched){.temp = t->idx_path, .since_ns = now_ns};
+	guarded_page *page = &list->pages[list->count++];
+	*page = (guarded_page){.temp = t->idx_path, .since_ns = now_ns};
 	memcpy(page->name, t->name, sizeof(page->name));
 	t->idx_path = NULL;
 	return 0;
 }
 
 /* Put back the names that were taken from the page. Returns whether there were any. */
-static int put_back(const gpa_writer *w, const watched *page)
+static int put_back(const gpa_writer *w, const guarded_page *page)
 {
 	char idx[PATH_ROOM], pack[PATH_ROOM], keep[PATH_ROOM];
 	gpa_error ignored;
@@ -42,17 +42,17 @@ static int put_back(const gpa_writer *w, const watched *page)
 	return !page_hold(w, keep, &ignored) && !door_link(&w->door, page->temp, idx, &ignored);
 }
 
-int watch_put_back(const gpa_writer *w)
+int guard_put_back(const gpa_writer *w)
 {
 	int any = 0;
-	for (uint32_t i = 0; i < w->watch.count; i++)
-		any |= put_back(w, &w->watch.pages[i]);
+	for (uint32_t i = 0; i < w->guard.count; i++)
+		any |= put_back(w, &w->guard.pages[i]);
 	return any;
 }
 
-void watch_look(gpa_writer *w, int64_t now_ns)
+void guard_look(gpa_writer *w, int64_t now_ns)
 {
-	watch *list = &w->watch;
+	gc_guard *list = &w->guard;
 	gpa_error ignored;
 	uint32_t kept = 0;
 	if (!list->count || now_ns - list->looked_ns < PAUSE_NS)
@@ -60,7 +60,7 @@ void watch_look(gpa_writer *w, int64_t now_ns)
 	list->looked_ns = now_ns;
 	/* A gc that begins later sees all names of these pages. So this is asked before they are put back. */
 	int gc_runs = writer_gc_runs(w);
-	watch_put_back(w);
+	guard_put_back(w);
 	for (uint32_t i = 0; i < list->count; i++) {
 		if (gc_runs && now_ns - list->pages[i].since_ns <= WATCH_NS) {
 			list->pages[kept++] = list->pages[i];
@@ -72,10 +72,10 @@ void watch_look(gpa_writer *w, int64_t now_ns)
 	list->count = kept;
 }
 
-void watch_free(watch *list)
+void guard_free(gc_guard *list)
 {
 	while (list->count)
 		free(list->pages[--list->count].temp);
 	free(list->pages);
-	*list = (watch){0};
+	*list = (gc_guard){0};
 }

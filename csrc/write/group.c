@@ -12,13 +12,13 @@
 #include "format/types.h"
 #include "write/writer.h"
 
-#define ROOM_MOST (1024 * 1024)		/* bytes of an idle maker */
+#define ROOM_MOST (1024 * 1024)		/* bytes of an idle encoder */
 #define FIRST_ROOM (64 * 1024)
 #define PAGE_FRAME (12 + GPA_OID_MAX)	/* bytes of a pack beside its entries */
 
-/* ---- makers ---- */
+/* ---- encoders ---- */
 
-void maker_free(maker *m)
+void encoder_free(encoder *m)
 {
 	hasher_free(&m->hash);
 	deflater_free(m->d);
@@ -26,27 +26,27 @@ void maker_free(maker *m)
 	free(m);
 }
 
-static int maker_new(maker **out, const gpa_writer *w, gpa_error *err)
+static int encoder_new(encoder **out, const gpa_writer *w, gpa_error *err)
 {
-	maker *m = calloc(1, sizeof(*m));
+	encoder *m = calloc(1, sizeof(*m));
 	if (!m)
 		return out_of_memory(err);
 	int status = hasher_init(&m->hash, w->algo, err);
 	if (!status)
 		status = deflater_new(&m->d, w->options.level, err);
 	if (status)
-		maker_free(m);
+		encoder_free(m);
 	else
 		*out = m;
 	return status;
 }
 
-void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data)
+void make_id(unsigned char *oid, encoder *m, int type, gpa_bytes data)
 {
 	object_id(oid, &m->hash, type, data);
 }
 
-static int make_entry(journal_entry *out, maker *m, int type, gpa_bytes data, gpa_error *err)
+static int make_entry(journal_entry *out, encoder *m, int type, gpa_bytes data, gpa_error *err)
 {
 	size_t need = ENTRY_HEADER_MAX + deflate_room(data.len), len;
 	if (need > m->room_size) {
@@ -84,7 +84,7 @@ int group_begin(group *g, gpa_writer *w, gpa_error *err)
 			w->idle = g->m->next;
 	}
 	writer_unlock(w);
-	if (!status && !g->m && (status = maker_new(&g->m, w, err)))
+	if (!status && !g->m && (status = encoder_new(&g->m, w, err)))
 		gpa_reader_free(g->r);
 	if (!status && due)
 		writer_look(w, g->r);
@@ -140,11 +140,11 @@ static int acknowledge(group *g, gpa_error *err)
 	return status ? status : sync_journal(w, open, err);
 }
 
-/* Under the lock: the maker goes back. */
+/* Under the lock: the encoder goes back. */
 static void give_back(group *g)
 {
 	gpa_writer *w = g->w;
-	maker *m = g->m;
+	encoder *m = g->m;
 	w->stats.known_count += g->known;
 	if (m->room_size > ROOM_MOST) {
 		free(m->room);
@@ -224,7 +224,7 @@ int group_put(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error 
 		return unsupported(err, "object type %d", type);
 	make_id(oid, g->m, type, data);
 	g->seals |= type == GPA_COMMIT || type == GPA_TAG;
-	int status = writer_knows(g->w, g->r, oid, !g->packs_loose, err);
+	int status = writer_has_stored(g->w, g->r, oid, !g->packs_loose, err);
 	if (status != GPA_ENOTFOUND) {
 		g->known += !status;
 		return status;

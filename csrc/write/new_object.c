@@ -119,7 +119,7 @@ static int finish_large(gpa_new_object *o, group *g, unsigned char *oid, gpa_err
 {
 	hasher_final(&o->hash, oid);
 	g->seals = o->type == GPA_COMMIT || o->type == GPA_TAG;
-	int status = writer_knows(o->w, g->r, oid, !o->packs_loose, err);
+	int status = writer_has_stored(o->w, g->r, oid, !o->packs_loose, err);
 	return status == GPA_ENOTFOUND ? publish(o, oid, err) : status;
 }
 

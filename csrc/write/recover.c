@@ -130,7 +130,7 @@ static int take_record(gpa_recovery *out, group *g, inflater *z, const journal_e
 	int status = id_of(oid, g, z, entry, err);
 	if (status)
 		return status;
-	status = writer_knows(g->w, g->r, oid, 1, err);
+	status = writer_has_stored(g->w, g->r, oid, 1, err);
 	if (!status)
 		out->known_count++;
 	if (status == GPA_ENOTFOUND && !(status = group_append(g, oid, entry, 1, err)))

@@ -105,11 +105,11 @@ void writer_note_page(gpa_writer *w, temp_page *t, const gpa_idx_entry *entries,
 {
 	int64_t now = coarse_ns();
 	w->stats.page_count++;
-	if (recent_add(&w->recent, t->name, entries, count, now))
+	if (sealed_add(&w->lately, t->name, entries, count, now))
 		w->looked_ns = 0;	/* the reader has to find it by itself */
-	if (t->watched)
-		watch_add(&w->watch, t, now);
-	watch_look(w, now);
+	if (t->guarded)
+		guard_add(&w->guard, t, now);
+	guard_look(w, now);
 }
 
 /* Its objects are in a pack: the page is empty, and its journal too. */

@@ -12,7 +12,7 @@
 
 #define FIRST_ROOM 256
 
-static int make_room(recent *r, uint32_t count)
+static int make_room(sealed_lately *r, uint32_t count)
 {
 	if (array_reserve(r->pages, r->page_room, (uint64_t)r->page_count + 1, FIRST_ROOM))
 		return -1;
@@ -20,7 +20,7 @@ static int make_room(recent *r, uint32_t count)
 }
 
 /* Of an object that is in several pages the last one counts. */
-static int add_row(recent *r, const recent_row *row)
+static int add_row(sealed_lately *r, const sealed_row *row)
 {
 	uint32_t at = oid_map_find(&r->map, r->rows, sizeof(*r->rows), row->oid, GPA_OID_MAX);
 	if (at != NO_ROW) {
@@ -31,15 +31,15 @@ static int add_row(recent *r, const recent_row *row)
 	return oid_map_add(&r->map, r->rows, sizeof(*r->rows));
 }
 
-int recent_add(recent *r, const char *idx_name, const gpa_idx_entry *entries, uint32_t count, int64_t now_ns)
+int sealed_add(sealed_lately *r, const char *idx_name, const gpa_idx_entry *entries, uint32_t count, int64_t now_ns)
 {
 	if (make_room(r, count))
 		return -1;
-	recent_page *page = &r->pages[r->page_count++];
-	*page = (recent_page){.freshened_ns = now_ns};
+	sealed_page *page = &r->pages[r->page_count++];
+	*page = (sealed_page){.freshened_ns = now_ns};
 	snprintf(page->name, sizeof(page->name), "%s", idx_name);
 	for (uint32_t i = 0; i < count; i++) {
-		recent_row row = {.offset = entries[i].offset, .page = r->page_count - 1};
+		sealed_row row = {.offset = entries[i].offset, .page = r->page_count - 1};
 		memcpy(row.oid, entries[i].oid, sizeof(row.oid));
 		if (add_row(r, &row))
 			return -1;
@@ -47,18 +47,18 @@ int recent_add(recent *r, const char *idx_name, const gpa_idx_entry *entries, ui
 	return 0;
 }
 
-const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t size)
+const sealed_row *sealed_find(const sealed_lately *r, const unsigned char *oid, size_t size)
 {
 	uint32_t row = oid_map_find(&r->map, r->rows, sizeof(*r->rows), oid, size);
 	return row == NO_ROW || r->pages[r->rows[row].page].gone ? NULL : &r->rows[row];
 }
 
-uint64_t recent_end(const recent *r)
+uint64_t sealed_end(const sealed_lately *r)
 {
 	return r->dropped + r->page_count;
 }
 
-void recent_drop(recent *r, uint64_t end)
+void sealed_drop(sealed_lately *r, uint64_t end)
 {
 	uint64_t wanted = end > r->dropped ? end - r->dropped : 0;	/* another thread may have dropped some */
 	uint32_t count = wanted < r->page_count ? (uint32_t)wanted : r->page_count;
@@ -79,12 +79,12 @@ void recent_drop(recent *r, uint64_t end)
 	r->dropped += count;
 }
 
-void recent_free(recent *r)
+void sealed_free(sealed_lately *r)
 {
 	for (uint32_t i = 0; i < r->page_count; i++)
 		pack_file_drop(r->pages[i].file);
 	free(r->pages);
 	free(r->rows);
 	oid_map_free(&r->map);
-	*r = (recent){0};
+	*r = (sealed_lately){0};
 }

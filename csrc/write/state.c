@@ -46,7 +46,7 @@ static void become_child(gpa_writer *w)
 	pthread_cond_init(&w->changed, NULL);
 	w->sealed = last;
 	w->sealing = w->looking = 0;
-	watch_free(&w->watch);
+	guard_free(&w->guard);
 	open_page_free(&w->pages[0]);
 	open_page_free(&w->pages[1]);
 	free(w->keep);

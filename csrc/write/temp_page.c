@@ -104,8 +104,8 @@ static int name_files(temp_page *t, const gpa_writer *w, const char *hex, gpa_er
 	t->named = 1;
 	if ((status = pack_path(path, w, hex, "idx", err)))
 		return status;
-	t->watched = writer_gc_runs(w) && !door_link(&w->door, t->idx_path, path, err);
-	return t->watched ? GPA_OK : door_rename(&w->door, t->idx_path, path, err);
+	t->guarded = writer_gc_runs(w) && !door_link(&w->door, t->idx_path, path, err);
+	return t->guarded ? GPA_OK : door_rename(&w->door, t->idx_path, path, err);
 }
 
 /* Is there a pack of this name, or one on its way? */

@@ -137,11 +137,11 @@ void gpa_writer_free(gpa_writer *writer)
 		return;
 	reader_detach(writer->reader, &writer->layer);
 	free_pages(writer);
-	recent_free(&writer->recent);
-	watch_free(&writer->watch);
+	sealed_free(&writer->lately);
+	guard_free(&writer->guard);
 	while (writer->idle) {
-		maker *next = writer->idle->next;
-		maker_free(writer->idle);
+		encoder *next = writer->idle->next;
+		encoder_free(writer->idle);
 		writer->idle = next;
 	}
 	if (writer->out_ready)
@@ -196,7 +196,7 @@ int gpa_writer_close(gpa_writer *writer, gpa_error *err)
 	int before = writer->closed;
 	writer->closed = 1;	/* nothing is added while the last page is sealed */
 	int status = writer_seal(writer, err);
-	watch_put_back(writer);
+	guard_put_back(writer);
 	if (!status)
 		status = remove_keep(writer, err);
 	/* the first one last: it says that the writer lives */
@@ -212,7 +212,7 @@ void gpa_writer_move(gpa_writer *writer, gpa_reader *reader)
 	writer_lock(writer);
 	gpa_reader *before = writer->reader;
 	reader_detach(before, &writer->layer);
-	recent_free(&writer->recent);	/* what was mapped belongs to it, and the new one has just scanned_dir */
+	sealed_free(&writer->lately);	/* what was mapped belongs to it, and the new one has just scanned_dir */
 	writer->reader = gpa_reader_share(reader);
 	reader_attach(reader, &writer->layer);
 	writer_unlock(writer);

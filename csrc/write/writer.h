@@ -17,42 +17,42 @@
 #include "write/open_page.h"
 
 #define LARGE_OBJECT (16 * 1024 * 1024)	/* bytes; such an object goes into a page of its own */
-#define RECENT_MOST 65536		/* objects of pages that the reader has not looked at */
+#define SEALED_MOST 65536		/* objects of pages that the reader has not looked at */
 #define LOOK_NS 2000000000		/* for new packs of others */
 
 /* ---- sealed_lately.c: pages that were sealed since the reader looked at its directories ---- */
 
-typedef struct recent_page {
+typedef struct sealed_page {
 	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
 	int64_t freshened_ns;
 	int gone;			/* somebody has deleted it */
 	pack_file *file;		/* NULL before it is read */
-} recent_page;
+} sealed_page;
 
-typedef struct recent_row {
+typedef struct sealed_row {
 	unsigned char oid[GPA_OID_MAX];
 	uint64_t offset;
 	uint32_t page;
-} recent_row;
+} sealed_row;
 
-typedef struct recent {
-	recent_page *pages;
+typedef struct sealed_lately {
+	sealed_page *pages;
 	uint32_t page_count;
 	uint32_t page_room;
 	uint64_t dropped;		/* how many pages were before these */
-	recent_row *rows;
+	sealed_row *rows;
 	uint32_t room;
 	oid_map map;			/* map.count: how many rows */
-} recent;
+} sealed_lately;
 
 /* -1 without memory: then not all of its objects are among them. */
-int recent_add(recent *r, const char *idx_name, const gpa_idx_entry *entries, uint32_t count, int64_t now_ns);
+int sealed_add(sealed_lately *r, const char *idx_name, const gpa_idx_entry *entries, uint32_t count, int64_t now_ns);
 /* NULL when it is in none, or in one that is gone. */
-const recent_row *recent_find(const recent *r, const unsigned char *oid, size_t size);
-/* Where the next page will come; recent_drop() forgets those before such a place. */
-uint64_t recent_end(const recent *r);
-void recent_drop(recent *r, uint64_t end);
-void recent_free(recent *r);
+const sealed_row *sealed_find(const sealed_lately *r, const unsigned char *oid, size_t size);
+/* Where the next page will come; sealed_drop() forgets those before such a place. */
+uint64_t sealed_end(const sealed_lately *r);
+void sealed_drop(sealed_lately *r, uint64_t end);
+void sealed_free(sealed_lately *r);
 
 /* ---- temp_page.c, below ---- */
 
@@ -60,7 +60,7 @@ void recent_free(recent *r);
 typedef struct temp_page {
 	pid_t pid;			/* whose files they are */
 	int named;			/* the .pack has its name */
-	int watched;			/* the idx has, and its temporary name too */
+	int guarded;			/* the idx has, and its temporary name too */
 	char *pack_path;
 	char *idx_path;
 	int pack_fd;
@@ -70,37 +70,37 @@ typedef struct temp_page {
 
 /* ---- gc_guard.c: pages that were published while `git gc` runs ---- */
 
-typedef struct watched {
+typedef struct guarded_page {
 	char *temp;			/* the idx by its temporary name */
 	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
 	int64_t since_ns;
-} watched;
+} guarded_page;
 
-typedef struct watch {
-	watched *pages;
+typedef struct gc_guard {
+	guarded_page *pages;
 	uint32_t count;
 	uint32_t room;
 	int64_t looked_ns;
-} watch;
+} gc_guard;
 
 /* Takes the path of the page's idx. -1 without memory. */
-int watch_add(watch *list, temp_page *t, int64_t now_ns);
+int guard_add(gc_guard *list, temp_page *t, int64_t now_ns);
 /* Put back what was taken away. Returns whether anything was. */
-int watch_put_back(const gpa_writer *w);
+int guard_put_back(const gpa_writer *w);
 /* Now and then: put back what was taken away, and forget the pages that are safe. */
-void watch_look(gpa_writer *w, int64_t now_ns);
-void watch_free(watch *list);
+void guard_look(gpa_writer *w, int64_t now_ns);
+void guard_free(gc_guard *list);
 
 /* ---- the writer ---- */
 
 /* What a thread borrows while it adds. */
-typedef struct maker {
+typedef struct encoder {
 	hasher hash;
 	deflater *d;
 	unsigned char *room;		/* for an entry */
 	size_t room_size;
-	struct maker *next;
-} maker;
+	struct encoder *next;
+} encoder;
 
 typedef struct batch {
 	pthread_t thread;
@@ -136,14 +136,14 @@ struct gpa_writer {
 	uint64_t sealed;		/* the last page that is */
 	output out;
 	int out_ready;
-	recent recent;
-	watch watch;
+	sealed_lately lately;
+	gc_guard guard;
 	int64_t looked_ns;
 	int looking;			/* a thread is, at the directories */
 	batch *batches;
 	uint32_t batch_count;
 	uint32_t batch_room;
-	maker *idle;
+	encoder *idle;
 	gpa_writer_stats stats;
 };
 
@@ -168,17 +168,17 @@ batch *writer_own_batch(const gpa_writer *w);
 
 /* ---- group.c ---- */
 
-/* One call's adding: its maker and reader, and whether its end has to seal. */
+/* One call's adding: its encoder and reader, and whether its end has to seal. */
 typedef struct group {
 	gpa_writer *w;
 	gpa_reader *r;
-	maker *m;
+	encoder *m;
 	int seals;
 	int packs_loose;		/* a loose object is put into a page as well */
 	uint32_t known;			/* how many were there already */
 } group;
 
-void maker_free(maker *m);
+void encoder_free(encoder *m);
 /* The error that a closed writer reports. */
 int writer_closed(gpa_error *err);
 int group_begin(group *g, gpa_writer *w, gpa_error *err);
@@ -194,7 +194,7 @@ int group_append(group *g, const unsigned char *oid, const journal_entry *entry,
 int writer_settle(gpa_writer *w, const unsigned char *oid, gpa_error *err);
 /* new_object.c: it goes into a page even when there is a loose one. */
 void new_object_pack_loose(gpa_new_object *object);
-void make_id(unsigned char *oid, maker *m, int type, gpa_bytes data);
+void make_id(unsigned char *oid, encoder *m, int type, gpa_bytes data);
 
 /* ---- temp_page.c ---- */
 
@@ -258,7 +258,7 @@ int freshen_loose(const gpa_reader *r, const door *d, const unsigned char *oid);
 
 /* GPA_OK when the object is stored or about to be, and stays so; GPA_ENOTFOUND. Not under the lock. Without `with_loose`
  * a loose object is not one that is stored. */
-int writer_knows(gpa_writer *w, gpa_reader *r, const unsigned char *oid, int with_loose, gpa_error *err);
+int writer_has_stored(gpa_writer *w, gpa_reader *r, const unsigned char *oid, int with_loose, gpa_error *err);
 /* In a page of this writer that is open, being sealed, or was sealed lately and is there? Under the lock. */
 int writer_holds(gpa_writer *w, const unsigned char *oid);
 
