@@ -21,6 +21,7 @@ from ..base.progress import ReportProgress
 from ..errors import Corrupt, GpaError, Unsupported
 from ..fs.installing import put_file
 from ..repo.discover import find_object_dir
+from ..repo.refs import current_refs, make_refs
 from ..store.page_store import PageStore
 from ..verbs.at_work import at_work
 from ..verbs.index import write_index
@@ -33,7 +34,7 @@ from .listing import LIST_NAME, Listing, find_pages, open_index
 from .pages import archive_at_work
 from .plan import ArchiveExpirePlan, plan_expire_archive
 from .reader import Archive
-from .refs import current_refs, follow_head, make_refs, packed_refs, read_packed_refs
+from .refs import follow_head, packed_refs, read_packed_refs
 from .repack import Sources, repack_pages
 from .scan import Scan, scan_archive
 from .values import (

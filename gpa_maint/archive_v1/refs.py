@@ -1,27 +1,20 @@
-"""Refs of an archive: the original kept them in a bare repository beside the pages, here a packed-refs file of it."""
+"""Refs of an archive: the original kept them in a bare repository beside the pages, here in a packed-refs file."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from ..base import safe_open
-from ..base.tuples import NamedTuple
 from ..errors import GitFailed, GpaError
 from ..repo.git import run_git
+from ..repo.refs import current_refs
 
 LINE = re.compile(r"([0-9a-f]{40}) (refs/[^ ]+)")
 MOST_BYTES = 1 << 30
 """Of a packed-refs file: ten million refs."""
 HEADER = "# pack-refs with: sorted \n"
-
-
-class RefsMade(NamedTuple):
-    """Refs that were created, and those that were not, each with its reason."""
-
-    created: tuple[str, ...]
-    left: tuple[str, ...]
 
 
 def read_packed_refs(path: str) -> dict[str, str]:
@@ -42,40 +35,6 @@ def read_packed_refs(path: str) -> dict[str, str]:
 def packed_refs(refs: Mapping[str, str]) -> bytes:
     lines = [f"{oid} {ref}\n" for ref, oid in sorted(refs.items(), key=lambda item: os.fsencode(item[0]))]
     return os.fsencode("".join([HEADER, *lines]))
-
-
-def current_refs(path: str | None) -> dict[str, str]:
-    lines = run_git(["for-each-ref", "--format=%(objectname) %(refname)"], cwd=path).split("\n")[:-1]
-    return {ref: oid for oid, _, ref in (line.partition(" ") for line in lines)}
-
-
-def make_refs(path: str | None, refs: Mapping[str, str], has: Callable[[str], bool]) -> RefsMade:
-    """Create refs in the repository at `path`, but for those that are there or whose object is missing."""
-    there = current_refs(path)
-    left = [f"{ref}: it is there with another value" for ref, oid in refs.items() if there.get(ref, oid) != oid]
-    new = {ref: oid for ref, oid in refs.items() if ref not in there}
-    missing = [ref for ref, oid in new.items() if not has(oid)]
-    left += [f"{ref}: its object {new.pop(ref)} is missing" for ref in missing]
-    created, refused = _create(path, new)
-    return RefsMade(tuple(created), tuple(left + refused))
-
-
-def _create(path: str | None, refs: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """All at once, or where git refuses that, one by one."""
-    if not refs:
-        return [], []
-    try:
-        run_git(
-            ["update-ref", "--stdin", "-z"],
-            cwd=path,
-            stdin="".join(f"create {ref}\0{oid}\0" for ref, oid in refs.items()),
-        )
-    except GitFailed as error:
-        if len(refs) == 1:
-            return [], [f"{ref}: {error}" for ref in refs]
-        parts = [_create(path, {ref: oid}) for ref, oid in refs.items()]
-        return [ref for created, _ in parts for ref in created], [text for _, left in parts for text in left]
-    return list(refs), []
 
 
 def follow_head(path: str | None, refs_file: str) -> None:

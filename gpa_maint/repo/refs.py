@@ -1,8 +1,8 @@
-"""What refs name, and whether all of it is there: git is asked for both, so any kind of ref storage will do."""
+"""What refs name, whether it is all there, and new refs: git is asked for each, so any kind of ref storage will do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ..base.tuples import NamedTuple
 from ..errors import GitFailed
@@ -107,3 +107,44 @@ def walk(path: str | None, oids: Iterable[str], *, partial: bool = False, more: 
         lines = [line for line in error.stderr.split("\n") if line.startswith(("fatal: ", "error: "))]
         return lines[0].partition(": ")[2] if lines else str(error)
     return ""
+
+
+class RefsMade(NamedTuple):
+    """Refs that were created, and those that were not, each with its reason."""
+
+    created: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def current_refs(path: str | None) -> dict[str, str]:
+    lines = run_git(["for-each-ref", "--format=%(objectname) %(refname)"], cwd=path).split("\n")[:-1]
+    return {ref: oid for oid, _, ref in (line.partition(" ") for line in lines)}
+
+
+def make_refs(path: str | None, refs: Mapping[str, str], has: Callable[[str], bool]) -> RefsMade:
+    """Create refs in the repository at `path`, but for those that are there or whose object is missing."""
+    there = current_refs(path)
+    left = [f"{ref}: it is there with another value" for ref, oid in refs.items() if there.get(ref, oid) != oid]
+    new = {ref: oid for ref, oid in refs.items() if ref not in there}
+    missing = [ref for ref, oid in new.items() if not has(oid)]
+    left += [f"{ref}: its object {new.pop(ref)} is missing" for ref in missing]
+    created, refused = _create(path, new)
+    return RefsMade(tuple(created), tuple(left + refused))
+
+
+def _create(path: str | None, refs: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """All at once, or where git refuses that, one by one."""
+    if not refs:
+        return [], []
+    try:
+        run_git(
+            ["update-ref", "--stdin", "-z"],
+            cwd=path,
+            stdin="".join(f"create {ref}\0{oid}\0" for ref, oid in refs.items()),
+        )
+    except GitFailed as error:
+        if len(refs) == 1:
+            return [], [f"{ref}: {error}" for ref in refs]
+        parts = [_create(path, {ref: oid}) for ref, oid in refs.items()]
+        return [ref for created, _ in parts for ref in created], [text for _, left in parts for text in left]
+    return list(refs), []
