@@ -20,7 +20,6 @@ from .._core.merge import Proof
 from ..base.progress import Progress, ReportProgress, until_stopped
 from ..base.tuples import NamedTuple
 from ..errors import Corrupt, ObjectMissing, Refused, StalePlan, SystemFailed, Unsupported
-from ..fs.delete_many import Freeing
 from ..model.inventory import PackInfo
 from ..model.plans import ExpirePlan, Step
 from ..repo.objdir import ObjectDir
@@ -29,6 +28,8 @@ from ..state.superseded import read_state
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
     from typing import Any
+
+    from ..fs.delete_many import Freeing
 
 
 LOOK_AGAIN_NS = 5_000_000
@@ -310,6 +311,8 @@ class _Deleting:
 
     def delete(self, hidden: dict[str, str]) -> None:
         """Delete the packs whose .idx are in these places; give one its .idx back that has to stay."""
+        from ..fs.delete_many import Freeing  # start-up cost: often nothing is deleted
+
         with Freeing() as freeing:
             for number, (name, path) in enumerate(hidden.items(), start=1):
                 if self._report:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Collection
 
-from ..apply.repack import write_pages
 from ..apply.room import (
     INDEX_ROW_BYTES,
     RECORD_BYTES,
@@ -128,6 +127,8 @@ def _write_what_fits(session: Session, plan: RepackPlan, index_room: int) -> Rep
     SystemFailed, with the first error, when no two packs fit. Nothing is published before the whole batch fits, with
     the index that is to name it.
     """
+    from ..apply.repack import write_pages  # start-up cost: often there is nothing to merge
+
     objdir, space = session.objdir, session.space
     spare = index_room + RECORD_BYTES
     needed = sum(pack.size for pack in plan.batch) + spare

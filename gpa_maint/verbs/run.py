@@ -23,8 +23,8 @@ from ..plan.run import batch_of, left_out, needs_index, plan_run
 from ..repo.discover import find_object_dir
 from ..repo.git import run_git
 from ..repo.objdir import ObjectDir
-from . import add_loose, expire, index, repack
 from .at_work import at_work, settle
+from .index import write_index
 from .run_record import RunRecord
 from .session import Clock, Session, now, rules_from
 
@@ -180,7 +180,7 @@ class _Run:
             complaints = self._record.complaints
             if isinstance(error, Corrupt) and os.path.isfile(self._objdir.index_path):
                 self._seen = None
-                done = index.write_index(self._session._replace(stop=None), broken=True)
+                done = write_index(self._session._replace(stop=None), broken=True)
                 complaints += (f"ignoring existing multi-pack-index; {error}", *done.complaints)
                 self._blind = not done.written
                 return self._look()
@@ -228,14 +228,18 @@ class _Run:
         return True
 
     def _add_loose(self, step: RunStep, inventory: Inventory) -> StepResult | None:
-        return self._record.loose(add_loose.add_loose_in(self._session))
+        from .add_loose import add_loose_in  # start-up cost: most runs find nothing due, here and below
+
+        return self._record.loose(add_loose_in(self._session))
 
     def _write_index(self, step: RunStep, inventory: Inventory) -> StepResult | None:
         scope = IndexScope(leave_out=tuple(self._left_out(inventory)))
-        return self._record.index(index.write_index(self._session, scope, seen=inventory))
+        return self._record.index(write_index(self._session, scope, seen=inventory))
 
     def _merge(self, step: RunStep, inventory: Inventory) -> StepResult | None:
-        done = repack.repack_in(
+        from .repack import repack_in
+
+        done = repack_in(
             self._session,
             lambda inventory: batch_of(step, inventory, self._rules),
             indexed=lambda inventory, plan: needs_index(inventory, [pack.name for pack in plan.batch]),
@@ -245,8 +249,10 @@ class _Run:
         return self._record.merge(step.verb, done)
 
     def _expire(self, step: RunStep, inventory: Inventory) -> StepResult | None:
-        leave_out = self._left_out(inventory)
-        return self._record.expire(expire.expire_in(self._session, None, leave_out=leave_out, seen=inventory))
+        from .expire import expire_in
+
+        done = expire_in(self._session, None, leave_out=self._left_out(inventory), seen=inventory)
+        return self._record.expire(done)
 
     def _left_out(self, inventory: Inventory) -> frozenset[str]:
         """Packs that an index which this run writes does not name."""

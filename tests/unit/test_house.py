@@ -49,6 +49,7 @@ LATE_IMPORTS = {
     "cli.run": "many repositories",
     "cli.status": "metrics",
     "cli.ui": "tqdm: only on a terminal",
+    "apply.expire": "fs.delete_many: often nothing is deleted",
     "base.progress": "threading.Timer: few runs have a time limit",
     "fs.delete_many": "threading: few delete so many",
     "fs.packs": "hashlib: hardly any page meets a pack of its name",
@@ -63,6 +64,8 @@ LATE_IMPORTS = {
     "store.memory": "resource: not on every system",
     "store.page_store": "the writer and libgit2: many only read",
     "store.writer": "store.saved: only for save() and confirm()",
+    "verbs.repack": "apply.repack: often there is nothing to merge",
+    "verbs.run": "the rounds: most runs find nothing due",
     "verbs.run_many": "concurrent.futures: not for one repository",
 }
 """The modules that import within functions, what, and why not at their top."""
