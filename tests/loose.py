@@ -13,7 +13,7 @@ from oracle import ObjectFormat, git, git_line, objects_dir
 from packwriter import Kind, oid_hex
 
 from gpa_maint import fs
-from gpa_maint.apply.loose import pack_loose
+from gpa_maint.apply.add_loose import pack_loose
 from gpa_maint.base.progress import Progress
 from gpa_maint.look.inventory import loose_objects
 from gpa_maint.model.plans import LoosePlan

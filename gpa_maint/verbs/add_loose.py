@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..apply.loose import pack_loose
+from ..apply.add_loose import pack_loose
 from ..base.arguments import checked
 from ..base.progress import Progress, until_stopped
 from ..look.inventory import loose_objects

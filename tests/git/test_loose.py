@@ -31,7 +31,7 @@ from oracle import (
 from running import Reader, all_files, assert_sound, gpa, leftovers, readers
 
 from gpa_maint import fs
-from gpa_maint.apply import loose as packing
+from gpa_maint.apply import add_loose as packing
 from gpa_maint.base.progress import Progress
 from gpa_maint.errors import Corrupt, Locked, Stopped
 from gpa_maint.look.inventory import count_loose, loose_objects
