@@ -39,7 +39,7 @@ class GpaError(Exception):
 
 
 def _made_again(kind: type[GpaError], args: tuple[object, ...]) -> GpaError:
-    """An error with this message; its fields follow."""
+    """Return an error with this message; pickle sets its fields afterwards."""
     error = kind.__new__(kind, *args)
     error.args = args
     return error

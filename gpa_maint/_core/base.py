@@ -23,7 +23,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 def new_error() -> Any:
-    """A gpa_error for one call."""
+    """Return a gpa_error for one call."""
     return ffi.new("gpa_error *")
 
 
@@ -73,7 +73,7 @@ class Progress:
 
 
 def pointer_of(progress: Progress | None) -> Any:
-    """What the C functions take: a gpa_progress *, or NULL."""
+    """Return the argument for C functions: a gpa_progress *, or NULL."""
     return ffi.NULL if progress is None else progress.pointer
 
 
@@ -83,13 +83,13 @@ def hash_size(object_format: str) -> int:
 
 
 def build_info() -> str:
-    """The libraries the C core was built with."""
+    """Return the libraries the C core was built with."""
     return bytes(ffi.string(lib.gpa_build_info())).decode()
 
 
 @contextmanager
 def directory(path: str) -> Iterator[int]:
-    """A descriptor of a directory, for opening files in it by name."""
+    """Yield a descriptor of a directory, for opening files in it by name."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield fd
@@ -120,7 +120,7 @@ class Map:
         return int(self.pointer.len)
 
     def tail(self, count: int) -> bytes:
-        """The last `count` bytes."""
+        """Return the last `count` bytes."""
         return bytes(ffi.buffer(self.pointer.ptr + (self.size - count), count))
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class Map:
 
 
 def c_strings(names: Sequence[str]) -> Any:
-    """A char *[] of file names, which lie behind it in the same memory: it is all that has to be kept alive.
+    """Return a char *[] of file names. The names are in the same memory, so only this object has to be kept alive.
 
     ValueError about a name with a NUL byte in it.
     """
@@ -153,7 +153,7 @@ def c_strings(names: Sequence[str]) -> Any:
 
 
 def processes_named(names: Sequence[str]) -> list[int]:
-    """The numbers of the processes with one of these names, by /proc; [] where there is none.
+    """Return the numbers of the processes with one of these names, from /proc; [] if there is no /proc.
 
     Of a name the first 15 bytes count, since the kernel keeps no more.
     """

@@ -33,7 +33,7 @@ def cdef_of(csrc: Path) -> str:
 
 
 def pkg_config(*args: str) -> list[str] | None:
-    """The words pkg-config prints, or None where it, or the library, is not there."""
+    """Return the words that pkg-config prints, or None if it or the library is missing."""
     try:
         done = subprocess.run(["pkg-config", *args], capture_output=True, text=True, check=False)
     except OSError:

@@ -156,7 +156,7 @@ class Midx:
 
 
 def open_midx(path: str, object_format: str) -> Midx | None:
-    """The combined index, or None when there is no such file."""
+    """Return the combined index, or None when there is no such file."""
     try:
         return Midx(path, object_format)
     except FileNotFoundError:
@@ -172,7 +172,7 @@ def idx_oids(idx: Any, path: str) -> tuple[str, ...]:
 
 
 def idx_has(idx: Any, oid: str) -> bool:
-    """Does this idx name the object (hex id)?"""
+    """Return whether this idx names the object (hex id)."""
     return bool(lib.gpa_idx_find(ffi.new("uint32_t *"), idx, bytes.fromhex(oid)) == lib.GPA_OK)
 
 
@@ -196,7 +196,7 @@ def check_idx(idx: Any, path: str) -> None:
 
 
 def pack_trailer(idx: Any, object_format: str) -> str:
-    """The checksum (hex) of the pack that an idx belongs to."""
+    """Return the checksum (hex) of the pack that an idx belongs to."""
     return bytes(ffi.buffer(idx.pack_trailer, hash_size(object_format))).hex()
 
 
@@ -273,7 +273,7 @@ def write_midx(
 
 @contextmanager
 def _report() -> Iterator[tuple[Any, list[str]]]:
-    """A gpa_report, and the list its lines are in when the block has ended."""
+    """Yield a gpa_report, and the list its lines are in when the block has ended."""
     report = ffi.new("gpa_report *")
     lines: list[str] = []
     try:
@@ -284,7 +284,7 @@ def _report() -> Iterator[tuple[Any, list[str]]]:
 
 
 def verify_midx(midx: Midx, idx: Sequence[Any], progress: Progress) -> list[str]:
-    """What `git multi-pack-index verify` finds, in its words; idx[i] is None where pack i could not be loaded."""
+    """Return the findings of `git multi-pack-index verify`, in its words; idx[i] is None if pack i was not loaded."""
     array = ffi.new("gpa_idx *[]", [ffi.NULL if one is None else one for one in idx] or 1)
     err = new_error()
     with _report() as (report, lines):

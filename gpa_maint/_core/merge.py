@@ -83,7 +83,7 @@ class Merge:
         return os.path.join(self._pack_dir, name + suffix)
 
     def read_ahead(self, names: Sequence[str]) -> None:
-        """These are added next: a disk that is read in many places at once is several times faster."""
+        """Ask the system to read these files, which are added next: a disk is faster with many requests at a time."""
         lib.gpa_files_ahead(len(names), self._dir_fd, c_strings([f"{name}.pack" for name in names]))
 
     def add(self, name: str, progress: Progress | None = None) -> None:
@@ -138,7 +138,7 @@ class Merge:
         return int(info.object_count)
 
     def page_sources(self, page: int) -> tuple[str, ...]:
-        """The sources that have a copy of an object of this page, in the order in which they were added."""
+        """Return the sources that have a copy of an object of this page, in the order in which they were added."""
         flags = ffi.new("unsigned char[]", len(self._sources) or 1)
         lib.gpa_merge_page_sources(flags, self._pointer, page)
         return tuple(compress(self._sources, bytes(ffi.buffer(flags))))
@@ -357,8 +357,10 @@ class Proof:
         return len(self._doomed) - 1
 
     def holders(self, doomed: int, path: str) -> tuple[list[int], list[int], ObjectMissing | None]:
-        """The packs of the index that win an object of `doomed`, the outside packs that hold one of the others, and,
-        while some of the winners are not live, what is not proved yet.
+        """Return the packs that hold the objects of `doomed`, and the objects that are not proved yet.
+
+        The first are packs of the index that win an object, the second packs outside it that hold one of the others.
+        Objects are not proved while some of the winners are not live.
 
         Raises ObjectMissing when an object is in no pack that stays.
         """
@@ -376,7 +378,7 @@ class Proof:
         return winners, outside, None
 
     def unchecked(self) -> list[tuple[int, int, int]]:
-        """The packs with copies that are relied on and that nobody has compared: (number, first copy, end)."""
+        """Return the packs with copies that the proof needs and that were never compared: (number, first copy, end)."""
         lib.gpa_proof_sort(self._proof)
         spans: list[tuple[int, int, int]] = []
         at, count = 0, int(self._proof.holder_count)
@@ -388,7 +390,7 @@ class Proof:
         return spans
 
     def doomed_among(self, first: int, end: int) -> set[int]:
-        """The doomed packs that rely on these copies."""
+        """Return the doomed packs that rely on these copies."""
         return {int(self._proof.holders[at].doomed) for at in range(first, end)}
 
     def check_copies(self, pack_path: str, span: tuple[int, int, int], progress: Progress | None) -> dict[int, str]:

@@ -138,7 +138,7 @@ class Reader:
         return TYPES[packed & _TYPE_MASK], data
 
     def locate(self, oid: bytes) -> tuple[str, int, int] | None:
-        """The path of the pack it is read from, the offsets of its entry and of its delta base, or 0; None if loose."""
+        """Return an object's pack, and the offsets of its entry and its delta base (0: none); None if it is loose."""
         path, offsets, err = ffi.new("char[]", PATH_ROOM), ffi.new("uint64_t[2]"), new_error()
         status = lib.gpa_reader_locate(path, PATH_ROOM, offsets, offsets + 1, self._pointer, oid, err)
         self._check(status, err, oid)
@@ -161,7 +161,7 @@ class Reader:
         return answers
 
     def info_many(self, oids: bytes, threads: int, make: Callable[[tuple[str, int]], _Info]) -> list[_Info | None]:
-        """What is made of the type and size of each, once for all that have the same; None for one that is not here."""
+        """Return `make((type, size))` of each object, called once for equal values; None for a missing object."""
         answers = self._ask_many(lib.gpa_many_info, oids, threads)
         made = {packed: make((TYPES[packed & _TYPE_MASK], packed >> _TYPE_BITS)) for packed in {*answers} - {_MISSING}}
         return list(map(made.get, answers))
@@ -178,7 +178,7 @@ class Reader:
         return ffi.unpack(answers, count) if count else []
 
     def expand(self, prefix: bytes, digits: int, most: int) -> tuple[list[bytes], bool]:
-        """The first `most` ids that begin with `digits` hex digits of `prefix`, and whether there are more."""
+        """Return the first `most` ids that begin with `digits` hex digits of `prefix`, and whether there are more."""
         oids, count = ffi.new("unsigned char[]", most * self.hash_size), ffi.new("uint32_t *")
         err = new_error()
         self._check(lib.gpa_reader_expand(oids, count, most, self._pointer, prefix, digits, err), err)
@@ -195,7 +195,7 @@ class Reader:
             lib.gpa_buffer_free(out)
 
     def order(self, ids: bytes, threads: int) -> bytes:
-        """The same ids, one after the other, in the order in which they are stored; those in no pack come last."""
+        """Return the ids, concatenated, in the order in which the objects are stored; those in no pack come last."""
         err, found = new_error(), bytearray(ids)
         count = len(found) // self.hash_size
         with ffi.from_buffer("unsigned char[]", found, require_writable=True) as pointer:
@@ -254,7 +254,7 @@ class StreamHandle:
 
 
 def _taken(made: Any) -> bytes:
-    """The content of a gpa_object, which is freed."""
+    """Return the content of a gpa_object, and free it."""
     try:
         return bytes(_buffer(made.ptr, made.len))
     finally:

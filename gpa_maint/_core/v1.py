@@ -131,21 +131,21 @@ class PageFile:
         return bool(lib.gpa_archive_is_torn(self._page))
 
     def find(self, prefix: bytes) -> Entry | None:
-        """The first entry in index order whose key begins so: what the original finds."""
+        """Return the first entry in index order whose key has this prefix, as the original program does."""
         row = ffi.new("gpa_archive_row *")
         if lib.gpa_archive_find(row, self._page, prefix[:KEY_SIZE], min(len(prefix), KEY_SIZE)):
             return None
         return _entry(_ROW.unpack(ffi.buffer(row)))
 
     def entry(self, slot: int) -> Entry | None:
-        """The entry in this place of the index; None beyond the last."""
+        """Return the entry in this place of the index; None beyond the last."""
         row = ffi.new("gpa_archive_row *")
         if lib.gpa_archive_entry(row, self._page, slot):
             return None
         return _entry(_ROW.unpack(ffi.buffer(row)))
 
     def value(self, entry: Entry) -> memoryview:
-        """The value as it is stored, lent until close(). DamagedArchive when it is not inside the page."""
+        """Return the stored value, valid until close(). Raise DamagedArchive if it is not inside the page."""
         out, err = ffi.new("gpa_bytes *"), new_error()
         check_page(lib.gpa_archive_value(out, self._page, _row_of(entry), err), err, self.path)
         return memoryview(ffi.buffer(out.ptr, out.len))
@@ -209,8 +209,9 @@ class Rows:
         self._count += page.item_count
 
     def choose(self, *, only_sound: bool) -> int:
-        """Sort by key, then by age. The newest entry of each key wins, or with `only_sound` the newest sound one, which
-        then comes first. Gives how many win.
+        """Sort by key, then by age, and return the number of winners.
+
+        The newest entry of each key wins, or with `only_sound` the newest sound entry, which then comes first.
         """
         return int(lib.gpa_archive_choose(self._rows, self._count, only_sound))
 
@@ -239,7 +240,7 @@ class IndexedPage(NamedTuple):
 
 
 def pages_of(index: Any) -> tuple[IndexedPage, ...]:
-    """The pages that a parsed gpa_archive_index names."""
+    """Return the pages that a parsed gpa_archive_index names."""
     rows = ffi.buffer(index.pages, index.page_count * _PAGE_ROW.size)
     return tuple(
         IndexedPage(name.decode("ascii", "replace"), bool(flags & SUPERSEDED), bool(flags & MADE), since)
@@ -293,14 +294,14 @@ class ArchiveIndex:
         return int(page[0]), int(slot[0])
 
     def beginning(self, prefix: bytes, most: int) -> list[bytes]:
-        """The first keys, at most `most`, that begin so."""
+        """Return the first keys with this prefix, at most `most`."""
         first, count = ffi.new("uint32_t *"), ffi.new("uint32_t *")
         lib.gpa_archive_index_range(first, count, self._index, prefix, min(len(prefix), KEY_SIZE))
         places = range(first[0], first[0] + min(count[0], most))
         return [bytes(ffi.buffer(lib.gpa_archive_index_key(self._index, place), KEY_SIZE)) for place in places]
 
     def forgetting(self, names: Container[str]) -> bytes:
-        """The same index without these pages, of which none may be one that it leads to."""
+        """Return the index without these pages; none of its entries may point to them."""
         kept = [page for page in self.pages if page.name not in names]
         if kept[: self._live_count] != list(self.pages[: self._live_count]):
             raise ValueError("the index leads to one of these pages")
@@ -331,7 +332,7 @@ class ArchiveIndex:
 
 
 def make_index(kind: int, pages: Sequence[IndexedPage], rows: Rows) -> bytes:
-    """An index of the rows that win. They are sorted as choose() leaves them, and number pages as here."""
+    """Return an index of the rows that win. They are sorted as choose() leaves them, and number pages as here."""
     table = _page_table(pages)
     out, err = ffi.new("gpa_buffer *"), new_error()
     status = lib.gpa_archive_index_make(out, kind, table, len(pages), rows._rows, len(rows), err)
@@ -462,7 +463,7 @@ class Values:
         return bool(lib.gpa_archive_has(self._pointer, _checked(key)) == lib.GPA_OK)
 
     def get(self, key: bytes) -> bytes:
-        """The value as it is stored. ObjectMissing; DamagedArchive when it is not inside its page."""
+        """Return the stored value. Raise ObjectMissing, or DamagedArchive if it is not inside its page."""
         lease, err = ffi.new("gpa_archive_lease *"), new_error()
         status = lib.gpa_archive_lend(lease, self._pointer, _checked(key), lib.GPA_ARCHIVE_STORED, err)
         if status == lib.GPA_ENOTFOUND:

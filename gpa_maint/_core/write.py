@@ -114,7 +114,7 @@ class CoreWriter:
         return self._pointer
 
     def add(self, kind: int, data: bytes) -> bytes:
-        """The raw id of an object of the type with that number."""
+        """Return the raw id of an object of the type with that number."""
         room = self._rooms.pop() if self._rooms else _Room(self._size)
         status = _c_add(room.oid, self._pointer, kind, data, len(data), room.err)
         if status != _OK:
@@ -149,7 +149,7 @@ class CoreWriter:
         self._check(status, err)
 
     def add_many(self, kinds: bytes, sizes: Sequence[int], data: bytes) -> list[bytes]:
-        """The ids of objects whose types, sizes and contents, one after the other, are given."""
+        """Return the ids of objects whose types, sizes and contents, one after the other, are given."""
         count = len(kinds)
         oids, err = ffi.new("unsigned char[]", max(1, count * self._size)), new_error()
         numbers = ffi.new("uint64_t[]", sizes or 1)
@@ -231,19 +231,19 @@ class NewObject:
         self._pointer = ffi.gc(pointer, lib.gpa_new_object_free)
 
     def write(self, data: Any) -> None:
-        """`data`: any buffer."""
+        """Add `data`, any buffer, to the content."""
         err = new_error()
         with ffi.from_buffer("unsigned char[]", data) as piece:
             self._writer._check(lib.gpa_new_object_write(self._pointer, piece, len(piece), err), err)
 
     def finish(self) -> bytes:
-        """The raw id, when all of it has come."""
+        """Return the raw id, after all data was added."""
         oid, err = ffi.new("unsigned char[]", lib.GPA_OID_MAX), new_error()
         self._writer._check(lib.gpa_new_object_finish(oid, self._pointer, err), err)
         return bytes(_buffer(oid, self._writer._size))
 
     def close(self) -> None:
-        """What is not finished is forgotten."""
+        """Drop an object that is not finished."""
         ffi.release(self._pointer)
 
 

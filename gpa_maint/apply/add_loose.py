@@ -186,7 +186,7 @@ class _Packer:
         return os.access(os.path.join(self._objdir.objects, folder), os.W_OK | os.X_OK)
 
     def write(self, batches: list[_Batch]) -> list[tuple[Page, _Batch]]:
-        """A page of each batch, with what went into it; those of which nothing is left have none.
+        """Yield a page for each batch, with its objects; a batch of which no object is left has none.
 
         When the disk is full, the pages that fit, the last of them perhaps smaller; SystemFailed when none does.
         """
@@ -213,7 +213,7 @@ class _Packer:
         return written
 
     def _write_smaller(self, batch: _Batch, error: SystemFailed) -> tuple[Page, _Batch]:
-        """A page of half the batch, or of half of that, and so on; `error` when not even one object fits."""
+        """Return a page of half the batch, or of a quarter, and so on. Raise `error` if not even one object fits."""
         needed = sum(one.expected for one in batch)
         while len(batch) > 1:
             batch = batch[: len(batch) // 2]
@@ -235,7 +235,7 @@ class _Packer:
         self.no_room = f"{len(left)} of {self._total} loose objects: {error}; {missing}"
 
     def _write_batch(self, batch: _Batch) -> tuple[Page, _Batch] | None:
-        """The page, begun again without what turned out to be damaged or gone."""
+        """Return the page, begun again without the objects that turned out to be damaged or missing."""
         while batch:
             try:
                 return write_page(self._space, len(batch), partial(self._fill, batch)), batch
@@ -274,7 +274,7 @@ class _Packer:
         return causes
 
     def _leave_out(self, causes: dict[str, GpaError]) -> None:
-        """What is gone was taken by somebody's prune, who had another copy of it."""
+        """Note the objects that cannot be packed. A missing one was pruned by git, which had another copy."""
         for oid, cause in causes.items():
             if not isinstance(cause, FileNotFoundError):
                 self.left_out.append(LeftOut(self._path(oid), oid, str(cause)))
@@ -288,9 +288,9 @@ class _Packer:
 
 
 def _batches(objects: _Batch, plan: LoosePlan, object_format: str) -> list[_Batch]:
-    """What goes into each page: the oldest together, each page in git's order, and the oldest first within a type.
+    """Yield the objects of each page: the oldest together, in git's order, and the oldest first within a type.
 
-    An object that is larger than a page stands alone, and the others close up.
+    An object that is larger than a page gets a page of its own; the others fill the gap.
     """
     room = plan.page_bytes - 12 - hash_size(object_format)
     batches: list[_Batch] = []

@@ -85,7 +85,7 @@ def prove_doomed(
 
 
 def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_back: list[Step]) -> dict[str, IdxFiles]:
-    """The idx of each doomed page; one that is protected now, or cannot be read, is held back."""
+    """Return the idx of each doomed page. A page that is protected now, or cannot be read, stays."""
     names = []
     there = set(os.listdir(objdir.pack_dir))
     for pack in plan.doomed:
@@ -148,7 +148,7 @@ class _Prover:
         self._moves = read_state(objdir).moves
 
     def prove(self, name: str, idx: Any) -> tuple[str, ...]:
-        """The packs that hold this page's objects. ObjectMissing when it must stay."""
+        """Return the packs that hold this page's objects. Raise ObjectMissing if the page must stay."""
         path = self._objdir.pack_path(name, ".idx")
         trusted = (self._numbers.get(page) for page in self._pages_from(name))
         place = self._proof.begin(idx, (number for number in trusted if number is not None))
@@ -172,7 +172,7 @@ class _Prover:
         return (*takers, *(self._outside[number] for number in outside))
 
     def _pages_from(self, name: str) -> set[str]:
-        """The pages that were merged from this one, and from those in turn. Merging has proved what it took (I13)."""
+        """Return the pages merged from this one, directly or through others. Merging has proved their objects (I13)."""
         found: set[str] = set()
         todo = [name]
         while todo:
@@ -223,18 +223,19 @@ def delete_packs(
     report: ReportProgress | None = None,
     progress: Progress | None = None,
 ) -> tuple[tuple[str, ...], int, tuple[Step, ...]]:
-    """Unlink the proved pages; the index without them must be published. Return their names, the bytes freed, and those
-    that the system did not let be removed: the next expire tries again.
+    """Unlink the proved pages, after an index without them was published.
 
-    I9: a page that somebody "wrote into" again since (git then only touches the file) hands its newer mtime on to the
-    packs that hold its objects, or `git gc` could prune what was just written. Where these belong to somebody else, who
-    alone may do that, it stays.
+    Returns their names, the freed bytes, and the steps that the system refused; the next expire tries those again.
 
-    I5, I7: `git repack` and git's commands for the index take no lock. One that is at work has listed these pages, and
-    may delete a pack that holds their objects, or write an index in which they win. So nothing is deleted then. First
-    all .idx files go, to where they can be taken back from: a process that has listed a page in the meantime is still
-    at work, or has deleted what it deletes, or has written an index that names the page. Each shows, and all pages come
-    back. StalePlan when it was an index.
+    I9: If git wrote an object of the page again (it then only sets the mtime of the file), the newer mtime is copied to
+    the packs that hold the objects. Otherwise `git gc` could prune the object. If these packs belong to another user,
+    who alone may set their mtime, the page stays.
+
+    I5, I7: `git repack` and git's commands for the index take no lock. Such a process has listed these pages, and may
+    delete a pack that holds their objects, or write an index in which the pages win. So nothing is deleted while one
+    runs. First all .idx files are moved to a place from which they can be restored. A process that has listed a page
+    meanwhile is still running, or has deleted its packs, or has written an index that names the page. The checks after
+    the move find each of these cases, and restore all pages. Raises StalePlan if it was an index.
     """
     deleting = _Deleting(objdir, space, proved, report)
     hidden: dict[str, str] = {}
@@ -376,7 +377,7 @@ def end_holds(objdir: ObjectDir, packs: Iterable[PackInfo], now: int) -> tuple[s
 
 
 def names_any(objdir: ObjectDir, packs: Collection[str]) -> bool:
-    """Does the index on disk name one of these packs?"""
+    """Return whether the index on disk names one of these packs."""
     midx = open_midx(objdir.index_path, objdir.object_format)
     if midx is None:
         return False

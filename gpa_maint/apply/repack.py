@@ -147,14 +147,14 @@ def _open_idx_files(objdir: ObjectDir, names: list[str]) -> IdxFiles:
 
 
 def _source_of(objdir: ObjectDir, names: list[str], error: SystemFailed) -> str | None:
-    """The source that could not be read; None when the error is about something else."""
+    """Return the source that could not be read; None when the error is about something else."""
     folder, name = os.path.split(str(error.filename))
     stem = name.removesuffix(".pack")
     return stem if folder == objdir.pack_dir and stem in names else None
 
 
 def _without_same(pages: list[Page], names: list[str]) -> tuple[list[Page], tuple[str, ...]]:
-    """The pages without a rest that is byte for byte one of the sources again, which then stays as it is.
+    """Return the pages without a last page that equals one of the sources byte for byte; that source stays.
 
     A lone page is taken in any case: it gets another name, and the packs become fewer.
     """
@@ -169,7 +169,7 @@ def _has_new(plan: RepackPlan) -> bool:
 
 
 def _packs_not_counted(objdir: ObjectDir, plan: RepackPlan, midx: Midx | None) -> set[str]:
-    """The packs of the index whose copies of an object do not count, so that the one in a source is taken.
+    """Return the packs of the index whose copies do not count, so that the copies in the sources are taken.
 
     These are cruft packs, since git prunes what is in them; and, for new objects, all packs without a .keep, since
     `git repack -a -d` would drop from them what no ref names (I14).
@@ -284,7 +284,7 @@ def _nothing_gained(left_out: tuple[LeftOut, ...], reason: str) -> RepackResult:
 
 
 def _newest_mtime(objdir: ObjectDir, names: list[str]) -> int:
-    """That of the youngest source."""
+    """Return the mtime (ns) of the youngest source."""
     newest = 0
     for name in names:
         path = objdir.pack_path(name)

@@ -118,7 +118,7 @@ def oids_in(objdir: ObjectDir, names: list[str]) -> frozenset[str]:
 
 
 def _copy_entries(objdir: ObjectDir, space: fs.Workspace, name: str) -> tuple[PageInfo, ...]:
-    """A page of all entries that are sound."""
+    """Return a page of all entries that are sound."""
     with ExitStack() as stack:
         files = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
         merge = Merge(
@@ -143,7 +143,7 @@ def _copy_entries(objdir: ObjectDir, space: fs.Workspace, name: str) -> tuple[Pa
 
 
 def _has_its_ids(objdir: ObjectDir, page: Page) -> bool:
-    """I13: is each object of a page that was just written what its id says?"""
+    """I13: Return whether each object of a new page has the content that its id names."""
     folder, file_name = os.path.split(page.idx.path)
     stem = file_name.removesuffix(".idx")
     with IdxFiles(folder, [stem], objdir.object_format) as files:

@@ -25,7 +25,7 @@ def is_full(error: BaseException) -> bool:
 
 
 def free_bytes(objdir: ObjectDir) -> int:
-    """The room that this user has on the disk; a quota may leave less."""
+    """Return the free bytes on the disk for this user; a quota may leave less."""
     disk = os.statvfs(objdir.pack_dir)
     return disk.f_bavail * disk.f_frsize
 
@@ -51,7 +51,7 @@ def describe_missing(objdir: ObjectDir, error: OSError, what: str, needed: int) 
 
 
 def smaller_batch(packs: Sequence[PackInfo], room: int) -> tuple[PackInfo, ...]:
-    """The first packs that take at most `room` bytes together, and at most half of what all of them take."""
+    """Return the first packs with at most `room` bytes in all, and at most half of the bytes of all packs."""
     room = min(room, sum(pack.size for pack in packs) // 2)
     chosen: list[PackInfo] = []
     for pack in packs:
@@ -63,7 +63,7 @@ def smaller_batch(packs: Sequence[PackInfo], room: int) -> tuple[PackInfo, ...]:
 
 
 def add_missing(objdir: ObjectDir, error: OSError, what: str, needed: int) -> OSError:
-    """The same error, with a hint that says how much room is missing. See describe_missing()."""
+    """Return the error with a hint that names the number of missing bytes. See describe_missing()."""
     if isinstance(error, SystemFailed):
         error.hint = f"no object is lost; {describe_missing(objdir, error, what, needed)}"
     return error

@@ -116,7 +116,7 @@ def _write(
 
 
 def trailer_on_disk(objdir: ObjectDir) -> str | None:
-    """The trailer of the index that is there now, whatever it is: only equality matters."""
+    """Return the trailer of the current index, unchecked: it is only compared."""
     size = 20 if objdir.object_format == "sha1" else 32
     try:
         with fs.reading(objdir.index_path) as file:
@@ -127,7 +127,7 @@ def trailer_on_disk(objdir: ObjectDir) -> str | None:
 
 
 def _check_packs(objdir: ObjectDir, names: list[str]) -> set[str]:
-    """The names in the pack directory. StalePlan where one of these packs is not among them."""
+    """Return the names in the pack directory. Raise StalePlan if one of these packs is not among them."""
     there = set(os.listdir(objdir.pack_dir))
     for name in names:
         if name + ".pack" not in there or name + ".idx" not in there:
@@ -136,7 +136,7 @@ def _check_packs(objdir: ObjectDir, names: list[str]) -> set[str]:
 
 
 def _move(objdir: ObjectDir, plan: IndexPlan, now: int) -> Move | None:
-    """What the new index does to winners that an index in a reader's hands may name elsewhere."""
+    """Return the move of winners that readers with an older index do not know; None if there is none."""
     named = frozenset(source.name for source in plan.sources) - frozenset(plan.pages)
     # Made from nothing, the index chooses anew. Where we were never before, it is taken for the first one.
     had_index = plan.based_on is not None or os.path.exists(state_path(objdir))

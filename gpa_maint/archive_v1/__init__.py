@@ -149,7 +149,7 @@ def import_archive(
 
 
 def _planned(scan: Scan, plan: ImportPlan) -> ImportResult:
-    """What the import would do."""
+    """Return the result that the import would have."""
     return ImportResult(
         archive_pages=len(scan.names),
         archive_bytes=scan.archive_bytes,
@@ -241,7 +241,7 @@ def repack_archive(
 
 @checked
 def plan_repack_archive_of(directory: str, *, pages_file: str | None = None, raw: bool = False) -> ArchiveRepackPlan:
-    """What repack_archive() would merge now."""
+    """Return the plan of a repack_archive() that would start now."""
     listing = _with_list(find_pages(directory, pages_file))
     with ExitStack() as stack:
         return Sources(listing, raw=raw or _is_raw(listing), stack=stack).plan()

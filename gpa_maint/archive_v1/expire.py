@@ -44,7 +44,7 @@ class ProvedPages(NamedTuple):
 
 
 def look_for_replaced(listing: Listing, *, now: int) -> ReplacedPages:
-    """What the list and the index say is replaced, as far as it is still there; since `now` at the latest."""
+    """Return the existing pages that the list or the index calls replaced, since `now` at the latest."""
     known = known_pages(listing.directory)
     remembered = [IndexedPage(name, superseded=True, since=min(now, since)) for name, since in listing.replaced]
     pages = tuple(

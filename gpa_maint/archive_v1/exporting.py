@@ -30,7 +30,10 @@ Batch = list[tuple[bytes, str, int]]
 
 
 def wanted_objects(path: str | None, store: PageStore, revs: Iterable[str], *, all_refs: bool) -> Iterable[bytes]:
-    """What revisions, as for git rev-list, or all refs reach; without either every object there is. GitFailed."""
+    """Return the objects reachable from revisions (as for git rev-list) or all refs; without either, every object.
+
+    Raises GitFailed.
+    """
     words = list(revs)
     if not words and not all_refs:
         return store

@@ -85,9 +85,9 @@ def _named(scan: Scan, refs: Mapping[str, str], ids: Collection[bytes]) -> Itera
 
 
 def batches_of(scan: Scan, plan: ImportPlan, *, page_objects: int, page_bytes: int) -> Iterator[Batch]:
-    """What goes into each page: what was stored together, in git's order.
+    """Yield the objects of each page: those that were stored together, in git's order.
 
-    A page is closed by the sizes of its objects. One that is larger than a page stands alone.
+    The sizes of the objects decide when a page is full. An object larger than a page gets a page of its own.
     """
     batch: Batch = []
     size = 0
@@ -131,7 +131,7 @@ class Importer:
         self._done = 0
 
     def write(self, batches: Iterable[Batch], total: int) -> tuple[PageInfo, ...]:
-        """The pages. DamagedArchive when an object is not any more what it was when it was looked at; or Stopped."""
+        """Return the pages. Raise DamagedArchive if an object has changed since the scan, or Stopped."""
         pages: list[PageInfo] = []
         for batch in batches:
             page = write_page(self._space, len(batch), partial(self._fill, batch, total))

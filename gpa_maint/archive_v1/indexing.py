@@ -32,7 +32,7 @@ class NewIndex(NamedTuple):
 
 
 def known_pages(directory: str) -> KnownPages:
-    """A damaged index counts as none: it is made anew from the pages."""
+    """Return the index; None if it is damaged, because it is then rebuilt from the pages."""
     try:
         index = open_index(directory)
         if index is None:
@@ -65,7 +65,7 @@ def index_over(
     merged: Collection[str] = (),
     now: int,
 ) -> NewIndex | None:
-    """An index of the pages `names`, or None when the one on disk says the same.
+    """Return an index of the pages `names`, or None if the index on disk has the same content.
 
     `made` are new pages: they are read back, and DamagedArchive is raised when anything is wrong. `merged` pages count
     as superseded from `now` on, as do pages that we made and that a killed repack's list never came to name.
@@ -111,7 +111,7 @@ def _open(path: str, fresh: bool, stack: ExitStack) -> PageFile | None:
 def _superseded(
     directory: str, listed: Collection[str], known: KnownPages, merged: Collection[str], now: int
 ) -> list[IndexedPage]:
-    """The pages that wait for expire, each since when, as far as they are still there."""
+    """Return the existing pages that wait for expire, each with the second since when."""
     replaced_in_vain = any(page.superseded and page.name in {*listed, *merged} for page in known.pages)
     since = {page.name: page.since for page in known.pages if page.superseded}
     # A list that names what the index calls superseded is the one from before: its successor was not written.

@@ -44,7 +44,7 @@ class BadList(GpaError):
 
 
 def find_pages(directory: str, pages_file: str | None = None) -> Listing:
-    """The pages that the list names, by default the file `pages` in the folder; without a list all that are there.
+    """Return the pages in the list, by default the file `pages` in the folder; without a list all existing pages.
 
     GpaError when the folder or the named list is not there, BadList when a line is not the name of a page.
     """
@@ -67,7 +67,7 @@ def find_pages(directory: str, pages_file: str | None = None) -> Listing:
 
 
 def parse_list(content: bytes, path: str) -> tuple[str, ...]:
-    """The names in a list, which is the file `path`; empty lines and those that begin with # are passed over."""
+    """Return the names in the list `path`, without empty lines and lines that begin with #."""
     lines = (line.strip() for line in content.decode("utf-8", "replace").splitlines())
     names = [line for line in lines if line and not line.startswith("#")]
     for number, name in enumerate(names):
@@ -79,7 +79,7 @@ def parse_list(content: bytes, path: str) -> tuple[str, ...]:
 
 
 def parse_replaced(content: bytes) -> tuple[tuple[str, int], ...]:
-    """The pages that a list remembers to have been replaced, and since when."""
+    """Return the pages that a list calls replaced, and since when."""
     lines = content.decode("utf-8", "replace").splitlines()
     found = (REPLACED.fullmatch(line.strip()) for line in lines)
     return tuple((match[1], int(match[2])) for match in found if match)
@@ -91,7 +91,7 @@ def list_content(names: Iterable[str], replaced: Iterable[tuple[str, int]] = ())
 
 
 def open_index(directory: str) -> ArchiveIndex | None:
-    """The combined index of a folder, or None. Corrupt or Unsupported when it does not parse."""
+    """Return the combined index of a folder, or None. Raise Corrupt or Unsupported if it does not parse."""
     try:
         return ArchiveIndex(os.path.join(directory, INDEX_NAME))
     except FileNotFoundError:

@@ -33,7 +33,7 @@ class NewPage(NamedTuple):
 
 @contextmanager
 def archive_at_work(directory: str, pages_file: str | None) -> Iterator[tuple[fs.TempFiles, Listing]]:
-    """The only command of ours in this folder, what killed ones left cleared away; the pages as they are then."""
+    """Lock the folder against other commands of ours, remove the files of killed ones, and yield the pages."""
     with archive_space(directory) as space:
         listing = find_pages(directory, pages_file)
         known = {*listing.names, *(page.name for page in known_pages(listing.directory).pages)}

@@ -51,7 +51,7 @@ class Archive:
         return self.find(key) is not None
 
     def find(self, key: bytes) -> Entry | None:
-        """The entry that is read for this key, its `page` a place in `pages`; None when there is none."""
+        """Return the entry that is read for this key, or None. Its `page` is an index into `pages`."""
         for table in self._tables:
             try:
                 place = table.find(key)
@@ -67,7 +67,7 @@ class Archive:
         return None
 
     def get(self, key: bytes) -> bytes:
-        """The value as it is stored. ObjectMissing; DamagedArchive when it is not inside its page."""
+        """Return the stored value. Raise ObjectMissing, or DamagedArchive if it is not inside its page."""
         entry = self._found(key)
         return bytes(self._page(entry.page).value(entry))
 
@@ -92,7 +92,7 @@ class Archive:
             self._page(entry.page).value(entry)
 
     def beginning(self, prefix: bytes, most: int = 64) -> list[bytes]:
-        """The keys that begin with these bytes, ascending, at most `most`."""
+        """Return the keys that begin with these bytes, ascending, at most `most`."""
         found = {key for table in self._tables for key in table.beginning(prefix, most)}
         return [key for key in sorted(found) if self._is_listed(key)][:most]
 
@@ -121,7 +121,7 @@ class Archive:
     # -- How it is done
 
     def _open_tables(self) -> None:
-        """The tables to ask, in this order: that of pages the combined index does not name, then that index."""
+        """Return the tables in the order of look-up: that of pages outside the combined index, then that index."""
         index = self._open_index()
         if index is not None and not fits_list(index.pages, self.pages):
             index.close()
@@ -174,7 +174,7 @@ class Archive:
         return next(self._copies(key), None)
 
     def _copies(self, key: bytes) -> Iterator[Entry]:
-        """The entry of a key in each page that has one, newest first."""
+        """Yield the entry of a key in each page that has one, newest first."""
         for number in reversed(range(len(self.pages))):
             try:
                 entry = self._page(number).find(key)

@@ -68,7 +68,7 @@ class Sources:
         return "it has damaged entries" if damaged else ""
 
     def plan(self) -> ArchiveRepackPlan:
-        """What is to be merged of these pages."""
+        """Return the plan: which of these pages are merged."""
         small = {self.listing.names[number]: self.page(number).item_count for number in self.small}
         return plan_repack_archive(self.listing, small, self.left)
 
@@ -176,7 +176,7 @@ def _chosen(sources: Sources, copies: list[Entry], merged: set[int]) -> Entry | 
 
 
 def _batches(rows: Rows) -> Iterator[list[Entry]]:
-    """What goes into each page, in the order in which it was set."""
+    """Yield the entries of each page, in the order in which they were set."""
     batch: list[Entry] = []
     size = 0
     for entry in rows:

@@ -62,7 +62,7 @@ def rescue_objects(
     *,
     unnamed: bool,
 ) -> Rescued:
-    """The objects in the gaps. `named` is told ids and gives those of them that are named somewhere.
+    """Return the objects in the gaps. `named` takes ids and returns those that some object names.
 
     With `unnamed` also commits and tags that nobody names, and what they reach.
     """
@@ -87,7 +87,7 @@ def rescue_objects(
 
 
 def _spans(entries: Iterable[Entry]) -> tuple[Gap, ...]:
-    """The bytes of the entries: an object may lie inside another one, or be there several times."""
+    """Return the number of bytes of the entries; an object may be inside another one, or stored several times."""
     spans: list[Gap] = []
     for page, start, end in sorted((entry.page, entry.offset, entry.offset + entry.size) for entry in entries):
         if spans and spans[-1].page == page and start < spans[-1].end:
@@ -126,7 +126,7 @@ def _piece(gap: Gap, kind: str, start: int, content: memoryview, *, is_last: boo
 
 
 def references(kind: str, content: bytes) -> list[bytes]:
-    """The raw ids that an object names; none where it is not well formed."""
+    """Return the raw ids that an object names; none if it is malformed."""
     if kind == "commit":
         found = COMMIT.fullmatch(content)
         names = [found[1], *found[2].split()[1::2]] if found else []

@@ -50,13 +50,13 @@ class Scan:
         return sum(page.size for page in self.pages if page is not None)
 
     def page(self, number: int) -> PageFile:
-        """A page that a row is of."""
+        """Return a page that has this row."""
         page = self.pages[number]
         assert page is not None
         return page
 
     def whole(self, number: int) -> PageFile:
-        """The same file, with all that lies behind its data too."""
+        """Return the file with everything behind its data."""
         if number not in self._whole:
             page = PageFile(self.page(number).path, rescue=True)
             self._whole[number] = self._stack.enter_context(page)
@@ -124,7 +124,7 @@ class Scan:
         return entry_finding(self.names[entry.page], self.page(entry.page), entry, objects=self.objects, lost=lost)
 
     def find_gaps(self) -> None:
-        """What no entry names, of the data of each page. Leaves the rows as they are stored."""
+        """Note the parts of each page's data that no entry names, and sort the rows as they are stored."""
         self.rows.sort_stored()
         ends = [0] * len(self.pages)
         for entry in self.rows:
@@ -144,11 +144,11 @@ class Scan:
             self.gaps.append(Gap(page, start, end))
 
     def gap_content(self, gap: Gap) -> memoryview:
-        """The bytes of a gap, lent while the scan is open."""
+        """Return the bytes of a gap, valid while the scan is open."""
         return self.page(gap.page).behind(gap.start)[: gap.end - gap.start]
 
     def unindexed(self, rescued: Rescued | None = None) -> tuple[Unindexed, ...]:
-        """The gaps of each page, and how much of them the rescued objects explain."""
+        """Return the gaps of each page, and how much of them the rescued objects explain."""
         sizes, found = Counter[int](), Counter[int]()
         counts = Counter(entry.page for entry in rescued.entries) if rescued else Counter[int]()
         for gap in self.gaps:
@@ -161,7 +161,7 @@ class Scan:
 
 
 def entry_finding(name: str, page: PageFile, entry: Entry, *, objects: bool, lost: bool) -> Finding:
-    """What is wrong with an entry that has a fault, in words."""
+    """Return a message about the fault of an entry."""
     reason = DUPLICATE
     try:
         _ = page.object(entry) if objects else page.value(entry)

@@ -114,7 +114,7 @@ def check_all(**given: object) -> None:
 
 
 def checked(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
-    """The same function; before it begins, check() looks at each argument that RULES knows."""
+    """Wrap a function: check() looks at each argument that RULES knows before the function begins."""
     code: Any = function
     names = code.__code__.co_varnames
 
@@ -133,7 +133,7 @@ def _kind_of(value: object) -> str:
 
 
 def content_of(data: object) -> bytes:
-    """The content of a new object as bytes."""
+    """Return the content of a new object as bytes."""
     try:
         return bytes(memoryview(data))  # type: ignore[arg-type]
     except TypeError:
@@ -144,7 +144,7 @@ def content_of(data: object) -> bytes:
 
 
 def raw_oid(oid: Oid, size: int) -> bytes:
-    """The `size` raw bytes of an id that is given as such, as hexadecimal text or ASCII, or as a pygit2.Oid."""
+    """Return the `size` raw bytes of an id that is raw, hexadecimal `str` or `bytes`, or a pygit2.Oid."""
     given = oid
     if not isinstance(oid, str | bytes):
         oid = getattr(oid, "raw", None) if not isinstance(oid, bytearray | memoryview) else bytes(oid)

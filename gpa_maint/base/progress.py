@@ -40,7 +40,7 @@ class StopRequest:
 
     @contextmanager
     def part(self) -> Iterator[StopRequest]:
-        """A request of its own for one of several runs, which ends when this one does."""
+        """Yield a separate request for one of several runs; it stops when this one does."""
         stop = StopRequest()
         self._parts.append(stop)
         if self.why:  # it was asked for just now
@@ -69,7 +69,7 @@ def time_limit(stop: StopRequest, max_seconds: float | None) -> Iterator[None]:
 
 
 def until_stopped(items: Iterable[Item], progress: Progress | None) -> Iterator[Item]:
-    """The items, for a loop in Python that may be long. Stopped, before the next one, when that was asked for."""
+    """Yield the items of a long loop. Raise Stopped before the next one if that was requested."""
     for item in items:
         if progress is not None and progress.is_stopped:
             raise Stopped

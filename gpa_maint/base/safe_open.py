@@ -38,7 +38,7 @@ def guard(folder: str) -> None:
 
 
 def open_folder(path: str, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a folder. IsLink as guard() says."""
+    """Return a descriptor of a folder. Raise IsLink by the rules of guard()."""
     root, parts = _guarded_part(path)
     if not root:
         return os.open(path, flags | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -54,12 +54,12 @@ def open_folder(path: str, flags: int = os.O_RDONLY) -> int:
 
 
 def is_guarded(folder: str) -> bool:
-    """Is no link followed on the way to what is in `folder`?"""
+    """Return whether links on the way to files in `folder` are refused."""
     return bool(_guarded_part(folder)[0])
 
 
 def _guarded_part(path: str) -> tuple[str, list[str]]:
-    """The guarded folder that a path leads to or through, and the names below it, the last one first; "" for none."""
+    """Return the guarded folder of a path, and the names below it, the last one first; "" for none."""
     parts: list[str] = []
     root = path
     while root and root not in _guarded:
@@ -145,9 +145,9 @@ class place_of:
 
 
 def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o666, *, follow: bool = False) -> int:
-    """A descriptor of a regular file. OSError for anything else: ELOOP for a symbolic link, EINVAL for the rest.
+    """Return a descriptor of a regular file. Raise OSError for others: ELOOP for a symbolic link, EINVAL for the rest.
 
-    With `follow`, of the file that a link leads to.
+    With `follow`, open the file that a link points to.
     """
     with place_of(path) as (folder, name):
         wanted = flags | (0 if follow else os.O_NOFOLLOW) | os.O_NONBLOCK | os.O_CLOEXEC
@@ -177,12 +177,12 @@ def names_in(folder: str) -> list[str]:
 
 
 def reading(path: str) -> BufferedReader:
-    """A regular file, or the one that a link leads to, open for reading. OSError as from open_regular()."""
+    """Open a regular file, or the one that a link points to, for reading. Raise OSError as open_regular() does."""
     return open(open_regular(path, follow=True), "rb")
 
 
 def read_bytes(path: str, limit: int = MOST_BYTES) -> bytes:
-    """The first `limit` bytes of a regular file. OSError as from open_regular()."""
+    """Return the first `limit` bytes of a regular file. Raise OSError as open_regular() does."""
     with open(open_regular(path), "rb") as file:
         return file.read(limit)
 
@@ -220,7 +220,7 @@ def walk(folder: str) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """A folder, and no link to one."""
+    """Return whether an entry is a folder, not a link to one."""
     try:
         return entry.is_dir(follow_symlinks=False)
     except OSError:  # gone

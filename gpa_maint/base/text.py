@@ -19,9 +19,9 @@ CONTROLS = {
 
 
 def printable(text: str) -> str:
-    """Lines with each control character as git quotes it, \\033: what a file says shall not steer a terminal.
+    r"""Return lines in which control characters are quoted as git does, \033, so that no text controls a terminal.
 
-    So are bytes that are no UTF-8.
+    Bytes that are not UTF-8 are quoted too.
     """
     return text.translate(CONTROLS)
 

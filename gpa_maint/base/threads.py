@@ -22,9 +22,9 @@ SIGNAL_SECONDS = 0.5
 def in_thread(
     work: Callable[[], Answer], *, watch: Callable[[], None] | None = None, stop: Callable[[], None] | None = None
 ) -> Answer:
-    """What `work` answers or raises; `watch` is called ten times a second meanwhile.
+    """Return the result of `work`, or raise its error; meanwhile call `watch` ten times a second.
 
-    When the wait is interrupted (Ctrl-C), `stop` shall make `work` end soon; it is waited for in any case.
+    If the wait is interrupted (Ctrl-C), `stop` must make `work` end soon; its end is awaited in any case.
     """
     answers: list[Answer] = []
     errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""git gpa add-loose"""
+"""The command `git gpa add-loose`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ EXAMPLES = 3
 
 
 def archive_parser(verb: str, description: str) -> Parser:
-    """A parser with the archive, its list, and the options that every verb has."""
+    """Return a parser with the archive, its list, and the options that every verb has."""
     made = new_parser(verb, description)
     made.add_argument("directory", metavar="<archive-dir>", help="the folder with the pages")
     made.add_argument(
@@ -29,7 +29,7 @@ def add_raw_option(parser: Parser) -> None:
 
 
 def parse_archive_alone(parser: Parser, options: list[str]) -> Namespace:
-    """The options of a verb that needs no repository."""
+    """Return the options of a verb that needs no repository."""
     args = parser.parse_args(options)
     if args.object_dir:
         parser.error("--object-dir: an archive is no repository")

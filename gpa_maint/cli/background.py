@@ -46,9 +46,10 @@ def stoppable(stop: StopRequest, work: Callable[[], Answer]) -> Answer:
 
 
 def until_signal(work: Callable[[StopRequest], Answer]) -> tuple[Answer | None, int]:
-    """What the work, which a signal asks to end, answers, and the exit status of that signal.
+    """Run `work`, which a signal asks to stop. Return its answer and an exit status.
 
-    No answer and 128 and the signal's number, as git has it, where the work has ended early; 0 where no signal came.
+    The status is 0 without a signal. If the work stopped early, there is no answer, and the status is 128 plus the
+    signal's number, as in git.
     """
     stop = StopRequest()
     answer = None

@@ -1,4 +1,4 @@
-"""git gpa backup"""
+"""The command `git gpa backup`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa cat-file"""
+"""The command `git gpa cat-file`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa completion"""
+"""The command `git gpa completion`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(options: list[str]) -> int:
 
 
 def read_script(shell: str) -> str:
-    """What the shell has to read so that it completes `git gpa`, by way of its completion for git."""
+    """Return the script that completes `git gpa` in a shell, through the shell's completion for git."""
     with open(os.path.join(os.path.dirname(__file__), "shells", shell), encoding="utf-8") as file:
         return file.read()
 

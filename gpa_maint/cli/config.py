@@ -1,4 +1,4 @@
-"""git gpa config"""
+"""The command `git gpa config`."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _make_repo(place: Place, name: str, settings: Iterable[str]) -> None:
 
 
 def _push_all(place: Place, pushes: int) -> None:
-    """A server that got one push for each commit of the client."""
+    """Push each commit of the client to the server on its own."""
     _make_repo(place, "server", SERVER_SETTINGS)
     _make_repo(place, "client", ("gc.auto=0",))
     _import_history(place, pushes)
@@ -172,7 +172,7 @@ def _import_history(place: Place, commits: int) -> None:
 
 
 def _history(commits: int) -> Iterator[bytes]:
-    """A git-fast-import(1) stream: documents in folders, a few lines of a few of them changed by each commit."""
+    """Yield a git-fast-import(1) stream: documents in folders; each commit changes a few lines of a few documents."""
     rng = random.Random(1)
     words = ["".join(rng.choices("abcdefghilmnoprstuvy", k=rng.randint(2, 9))) for _ in range(500)]
     names = [f"folder-{number // FILES_IN_FOLDER}/note-{number}.txt" for number in range(FOLDERS * FILES_IN_FOLDER)]

@@ -1,4 +1,4 @@
-"""git gpa expire"""
+"""The command `git gpa expire`."""
 
 from __future__ import annotations
 

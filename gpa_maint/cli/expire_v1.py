@@ -1,4 +1,4 @@
-"""git gpa expire-v1"""
+"""The command `git gpa expire-v1`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa explain"""
+"""The command `git gpa explain`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa export-v1"""
+"""The command `git gpa export-v1`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa history"""
+"""The command `git gpa history`."""
 
 from __future__ import annotations
 

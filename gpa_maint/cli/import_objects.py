@@ -1,4 +1,4 @@
-"""git gpa import-objects"""
+"""The command `git gpa import-objects`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa import-v1"""
+"""The command `git gpa import-v1`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa install"""
+"""The command `git gpa install`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def show(args: Namespace, result: InstallResult) -> None:
 
 
 def describe(change: InstallChange, *, is_plan: bool = False) -> str:
-    """What was changed, or with `is_plan` what would be."""
+    """Return a line about a change that was made, or with `is_plan` would be."""
     would = "would " if is_plan else ""
     if change.what == "hook":
         return f"hook {change.name}: {_hook(change, is_plan)}"

@@ -1,8 +1,8 @@
-"""`git gpa <verb>`: finds the verb, turns errors into messages and exit status. Nothing is imported before it is
-needed.
+"""`git gpa <verb>`: find the verb, and turn errors into messages and exit status.
 
-Exit status, as git's: 0 done or nothing to do, 1 findings or objects left out, 128 fatal, 129 wrong usage, 130
-interrupted. Only this package reads the terminal; answers go to stdout, everything else to stderr.
+Nothing is imported before it is needed. Exit status as in git: 0 done or nothing to do, 1 findings or objects left out,
+128 fatal, 129 wrong usage, 130 interrupted. Only this package uses the terminal: answers go to stdout, everything else
+to stderr.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def usage() -> str:
 
 
 def _unknown_verb(verb: str) -> str:
-    """What git says of a command that it does not know, with those that may be meant, or with all there are."""
+    """Return git's message about an unknown command, with similar verbs, or with all verbs."""
     from difflib import get_close_matches
 
     said = f"git gpa: '{verb}' is not a git gpa command. See 'git gpa -h'."
@@ -148,8 +148,10 @@ def _split_at_verb(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _show_manual() -> int:
-    """For `git-gpa --help`, wherever the page was installed. For `git gpa --help` git itself asks man, which does not
-    look into the environments of pipx."""
+    """Show the manual page for `git-gpa --help`, wherever it is installed.
+
+    For `git gpa --help`, git itself asks man, which does not look into the environments of pipx.
+    """
     for page in _manual_pages():
         if os.path.exists(page):
             try:

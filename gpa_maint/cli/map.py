@@ -1,4 +1,4 @@
-"""git gpa map"""
+"""The command `git gpa map`."""
 
 from __future__ import annotations
 

@@ -46,8 +46,11 @@ class Parser:
         self._is_plain = True
 
     def add_argument(self, *names: str, **how: Any) -> None:
-        """As argparse has it, and besides: `action="switch"` for --[no-]<name>; `excludes`, the same word for options
-        of which only one may be given; `type`, whose ValueError says what is wrong."""
+        """Add an argument, as argparse does.
+
+        In addition: `action="switch"` for --[no-]<name>; `excludes`, the same word for options of which only one may be
+        given; `type`, whose ValueError is the message.
+        """
         self._declared.append((names, how))
         if NOT_PLAIN & how.keys() or not names[-1].startswith("-"):
             self._is_plain = False
@@ -64,11 +67,11 @@ class Parser:
             self._plain[f"--no-{names[-1][2:]}"] = _Plain(target, value=False)
 
     def parse_args(self, words: list[str]) -> Namespace:
-        """The values by name. Ends the program for help and after a mistake, as argparse does."""
+        """Return the values by name. End the program for help and after a mistake, as argparse does."""
         return self._read_plain(words) or self.full().parse_args(words, Namespace())
 
     def _read_plain(self, words: list[str]) -> Namespace | None:
-        """The values; None when not all words are plain options."""
+        """Return the values; None if not all words are plain options."""
         if not self._is_plain:
             return None
         values = dict(self._defaults)
@@ -88,7 +91,7 @@ class Parser:
         self.full().error(message)
 
     def full(self) -> ArgumentParser:
-        """The same as a parser of argparse."""
+        """Return an argparse parser with the same arguments."""
         import argparse
 
         class Git(argparse.ArgumentParser):
@@ -125,7 +128,7 @@ class Parser:
 
 
 def _telling(convert: Callable[[str], object]) -> Callable[[str], object]:
-    """The same for argparse, which tells what is wrong only when that is an error of its own kind."""
+    """Wrap a conversion for argparse, which shows a message only if it is an error of its own class."""
     from argparse import ArgumentTypeError
 
     def converted(text: str) -> object:
@@ -138,7 +141,7 @@ def _telling(convert: Callable[[str], object]) -> Callable[[str], object]:
 
 
 def new_parser(verb: str, description: str) -> Parser:
-    """A parser with the options that every verb has."""
+    """Return a parser with the options that every verb has."""
     parser = Parser(f"git gpa {verb}", description)
     parser.add_argument(
         "--object-dir", metavar="<dir>", help="the repository's object directory, or one of its alternates"

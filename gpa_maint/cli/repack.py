@@ -1,4 +1,4 @@
-"""git gpa repack"""
+"""The command `git gpa repack`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa repack-v1"""
+"""The command `git gpa repack-v1`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa repair"""
+"""The command `git gpa repair`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe_plan(plan: RepairPlan) -> str:
 
 
 def tell_losses(result: RepairResult) -> None:
-    """What is damaged still, and what is lost, on stderr."""
+    """Print the remaining damage and the lost objects on stderr."""
     for line in result.left:
         complain(f"left {line}")
     for name in result.unknown:

@@ -1,4 +1,4 @@
-"""git gpa run"""
+"""The command `git gpa run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa run --all, git gpa run --stdin"""
+"""The command git gpa run --all, git gpa run --stdin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa schedule"""
+"""The command `git gpa schedule`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa status"""
+"""The command `git gpa status`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _head(status: Status) -> Iterator[str]:
 
 
 def _packs(status: Status) -> Iterator[str]:
-    """A table of the kinds there are, and their sum."""
+    """Yield a table of the kinds of packs, and their sum."""
     kinds = [kind for kind in status.kinds if kind.packs]
     rows = [(f"  {kind.name}", kind.packs, kind.objects, human_size(kind.size)) for kind in kinds]
     size = human_size(sum(kind.size for kind in kinds))
@@ -84,7 +84,7 @@ def _past(status: Status) -> Iterator[str]:
 
 
 def _run(last: RunResult) -> Iterator[str]:
-    """What it did: on one line, or, where that was several things, on a line for each kind of step."""
+    """Yield what a run did: one line, or one line for each kind of step."""
     head = f"last run      {when(last.started)}, {last.seconds:.2f} s"
     lines = describe_kinds(last)
     if len(lines) == 1:

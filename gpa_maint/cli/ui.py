@@ -40,7 +40,7 @@ def time_option(text: str) -> int:
 
 
 def when(second: int) -> str:
-    """A second since 1970 as date and time of day here."""
+    """Return a second since 1970 as local date and time."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
     except (OverflowError, ValueError, OSError):  # a time that no calendar has
@@ -48,7 +48,7 @@ def when(second: int) -> str:
 
 
 def say(args: Namespace, line: str) -> None:
-    """The answer of a command: one line on standard output."""
+    """Print the answer of a command: one line on standard output."""
     if not args.quiet:
         put(line)
 
@@ -105,7 +105,7 @@ def complain_of(complaints: Iterable[str]) -> int:
 
 @contextmanager
 def progress(args: Namespace) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A report function that draws a bar on stderr, or None when there shall be no progress."""
+    """Yield a report function that draws a bar on stderr, or None if progress is off."""
     wanted = sys.stderr.isatty() if args.progress is None else args.progress
     if not wanted or args.quiet:
         yield None

@@ -1,4 +1,4 @@
-"""git gpa uninstall"""
+"""The command `git gpa uninstall`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa verify"""
+"""The command `git gpa verify`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa verify-v1"""
+"""The command `git gpa verify-v1`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""git gpa write"""
+"""The command `git gpa write`."""
 
 from __future__ import annotations
 

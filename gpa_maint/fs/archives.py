@@ -37,10 +37,10 @@ def archive_space(directory: str) -> Iterator[TempFiles]:
 
 
 def clear_archive(directory: str, known: Container[str], replaced: Iterable[str]) -> None:
-    """Clear away what killed ones left: their temporary files; second names of these that are not among the `known`
-    pages, since nobody was told of them yet; and what was to take the place of the files `replaced`.
+    """Remove files that killed programs left.
 
-    Needs archive_space(), before anything is made there.
+    These are temporary files; second names of them that are not `known` pages, which no caller has been told of; and
+    files that were to replace the files `replaced`. Needs archive_space(), before anything is created there.
     """
     for path in left_beside(replaced):
         unlink(path)

@@ -1,5 +1,6 @@
-"""The door: every operation that makes a name appear or vanish, or a file durable. Each goes through step(), so that a
-test can stop the program before the 1st, 2nd, 3rd ... of them.
+"""The door: every operation that creates or removes a name, or makes a file durable.
+
+Each goes through step(), so that a test can stop the program before the 1st, 2nd, 3rd ... of them.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class named(worded):
 
 
 def create(path: str, mode: int, *, flags: int = os.O_WRONLY) -> int:
-    """A descriptor of a new file. FileExistsError when the name is taken."""
+    """Return a descriptor of a new file. Raise FileExistsError if the name is taken."""
     with named("create", path), place_of(path) as (folder, name):
         return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
 
@@ -128,7 +129,7 @@ def unlink(path: str) -> bool:
 
 
 def open_to_remove(path: str) -> int | None:
-    """A descriptor of a folder in which unlink_in() is to remove names; None where nothing is guarded."""
+    """Return a descriptor of a folder for unlink_in(); None if nothing is guarded."""
     with worded("open", path):
         return open_folder(path, os.O_PATH) if is_guarded(path) else None
 
@@ -214,7 +215,7 @@ def make_dir(path: str, shared: str = "") -> None:
 
 @contextlib.contextmanager
 def _opened(folder: int | None, name: str, path: str) -> Iterator[int]:
-    """The folder `name` in an open one, for a moment; it may have been replaced since it was made."""
+    """Open the folder `name` in an open folder for a moment; it may have been replaced since it was created."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
@@ -298,7 +299,7 @@ def fit(fd: int, path: str, shared: str) -> None:
 
 
 def shared_bits(shared: str) -> int:
-    """The permission bits core.sharedRepository adds, or, negated, the exact mode it asks for; 0 for umask."""
+    """Return the permission bits that core.sharedRepository adds, or, negated, the exact mode; 0 for umask."""
     word = shared.lower()
     if word in ("", "umask", "false", "no", "off", "0"):
         return 0

@@ -36,12 +36,12 @@ class Hold(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """ "new" or "merged"."""
+        """Kind of the hold: "new" or "merged"."""
         return "new" if self.is_new else "merged"
 
 
 def read_hold(path: str) -> Hold | None:
-    """The hold that the .keep at `path` is; None when it is somebody else's, is gone, or cannot be read."""
+    """Return the hold in the .keep at `path`; None if another program made it, it is gone, or it cannot be read."""
     try:
         content = safe_open.read_whole(path, safe_open.TEXT_BYTES)[0]
     except OSError:

@@ -46,7 +46,7 @@ def check_index_lock(objdir: ObjectDir) -> None:
 
 
 def index_locked(objdir: ObjectDir) -> Locked:
-    """The error that says so in git's words."""
+    """Return the error about a locked index, in git's words."""
     lock = os.path.join(objdir.pack_dir, INDEX_LOCK)
     hint = (
         "another git process seems to be writing the index; no object was touched. If none is running, one was killed: "
@@ -56,8 +56,10 @@ def index_locked(objdir: ObjectDir) -> Locked:
 
 
 def finish_deleting(objdir: ObjectDir, doomed: Container[str]) -> None:
-    """Remove what is left of packs whose .idx a killed expire had unlinked already: nobody can see them. What cannot be
-    removed stays for the next run."""
+    """Remove the files of packs whose .idx a killed expire had unlinked, and which nobody can see.
+
+    Files that cannot be removed stay for the next run.
+    """
     there = set(safe_open.names_in(objdir.pack_dir))
     for path in packs_without_idx(objdir):
         name = os.path.basename(path).removesuffix(".pack")

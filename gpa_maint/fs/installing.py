@@ -57,10 +57,10 @@ def left_beside(paths: Iterable[str]) -> list[str]:
 def _beside(
     path: str, content: bytes, *, mode: int = 0o777, shared: str = "", like: str = "", most: int = 0o777
 ) -> Iterator[str]:
-    """A synced file that may be renamed to `path`, and is removed at the end if it was not.
+    """Yield a synced file that may be renamed to `path`; remove it at the end if it was not.
 
-    Its mode is cut by the umask and widened by core.sharedRepository, though not beyond `most`, or it is that of the
-    file `like`.
+    Its mode is that of the file `like`, or is limited by the umask and widened by core.sharedRepository, though not
+    beyond `most`.
     """
     temp = path + NEW_SUFFIX
     fd = create(temp, 0o600 if like else mode)
@@ -145,7 +145,7 @@ def replace_config(path: str, base: bytes, content: bytes) -> None:
 
 
 def read_bytes(path: str) -> bytes:
-    """A configuration file, or the file that it is a link to; empty when it is not there."""
+    """Return the content of a configuration file, or of the file that it links to; empty if there is none."""
     try:
         with named("read", path):
             return safe_open.read_whole(path, follow=True)[0]
@@ -155,6 +155,6 @@ def read_bytes(path: str) -> bytes:
 
 @contextlib.contextmanager
 def scratch_file(path: str, content: bytes) -> Iterator[str]:
-    """A private file that git may change and replace while this lasts."""
+    """Yield a private file that git may change and replace."""
     with _beside(path, content, mode=0o600) as temp:
         yield temp

@@ -42,7 +42,7 @@ def run_at_work(objdir: ObjectDir) -> str:
 
 
 def _is_flock(words: list[str], inode: int) -> bool:
-    """Does this line of /proc/locks say that the file is locked: `<n>: FLOCK ADVISORY WRITE <pid> <device>:<inode>`?"""
+    """Return whether a line of /proc/locks is of this file: `<n>: FLOCK ADVISORY WRITE <pid> <device>:<inode>`."""
     return words[1:2] == ["FLOCK"] and words[5:6] != [] and words[5].rpartition(":")[2] == str(inode)
 
 
@@ -104,7 +104,7 @@ NO_FLOCK = (
 
 
 def is_held(path: str) -> bool:
-    """Does somebody hold the flock of this file? False when there is no such file."""
+    """Return whether a process holds the flock of this file. False if there is no such file."""
     try:
         fd = safe_open.open_regular(path)
     except FileNotFoundError:
@@ -154,9 +154,9 @@ KEEP_BYTES = 300
 
 
 def dead_keeps(pack_dir: str, before: int | None = None, *, passed_over: Container[str] = ()) -> list[str]:
-    """The names of .keep files in which git names a process of this host that is dead, ascending.
+    """Return the names of .keep files in which git names a dead process of this host, ascending.
 
-    `before`: only those that are older than this second. `passed_over`: names that are known to be no such files.
+    `before`: only those that are older than this second. `passed_over`: names that are known not to be such files.
     """
     try:
         there = os.listdir(pack_dir)

@@ -75,10 +75,10 @@ def _free_name(objdir: ObjectDir, name: str) -> str:
 
 @contextlib.contextmanager
 def held_as_new(base: str) -> Iterator[None]:
-    """The pack `base`, which is not visible yet, has the .keep of a push meanwhile, and is held as new afterwards.
+    """Give the pack `base`, which is not visible yet, the .keep of a push, and turn it into a hold at the end.
 
-    So nobody merges it before it is all there (I8), or deletes it before a ref names what is in it (I14). A .keep that
-    is there already stays.
+    So no run merges the pack before it is complete (I8), and git does not delete it before a ref names its objects
+    (I14). An existing .keep stays.
     """
     path = f"{base}.keep"
     try:
@@ -132,7 +132,7 @@ def unlink_pack(objdir: ObjectDir, name: str, there: Container[str], remove: Cal
 
 
 def same_content(one: str, other: str) -> bool:
-    """False too when either is no regular file."""
+    """Return whether two regular files have the same content. False if either is no regular file."""
     try:
         fds = [open_regular(path, follow=True) for path in (one, other)]
     except FileNotFoundError:
@@ -217,9 +217,9 @@ def make_as_young(path: str, as_ns: int) -> int:
 
 @contextlib.contextmanager
 def private_objects(space: TempFiles, pack: TempFile, idx: TempFile, name: str) -> Iterator[str]:
-    """An object directory that holds this one pack, for a git command that shall see nothing else.
+    """Yield an object directory with only this pack, for a git command that must see nothing else.
 
-    It is removed at the end, with all that git put there, and the pack with it.
+    It is removed at the end, with the pack and all files that git created there.
     """
     path = space.new_path(".objects")
     make_dir(path)
@@ -235,7 +235,7 @@ def private_objects(space: TempFiles, pack: TempFile, idx: TempFile, name: str) 
 
 
 def adopt_pack(stem: str, shared: str) -> tuple[TempFile, TempFile]:
-    """The .pack and .idx that git wrote, synced, as if they were temporary files of ours."""
+    """Sync the .pack and .idx that git wrote, and return them as temporary files of ours."""
     pack, idx = f"{stem}.pack", f"{stem}.idx"
     adopt(pack, shared)
     adopt(idx, shared)

@@ -83,7 +83,7 @@ def _read(pid: int, name: str) -> bytes:
 
 
 def _command(pid: int) -> str:
-    """The git command of this process if it is one that deletes packs, else ""."""
+    """Return the git command of this process if it is one that deletes packs, else ""."""
     words = os.fsdecode(_read(pid, "cmdline")).split("\0")
     program = os.path.basename(words[0])
     is_dashed = program.startswith("git-")
@@ -133,7 +133,7 @@ def _may_work_on(pid: int, objdir: ObjectDir) -> bool:
 
 
 def _named_git_dir(pid: int) -> str:
-    """What --git-dir or GIT_DIR names; "" when neither is there. GIT_DIR=. of a hook is the folder of the process."""
+    """Return the value of --git-dir or GIT_DIR, "" if there is none. For a hook, GIT_DIR=. is the process's folder."""
     words = os.fsdecode(_read(pid, "cmdline")).split("\0")
     for number, word in enumerate(words):
         if word.startswith("--git-dir="):
@@ -162,7 +162,7 @@ def _objects_of(folder: str) -> Iterator[str]:
 
 
 def _objects_by_file(folder: str, dot_git: str) -> Iterator[str]:
-    """A linked worktree or a submodule: `gitdir: <path>`."""
+    """Yield the object directory of a linked worktree or a submodule, by its file `gitdir: <path>`."""
     text = _first_line(dot_git)
     if text.startswith("gitdir: "):
         git_dir = os.path.join(folder, text.removeprefix("gitdir: "))

@@ -119,7 +119,7 @@ def release_reserve(objdir: ObjectDir) -> bool:
 
 
 def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
-    """An empty file gpa/<prefix><text>, for who reads names only; other files gpa/<prefix>* go."""
+    """Create the empty file gpa/<prefix><text>, whose name is the message, and remove other files gpa/<prefix>*."""
     wanted = prefix + text
     there = [name for name in safe_open.names_in(objdir.gpa_dir) if name.startswith(prefix)]
     if wanted not in there:

@@ -48,7 +48,7 @@ class TempFiles:
         self._count = 0
 
     def new_path(self, suffix: str) -> str:
-        """A name that nobody else uses."""
+        """Return a path that no other program uses."""
         while True:
             self._count += 1
             path = os.path.join(self.directory, f"{self.prefix}{os.getpid()}-{self._count}{suffix}")
@@ -56,7 +56,7 @@ class TempFiles:
                 return path
 
     def create(self, suffix: str, mode: int) -> TempFile:
-        """A new empty file, open for writing; `mode` is cut by the umask and widened by core.sharedRepository."""
+        """Create an empty file for writing; `mode` is limited by the umask and widened by core.sharedRepository."""
         path = self.new_path(suffix)
         fd = create(path, mode, flags=os.O_RDWR)
         self._paths.append(path)
@@ -89,7 +89,7 @@ class Workspace(TempFiles):
         self.beside: list[Deleter] = []
 
     def now_ns(self) -> int:
-        """The present by the clock of the file system, which need not be that of this process."""
+        """Return the current time of the file system's clock (ns), which may differ from that of this process."""
         probe = self.create(".now", 0o600)
         try:
             return os.fstat(probe.fd).st_mtime_ns
@@ -106,7 +106,7 @@ class Workspace(TempFiles):
 
 @contextlib.contextmanager
 def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
-    """A place for temporary files; also clears away those of dead processes. Needs the maintenance lock."""
+    """Yield a place for temporary files, and remove those of dead processes. Needs the maintenance lock."""
     directory = path_of(objdir, TMP)
     make_dir(objdir.gpa_dir, objdir.settings.shared)
     make_dir(directory, objdir.settings.shared)
@@ -124,7 +124,7 @@ def workspace(objdir: ObjectDir) -> Iterator[Workspace]:
 
 
 def is_ours(name: str) -> bool:
-    """Is this the name of a temporary file of ours in objects/pack?"""
+    """Return whether this is the name of one of our temporary files in objects/pack."""
     return name.startswith(TMP_PREFIX)
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def open_repository(path: Path, store: PageStore | None = None) -> PagedRepo:
-    """The repository at `path`, over `store`, or over a store of its own. Use it in a `with`, or close it.
+    """Return the repository at `path`, over `store`, or over a new store. Use it in a `with`, or close it.
 
     Any number of repositories and threads may share a store; only whoever opened it closes it.
     """
@@ -94,7 +94,7 @@ class PagedObjectStore(ReadingStore):
         return None
 
     def add_pack(self) -> tuple[BinaryIO, Callable[[], None], Callable[[], None]]:
-        """A file to write a pack to, and what to call at its end: to take it in, or to drop it.
+        """Return a file for a pack, and two functions: one to take the pack in, one to drop it.
 
         The Pack that comes back is closed; it opens when it is used, and belongs to the caller.
         """
@@ -147,7 +147,7 @@ class PagedObjectStore(ReadingStore):
         return self.pages.writer()
 
     def _forget_packs(self) -> None:
-        """Some of them are gone."""
+        """Forget the cached packs, because some of them are deleted."""
         self._clear_cached_packs()
         self._invalidate_peel_cache()
         self.pages.refresh()

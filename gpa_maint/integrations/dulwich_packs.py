@@ -63,9 +63,9 @@ def _deltas_in(pack: str, object_format: str, entries: Entries, rest: list[bytes
 def take_small(
     coming: Iterator[UnpackedObject], count: int, object_format: ObjectFormat
 ) -> tuple[list[UnpackedObject], list[ShaFile] | None]:
-    """What was taken from `coming`, and its objects when these are all of `count`, few, and whole; else None.
+    """Return the entries read from `coming`, and their objects if these are all of `count`, few, and whole; else None.
 
-    What does not parse is dulwich's ObjectFormatException, as when it takes in a pack.
+    Raises dulwich's ObjectFormatException for an object that does not parse, as dulwich does for a pack.
     """
     taken: list[UnpackedObject] = []
     size = 0

@@ -132,7 +132,7 @@ class ReadingStore(DiskObjectStore):
         return os.path.exists(self._own_loose(sha))
 
     def get_raw(self, name: bytes) -> tuple[int, bytes]:
-        """Number of the type, and content."""
+        """Return the number of the type, and the content."""
         raw = self._raw(name)
         try:
             kind, content = self.pages.read(raw)
@@ -145,7 +145,7 @@ class ReadingStore(DiskObjectStore):
         return map(_hex, self.pages)
 
     def iter_prefix(self, prefix: bytes) -> Iterator[ObjectID]:
-        """The ids that begin with these hex digits."""
+        """Yield the ids that begin with these hex digits."""
         digits = prefix.decode("ascii")
         if len(digits) < PREFIX_LEAST:
             yield from (one for one in self if one.startswith(prefix))
@@ -161,11 +161,11 @@ class ReadingStore(DiskObjectStore):
                 yield from (one for one in self if one.startswith(prefix))
 
     def iterobjects_subset(self, shas: Iterable[ObjectID], *, allow_missing: bool = False) -> Iterator[ShaFile]:
-        """These objects, each once. KeyError for one that is not here, unless that is allowed."""
+        """Yield these objects, each once. Raise KeyError for a missing one, unless that is allowed."""
         return BaseObjectStore.iterobjects_subset(self, dict.fromkeys(shas), allow_missing=allow_missing)
 
     def get_unpacked_object(self, sha1: bytes, *, include_comp: bool = False) -> UnpackedObject:
-        """The object as a whole, whatever it is stored as."""
+        """Return the whole object, also if it is stored as a delta."""
         kind, content = self.get_raw(sha1)
         return UnpackedObject(kind, sha=self._raw(sha1), decomp_chunks=[content])
 
@@ -177,10 +177,10 @@ class ReadingStore(DiskObjectStore):
         allow_missing: bool = False,
         convert_ofs_delta: bool = True,
     ) -> Iterator[UnpackedObject]:
-        """These objects, each once: as a delta where it is stored as one and its base is among them, else whole.
+        """Yield these objects, each once: as a delta if it is stored as one and its base is among them, else whole.
 
-        Both come from the same pack, so no two can be deltas on each other. Bases are named by id. KeyError for one
-        that is not here, unless that is allowed.
+        A delta and its base come from the same pack, so no two can be deltas on each other. Bases are named by id.
+        Raises KeyError for a missing object, unless that is allowed.
         """
         whole: list[bytes] = []
         yield from stored_deltas(self.pages, {self._raw(sha) for sha in shas}, whole)
@@ -206,7 +206,7 @@ class ReadingStore(DiskObjectStore):
         raise KeyError(sha)
 
     def peel(self, sha: bytes) -> tuple[ShaFile, ShaFile]:
-        """The object, and what it is a tag of, by way of other tags. dulwich's cache of them is for one thread."""
+        """Return the object, and the object that its chain of tags ends at. dulwich's own cache is for one thread."""
         with self._peeling:
             return super().peel(ObjectID(sha))
 

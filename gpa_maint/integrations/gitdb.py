@@ -129,7 +129,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         return iter(self.pages)
 
     def partial_to_complete_sha_hex(self, partial_hexsha: str | bytes) -> bytes:
-        """The one id that begins with these hex digits, at least four. BadObject, or AmbiguousObjectName."""
+        """Return the only id with these first hex digits, at least four. Raise BadObject or AmbiguousObjectName."""
         digits = partial_hexsha if isinstance(partial_hexsha, str) else os.fsdecode(partial_hexsha)
         try:
             return self.pages.expand_prefix(digits)
@@ -163,7 +163,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
 
     @contextmanager
     def batch(self) -> Iterator[PagedDB]:
-        """What this thread stores meanwhile is sealed when pages are full and at the end, commits too."""
+        """Seal what this thread stores only when a page is full and at the end, commits too."""
         self._has_stored = True
         with self.pages.batch():
             yield self
@@ -236,7 +236,7 @@ class _Inflated:
         return piece
 
     def _split_header(self) -> tuple[bytes, bytes]:
-        """The header, or nothing, and content that came along."""
+        """Return the header, or b"", and the content that was read with it."""
         start = b""
         while b"\0" not in start and (piece := self._inflate(HEADER_MOST - len(start))):
             start += piece

@@ -65,7 +65,7 @@ def open_repository(
     mode: Literal["replace", "add"] = "replace",
     new_objects: Literal["pages", "loose"] = "pages",
 ) -> pygit2.Repository:
-    """The repository at `path`, attached to `store`, or to a store of its own where none is given.
+    """Return the repository at `path`, attached to `store`, or to a new store if none is given.
 
     `mode` and `new_objects` as in attach().
     """
@@ -109,7 +109,7 @@ def _syncs(repo: pygit2.Repository) -> bool:
 
 
 def _objects_dir(repo: pygit2.Repository) -> str:
-    """A linked worktree has a file that names the repository it belongs to."""
+    """Return the common git directory, which a linked worktree names in a file."""
     try:
         with open(os.path.join(repo.path, "commondir"), encoding="utf-8", errors="surrogateescape") as file:
             return os.path.join(repo.path, file.read().rstrip("\n"), "objects")

@@ -27,7 +27,7 @@ TITLE = "Examining packs"
 
 
 def diagnose(objdir: ObjectDir, *, now: int, threads: int = 0, report: ReportProgress | None = None) -> Diagnosis:
-    """The health of each pack, the loose objects that are damaged, and the first fault of the combined index."""
+    """Return the health of each pack, the loose objects that are damaged, and the first fault of the combined index."""
     there = set(os.listdir(objdir.pack_dir)) if os.path.isdir(objdir.pack_dir) else set()
     names = sorted({name.rpartition(".")[0] for name in there if name.endswith((".pack", ".idx"))})
     packs = []
@@ -91,9 +91,9 @@ def _suffixes(has_pack: bool, has_idx: bool) -> list[str]:
 
 
 def pack_fault(objdir: ObjectDir, name: str, threads: int) -> str:
-    """What is wrong with a pack or its idx, "" when nothing is.
+    """Return a message about damage in a pack or its idx, "" for none.
 
-    SystemFailed or another OSError when one of them cannot be read, FileNotFoundError when one is gone.
+    Raises SystemFailed or another OSError if one of them cannot be read, FileNotFoundError if one is gone.
     """
     try:
         with IdxFiles(objdir.pack_dir, [name], objdir.object_format) as files:
@@ -108,7 +108,7 @@ def pack_fault(objdir: ObjectDir, name: str, threads: int) -> str:
 
 
 def index_fault(objdir: ObjectDir) -> str:
-    """The first thing that is wrong with the combined index itself, "" when nothing is, or there is none.
+    """Return a message about the first fault of the combined index; "" if it is sound or missing.
 
     SystemFailed when it cannot be read.
     """
@@ -141,9 +141,9 @@ def _loose_faults(objdir: ObjectDir) -> tuple[LooseFault, ...]:
 
 
 def loose_fault(objdir: ObjectDir, oid: str) -> str | None:
-    """What is wrong with a loose object (hex id), "" when nothing is, None when there is none.
+    """Return a message about damage in a loose object (hex id), "" for none, None if there is no such file.
 
-    SystemFailed when it cannot be read.
+    Raises SystemFailed if it cannot be read.
     """
     with _loose_checker(objdir) as fault_of:
         return fault_of(oid)

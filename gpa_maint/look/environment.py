@@ -177,7 +177,7 @@ def _owner(path: str) -> int | None:
 
 
 def _old_reflog(objdir: ObjectDir, values: Mapping[str, tuple[str, ...]], now: int) -> str:
-    """A ref whose reflog begins before what gc.reflogExpire allows; "" when none does, or when that is a date."""
+    """Return a ref whose reflog begins before gc.reflogExpire; "" if there is none, or if the setting is a date."""
     try:
         age = parse_time(values.get("gc.reflogexpire", ("90.days",))[-1])
     except ValueError:
@@ -201,7 +201,7 @@ def _files_below(folder: str) -> Iterator[str]:
 
 
 def _first_entry(path: str, default: int) -> int:
-    """The second of a reflog's first entry: `<old> <new> <name> <<mail>> <second> <zone>\\t<message>`."""
+    r"""Return the second of a reflog's first entry: `<old> <new> <name> <<mail>> <second> <zone>\t<message>`."""
     try:
         first = safe_open.read_bytes(path, REFLOG_BYTES).partition(b"\n")[0]
         words = first.partition(b"\t")[0].rpartition(b"> ")[2].split()

@@ -20,10 +20,10 @@ from ..state.superseded import State, read_state
 
 
 def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool = True) -> Inventory:
-    """The Inventory of `objdir`'s packs. Without `counts`, object counts are left out (None) and no idx is opened;
-    without `with_index`, the combined index is passed over as if it were not there.
+    """Return the Inventory of `objdir`'s packs.
 
-    Corrupt or Unsupported when there is a combined index that does not parse.
+    Without `counts`, object counts are None and no idx is opened. Without `with_index`, the combined index is ignored.
+    Raises Corrupt or Unsupported if the combined index does not parse.
     """
     there = os.listdir(objdir.pack_dir) if os.path.isdir(objdir.pack_dir) else []
     by_suffix, order, others = _sort_names(there)
@@ -50,7 +50,7 @@ LEFTOVER_SECONDS = 14 * 86400
 
 
 def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Inventory:
-    """The Inventory with what lies beside the packs: loose objects, loose refs, files that killed gits left."""
+    """Return the Inventory with loose objects, loose refs, and files of killed git processes."""
     loose, leftovers, closed = _scan_loose(objdir)
     orphans = _orphans(objdir, now)
     found = [*leftovers, *_temporaries(objdir.objects, "pack"), *_temporaries(objdir.objects, ""), *orphans]
@@ -68,12 +68,12 @@ def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Invento
 
 
 def look_at_everything(objdir: ObjectDir, *, now: int, with_index: bool = True) -> Inventory:
-    """The Inventory with all that a run decides by: take_inventory(), then look_around()."""
+    """Return the Inventory with everything that a run needs to decide: take_inventory(), then look_around()."""
     return look_around(objdir, take_inventory(objdir, with_index=with_index), now=now)
 
 
 def _temporaries(objects: str, folder: str) -> list[str]:
-    """What git calls its temporary files and folders, and those of its repack; ours are not among them."""
+    """Return the names of git's temporary files and folders, those of its repack included; ours are not among them."""
     try:
         names = os.listdir(os.path.join(objects, folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -127,7 +127,7 @@ def _count_loose_refs(objdir: ObjectDir) -> int:
 
 
 def link_among_refs(objdir: ObjectDir) -> str:
-    """A link by way of which packing refs would change those of another repository, or any file; "" for none."""
+    """Return a link through which packing refs would change another repository or file; "" for none."""
     refs = os.path.join(objdir.common_dir, "refs")
     for path in (os.path.join(objdir.common_dir, "packed-refs"), refs):
         if os.path.islink(path):
@@ -152,7 +152,7 @@ def read_index(objdir: ObjectDir) -> IndexInfo | None:
 
 
 def index_is_sound(objdir: ObjectDir) -> bool:
-    """Does the combined index have the checksum it ends with? No index is sound too."""
+    """Return whether the combined index has the checksum that it ends with, or there is no index."""
     midx = open_midx(objdir.index_path, objdir.object_format)
     if midx is None:
         return True
@@ -161,7 +161,7 @@ def index_is_sound(objdir: ObjectDir) -> bool:
 
 
 def complaints_of(inventory: Inventory) -> tuple[str, ...]:
-    """A line about each pack and other file that cannot be used."""
+    """Return a line about each pack and other file that cannot be used."""
     return (*(pack.fault for pack in inventory.packs if pack.fault), *inventory.unreadable)
 
 
@@ -203,7 +203,7 @@ def _packs(
     *,
     counts: bool,
 ) -> tuple[tuple[PackInfo, ...], tuple[str, ...], tuple[str, ...]]:
-    """The packs, the names of idx files without pack, and a line about each pack that cannot be looked at."""
+    """Return the packs, the names of idx files without pack, and a line about each pack that cannot be looked at."""
     found: list[tuple[str, os.stat_result, int]] = []
     without_pack: list[str] = []
     unreadable: list[str] = []
@@ -263,7 +263,7 @@ LEAST_PACK = 32
 
 
 def _pack_fault(objdir: ObjectDir, name: str, stat: os.stat_result) -> str:
-    """What can be said without opening it, since there may be many: git's packs may be read by everybody."""
+    """Return a message about faults of a pack that show without opening it. There may be many packs."""
     if S_ISREG(stat.st_mode) and stat.st_size >= LEAST_PACK and stat.st_mode & 0o444 == 0o444:
         return ""
     path = objdir.pack_path(name)
@@ -307,8 +307,10 @@ def loose_objects(objdir: ObjectDir, closed: list[str] | None = None) -> tuple[L
 
 
 def _scan_loose(objdir: ObjectDir) -> tuple[int, list[str], list[str]]:
-    """How many loose objects there are by their names, the names of unfinished ones, relative to objects/, and a line
-    about each folder that cannot be read."""
+    """Count the loose objects by their names.
+
+    Returns the count, the names of unfinished files relative to objects/, and a line about each unreadable folder.
+    """
     count = 0
     unfinished: list[str] = []
     closed: list[str] = []
@@ -319,7 +321,7 @@ def _scan_loose(objdir: ObjectDir) -> tuple[int, list[str], list[str]]:
 
 
 def _loose_folders(objects: str, closed: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """The folders 00 to ff in order, and the names in each. One that is a symbolic link is not followed."""
+    """Yield the folders 00 to ff in order, and the names in each. One that is a symbolic link is not followed."""
     with os.scandir(objects) as entries:
         folders = [entry.name for entry in entries if _is_hex(entry.name, 2) and entry.is_dir(follow_symlinks=False)]
     for folder in sorted(folders):

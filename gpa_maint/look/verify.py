@@ -63,9 +63,9 @@ CHAIN_BYTES = 1 << 20
 
 
 def chain_faults(objdir: ObjectDir, report: ReportProgress | None = None) -> list[str]:
-    """What is wrong with an incremental chain of indexes, which git 2.47 and newer read where there is no single file.
+    """Return messages about faults of an incremental chain of indexes, which git 2.47 and newer read.
 
-    OSError when one of its files cannot be read for another reason than that it is not there.
+    Raises OSError if one of its files exists and cannot be read.
     """
     folder = os.path.join(objdir.pack_dir, CHAIN)
     path = os.path.join(folder, "multi-pack-index-chain")
@@ -105,7 +105,7 @@ def _layer_faults(objdir: ObjectDir, folder: str, layer: str, name: str, report:
 
 
 def verify_refs(path: str | None, *, partial: bool) -> tuple[list[str], int]:
-    """What refs name that is not there, and how many refs were looked at: HEADs of worktrees too, reflogs, indexes."""
+    """Return messages about missing objects that refs, worktrees, reflogs or indexes name; and the number of refs."""
     refs = read_refs(path)
     tips = refs.tips | {f"HEAD of '{where}'": oid for where, oid in heads_of_worktrees(path).items()}
     findings = [f"ref '{name}' cannot be read" for name in refs.unreadable]
@@ -128,7 +128,7 @@ def _verify_index(objdir: ObjectDir, midx: Midx, report: ReportProgress | None) 
 
 
 def _load(objdir: ObjectDir, stack: ExitStack, name: str) -> Any:
-    """The idx of a pack that is there with it, or None."""
+    """Return the idx of an existing pack, or None."""
     try:
         files = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
         match_pack(objdir.pack_path(name), files[name])
@@ -166,7 +166,7 @@ def check_one(objdir: ObjectDir, name: str, threads: int, progress: Progress | N
 
 
 def _packs_alone(objdir: ObjectDir) -> Inventory:
-    """The packs, even where the index cannot be read: its own findings are made elsewhere."""
+    """Return the packs, also if the index cannot be read; other code reports that."""
     try:
         return take_inventory(objdir)
     except (Corrupt, SystemFailed, Unsupported):

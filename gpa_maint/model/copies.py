@@ -6,8 +6,9 @@ from ..base.tuples import NamedTuple
 
 
 class ImportedObjects(NamedTuple):
-    """What import-objects did: objects of the input, how many of them were new, pages they went into, and the lines in
-    which git says that it had none.
+    """Result of import-objects.
+
+    The numbers of objects in the input and of new ones, the pages, and git's lines about objects that it lacks.
     """
 
     object_count: int

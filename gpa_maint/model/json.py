@@ -28,7 +28,7 @@ def _plain(value: Any) -> Any:
 
 
 def inventory_from_json(text: str) -> Inventory:
-    """The Inventory that to_json() saved."""
+    """Return the Inventory that to_json() saved."""
     body = json.loads(text)
     midx = body["midx"]
     return Inventory(
@@ -49,7 +49,7 @@ def inventory_from_json(text: str) -> Inventory:
 
 
 def run_result_from_json(text: str) -> RunResult:
-    """The RunResult that to_json() saved. ValueError, KeyError, TypeError or AttributeError about anything else."""
+    """Return the RunResult that to_json() saved. Raise ValueError, KeyError, TypeError or AttributeError for others."""
     body = json.loads(text)
     return RunResult(
         started=int(body["started"]),

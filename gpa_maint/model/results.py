@@ -123,9 +123,11 @@ class RunResult(NamedTuple):
 
 
 class LooseResult(NamedTuple):
-    """Pages made of loose objects. `loose_bytes` is what the files of these `object_count` objects took on disk, and
-    `removed_count` how many of them are gone; where fewer are, `reason` says why. `no_room` says what a full disk kept
-    from being packed.
+    """Pages made of loose objects.
+
+    `loose_bytes` is the disk usage of the files of these `object_count` objects. `removed_count` is the number of
+    deleted files; if it is smaller, `reason` says why. `no_room` names the objects that a full disk kept from being
+    packed.
     """
 
     pages: tuple[PageInfo, ...]

@@ -48,8 +48,7 @@ class ScheduleFile(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Files for systemd or cron, or the hook for a whole host (`system`), and the commands that make them count once
-    they are in place."""
+    """Files for systemd or cron, or the hook for a whole host (`system`), and the commands that activate them."""
 
     system: str
     files: tuple[ScheduleFile, ...]

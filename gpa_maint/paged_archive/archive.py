@@ -71,7 +71,7 @@ class PagedArchive:
         return self.has(key)
 
     def get(self, key: bytes) -> bytes:
-        """The value: of a git object, 4 bytes that are its type, and its content.
+        """Return the value. That of a git object is 4 bytes for its type, and then its content.
 
         ArchiveLibItemNotFoundError; ArchiveLibFileReadError when the value is not inside its page.
         """
@@ -141,7 +141,7 @@ class PagedArchive:
             remove_replaced(place, saved, before)
 
     def close(self) -> None:
-        """What was not saved is lost. A repository over this archive goes on with it."""
+        """Drop unsaved changes. A repository over this archive can still use it."""
         self._values = None
 
     def __enter__(self) -> PagedArchive:

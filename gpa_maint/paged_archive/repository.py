@@ -65,7 +65,7 @@ def _copy(source: pygit2.Repository, target: pygit2.Repository, oid: pygit2.Oid)
 
 
 def _reached(repo: pygit2.Repository, oid: pygit2.Oid) -> Iterator[pygit2.Oid]:
-    """The objects that one names itself."""
+    """Yield the objects that an object names directly."""
     found = repo[oid]
     if isinstance(found, pygit2.Commit):
         yield from (*found.parent_ids, found.tree_id)

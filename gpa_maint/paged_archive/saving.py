@@ -80,7 +80,7 @@ class Saved(NamedTuple):
 
 @contextmanager
 def place_to_save(pages: Pages) -> Iterator[Place]:
-    """The only program of ours in this folder, what killed ones left cleared away. Locked after 10 seconds."""
+    """Lock the folder against other programs, and remove files of killed ones. Raise Locked after 10 seconds."""
     root = pages.root
     directory = os.path.dirname(root)
     with _alone_in(directory) as space:
@@ -129,12 +129,12 @@ def _replaced(listing: Listing) -> set[str]:
 
 
 def _agreed(pages: Pages, listing: Listing | None, indexed: set[str]) -> tuple[tuple[str, ...], Listing | None]:
-    """The archive's pages, and its list: that in the folder, when it names one that we made, or when it or the index
-    knows those of ours that are still there, and at least one; or when none of ours is there any more, and all their
-    keys are in pages of the list.
+    """Return the archive's pages, and its list.
 
-    Where all of the list are ours, it was left behind: it will follow. A folder without a list gets one when no other
-    pages are there.
+    The list in the folder counts if it names a page that we made; or if it or the index knows all our pages that still
+    exist, and at least one; or if none of ours exists any more, and all their keys are in pages of the list. If all
+    pages of the list are ours, the list is out of date, and will be updated. A folder without a list gets one if it has
+    no other pages.
     """
     names = pages.names
     if listing is None or not all(PAGE_NAME.fullmatch(name) for name in names):
@@ -197,7 +197,7 @@ def _taken_over(place: Place, values: Values, count: int) -> set[bytes]:
 
 
 def _last_page(place: Place, keys: set[bytes], stack: ExitStack) -> PageFile | None:
-    """The last page, when it has room for more, and nothing in it is damaged or set anew; open until `stack` ends."""
+    """Return the last page, open until `stack` ends, if it has room, and none of its entries is damaged or replaced."""
     if not place.names:
         return None
     path = place.path(place.names[-1])
@@ -277,7 +277,7 @@ def remove_replaced(place: Place, saved: Saved, before: Iterable[str]) -> None:
 
 
 def _proved(listing: Listing, names: tuple[str, ...], *, now: int) -> list[str]:
-    """The pages that were replaced so long ago, as far as the archive gives all that they have."""
+    """Return the pages that were replaced so long ago, and all of whose entries other pages have."""
     due = [name for name, since in listing.replaced if since + GRACE_SECONDS <= now and name not in names]
     due = sorted(_there(listing, due))[:MOST_PROVED]
     if not due:

@@ -74,7 +74,7 @@ def _place(places: dict[str, int], page: IndexedPage) -> int:
 
 
 def _usable_index(root: str, names: Sequence[str]) -> Table | None:
-    """The combined index of a folder, which is that of these pages where `root` ends in a slash."""
+    """Return the combined index of a folder; of these pages alone if `root` ends with a slash."""
     if os.path.basename(root):
         return None
     try:

@@ -57,7 +57,7 @@ class Map(NamedTuple):
 
 
 def cells_of(inventory: Inventory, *, page_objects: int, page_bytes: int, now: int) -> list[Cell]:
-    """A cell for each pack, by kind in the order of KINDS, the oldest first."""
+    """Return a cell for each pack, by kind in the order of KINDS, the oldest first."""
     order = list(KINDS)
     cells = [(pack, kind_of(pack, page_objects, page_bytes)) for pack in inventory.packs]
     cells.sort(key=lambda one: (order.index(one[1]), one[0].mtime, one[0].name))
@@ -72,5 +72,5 @@ def _cell(pack: PackInfo, kind: str, now: int) -> Cell:
 
 
 def meaning(kind: str) -> str:
-    """What a legend says of a kind."""
+    """Return the text for a kind in the legend."""
     return MEANINGS.get(kind, KINDS[kind])

@@ -29,7 +29,7 @@ class Series(NamedTuple):
 
 
 def series_of(moments: Sequence[Moment]) -> list[Series]:
-    """What is drawn."""
+    """Return the curves of the picture."""
     amplification = [one.written_bytes / max(1, one.pushed_bytes) for one in moments]
     return [
         Series("packs", [float(one.packs) for one in moments], lambda value: f"{value:.0f}"),
@@ -39,7 +39,7 @@ def series_of(moments: Sequence[Moment]) -> list[Series]:
 
 
 def draw_history(moments: Sequence[Moment], title: str) -> str:
-    """The SVG: three charts below each other over the same time."""
+    """Return the SVG: three charts below each other over the same time."""
     summary = summary_of(moments)
     body = heading(title, summary)
     if not moments:
@@ -69,7 +69,7 @@ def _draw_nothing() -> Iterator[str]:
 
 
 def _chart(moments: Sequence[Moment], series: Series, top: int) -> Iterator[str]:
-    """A curve in steps, since nothing changes between two runs, with a dot for each run; the last has its value."""
+    """Yield a curve in steps, with a dot for each run; the last dot has its value. Nothing changes between runs."""
     bottom, height = top + PANEL - 22, PANEL - 48
     highest = _round_up(max(series.values), binary=series.words(0).endswith("bytes"))
     yield f'<text x="{LEFT}" y="{top + 14}" font-weight="600">{series.name}</text>'
@@ -106,7 +106,7 @@ def _value_axis(series: Series, highest: float, bottom: int, height: int) -> Ite
 
 
 def _round_up(value: float, *, binary: bool) -> float:
-    """The next round number whose half is round too; for bytes, times a power of 1024."""
+    """Return the next round number whose half is round too; for bytes, times a power of 1024."""
     unit = 1.0
     while binary and value >= 1024 * unit:
         unit *= 1024
@@ -118,7 +118,7 @@ def _round_up(value: float, *, binary: bool) -> float:
 
 
 def _x_of(at: int, moments: Sequence[Moment]) -> float:
-    """Runs of one and the same second stand in the middle."""
+    """Return the x coordinate of a second. If all runs are of one second, it is the middle."""
     first, last = moments[0].at, moments[-1].at
     share = (at - first) / (last - first) if last > first else 0.5
     return LEFT + (WIDTH - LEFT - RIGHT) * share

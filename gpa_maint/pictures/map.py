@@ -28,7 +28,7 @@ ROW = 20
 
 
 def draw_map(cells: Sequence[Cell], title: str) -> str:
-    """The SVG. A cell's area grows with the square root of its pack's bytes: small packs are seen beside large ones."""
+    """Return the SVG. A cell's area grows with the square root of its pack's bytes, so that small packs can be seen."""
     summary = sum_of(cells, "stored object")
     box = Box(MARGIN - 2, TOP, WIDTH - 2 * MARGIN + 4, HEIGHT if cells else EMPTY_HEIGHT)
     body = [*heading(title, summary), *(draw_packs(cells, box) if cells else _draw_nothing(box))]
@@ -62,7 +62,7 @@ def _draw_nothing(box: Box) -> Iterator[str]:
 
 
 def draw_packs(cells: Sequence[Cell], box: Box, *, sums: bool = True) -> Iterator[str]:
-    """The treemap alone; `cells` of one kind stand together. With `sums` a line above each group counts its packs."""
+    """Yield the treemap alone, with `cells` of one kind together. With `sums`, a line above each group counts packs."""
     groups = [(kind, list(group)) for kind, group in groupby(cells, key=lambda cell: cell.kind)]
     weights = [sum(map(weight, group)) for _, group in groups]
     for (kind, group), place in zip(groups, treemap(weights, box), strict=True):
@@ -85,7 +85,7 @@ def _draw_group(kind: str, group: list[Cell], box: Box, sums: bool) -> Iterator[
 
 
 def _head_of(kind: str, group: list[Cell], box: Box) -> str:
-    """What is said above a group, as much of it as there is room for; the legend has the rest."""
+    """Return the heading of a group, as long as there is room for; the legend has the rest."""
     if len(group) == 1 or box.height < HEAD_LEAST:
         return ""
     size = human_size(sum(cell.size for cell in group))
@@ -128,7 +128,7 @@ def _draw_label(cell: Cell, inner: Box, solid: Box) -> Iterator[str]:
 
 
 def _solid_opacity(cell: Cell) -> float:
-    """The coloured part lies on the pale one."""
+    """Return the two rectangles of a cell: the coloured part is on top of the pale one."""
     return 1 - (1 - PALER[cell.age]) * (1 - paleness(cell.kind))
 
 
@@ -137,7 +137,7 @@ def _label_ink(kind: str, opacity: float) -> str:
 
 
 def shown_colours(kind: str, opacity: float) -> tuple[str, str]:
-    """What a part of a cell looks like, on light and on dark paper."""
+    """Return the colours of a part of a cell on light and on dark paper."""
     return blend(COLOURS[kind], opacity, LIGHT["panel"]), blend(DARK_COLOURS[kind], opacity, DARK["panel"])
 
 
@@ -164,7 +164,7 @@ def age_in_words(age: int) -> str:
 
 
 def _legend(cells: Sequence[Cell], y: float) -> tuple[list[str], float]:
-    """The kinds with their sums in two columns, the ages, and what shapes mean; and where the picture ends."""
+    """Return the legend (kinds with their sums, ages, meaning of shapes), and the y coordinate of its end."""
     kinds = {kind: list(group) for kind, group in groupby(cells, key=lambda cell: cell.kind)}
     lines: list[str] = []
     for number, (kind, group) in enumerate(kinds.items()):
@@ -185,7 +185,7 @@ def _swatch(x: float, y: float, kind: str, opacity: float) -> str:
 
 
 def _ages(cells: Sequence[Cell], y: float) -> Iterator[str]:
-    """The shades that occur, in the colour of the first kind that has them."""
+    """Yield the shades that occur, in the colour of the first kind that has them."""
     live = [cell for cell in cells if cell.live_share]
     for number, age in enumerate(sorted({cell.age for cell in live})):
         x = 12 + 170 * number
@@ -212,7 +212,7 @@ def _place(box: Box) -> str:
 
 
 def treemap(weights: Sequence[float], box: Box) -> list[Box]:
-    """A box for each weight, in order, area in proportion, as square as they come (Bruls, Huizing, van Wijk)."""
+    """Return a box for each weight, in order: areas in proportion, shapes nearly square (Bruls, Huizing, van Wijk)."""
     total = sum(weights)
     scale = box.width * box.height / total if total else 0.0
     areas = [weight * scale for weight in weights]
@@ -241,7 +241,7 @@ def _row_end(areas: Sequence[float], start: int, side: float) -> int:
 
 
 def _worst(least: float, most: float, total: float, side: float) -> float:
-    """The longest side over the shortest, of the worst box in a row of that many areas along `side`."""
+    """Return the worst ratio of sides among the boxes of a row of these areas along `side`."""
     if not (least > 0 and side > 0):
         return float("inf")
     return max(side * side * most / (total * total), total * total / (side * side * least))

@@ -38,7 +38,7 @@ class Box(NamedTuple):
 
 
 def frame(width: int, height: int, label: str, body: Iterable[str], *, font_size: int = 12, more: str = "") -> str:
-    """The whole file: `body` on paper. `label` is what a screen reader says; `more` is further style for dark paper."""
+    """Return the whole file: `body` on paper. A screen reader says `label`; `more` is extra style for dark paper."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'font-family="{FONT}" font-size="{font_size}" {fill("ink")}>',
@@ -63,7 +63,7 @@ def fill(name: str) -> str:
 
 
 def stroke(name: str) -> str:
-    """The same for a line."""
+    """Return the style for a line."""
     return f'class="{name}-line" stroke="{LIGHT[name]}"'
 
 
@@ -88,7 +88,7 @@ def _luminance(colour: str) -> float:
 
 
 def blend(colour: str, opacity: float, paper: str) -> str:
-    """What a colour of this opacity looks like on paper of that colour."""
+    """Return the colour that a colour of this opacity has on paper of another colour."""
     pairs = zip(_parts(colour), _parts(paper), strict=True)
     return "#" + "".join(f"{round(255 * (opacity * over + (1 - opacity) * under)):02x}" for over, under in pairs)
 
@@ -99,7 +99,7 @@ def _parts(colour: str) -> tuple[float, float, float]:
 
 
 def heading(title: str, summary: str) -> list[str]:
-    """The title of a picture, shortened where it is too long, and a line below it."""
+    """Return the title of a picture, shortened where it is too long, and a line below it."""
     shown = text(fitted(title, WIDTH - 2 * MARGIN, TITLE_SIZE * BOLD_ADVANCE / ADVANCE))
     return [
         f'<text x="{MARGIN}" y="24" font-size="{TITLE_SIZE}" font-weight="600">{shown}</text>',
@@ -108,7 +108,7 @@ def heading(title: str, summary: str) -> list[str]:
 
 
 def fitted(words: str, width: float, font_size: float) -> str:
-    """The words, or as much of their beginning and their end as fits into `width`, with an ellipsis between."""
+    """Return the words, shortened in the middle with an ellipsis if they do not fit into `width`."""
     if text_width(words, font_size) <= width:
         return words
     head, tail = len(words) // 2, len(words) // 2

@@ -20,7 +20,7 @@ MARGIN = 12
 
 
 def describe_map(cells: Sequence[Cell], title: str, *, columns: int, colour: bool, plain: bool = False) -> str:
-    """A character for each pack, or for several where there are very many: the fuller, the more of it is live.
+    """Return a character for each pack, or for several packs if there are many: the fuller, the more of it is live.
 
     `plain`: in ASCII.
     """
@@ -71,7 +71,7 @@ def _painted(text: str, colour: str, wanted: bool) -> str:
 
 
 def describe_history(moments: Sequence[Moment], title: str, *, columns: int, plain: bool = False) -> str:
-    """A line of bars for each series, with its least, most and last value. `plain`: in ASCII."""
+    """Return a line of bars for each series, with its least, most and last value. `plain`: in ASCII."""
     title = _one_line(title)
     if not moments:
         return f"{title}: {NOTHING}"

@@ -7,7 +7,7 @@ from ..model.plans import ExpirePlan, Step
 
 
 def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int, keep_new: int = 14 * 86400) -> ExpirePlan:
-    """The pages that no winner points to, split into those whose grace is over at `now` and those that wait.
+    """Return the pages that no winner points to, split into those whose grace is over at `now` and those that wait.
 
     Grace counts from when a page was first seen superseded; one that is seen so for the first time begins now. I8:
     kept, promisor and cruft packs are never due, and packs that the index does not name only where we merged them, or

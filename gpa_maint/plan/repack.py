@@ -74,7 +74,7 @@ KINDS = {
 
 
 def kind_of(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
-    """The one of KINDS that this pack belongs to."""
+    """Return the kind of this pack, one of KINDS."""
     for kind, is_that in (("kept", pack.kept), ("promisor", pack.promisor), ("cruft", pack.cruft)):
         if is_that:
             return kind

@@ -12,7 +12,7 @@ UNREAD = "that says nothing about its content"
 
 
 def plan_repair(found: Diagnosis, *, precious_objects: bool = False) -> RepairPlan:
-    """A step for each fault, in the order in which they are done; without faults there are none."""
+    """Return a step for each fault, in the order in which they are done; without faults there are none."""
     steps = [step for pack in found.packs if (step := _plan_pack(pack))]
     if found.index_unread:
         # Without the index nobody can say what has to stay for its sake.

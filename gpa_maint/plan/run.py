@@ -93,7 +93,7 @@ def plan_run(inventory: Inventory, *, rules: RunRules, now: int, idle: Collectio
 
 
 def _with_batch(step: RunStep, inventory: Inventory, rules: RunRules) -> RunStep:
-    """The step with the packs that batch_of() takes, so that a dry run names what is merged."""
+    """Return the step with the packs that batch_of() takes, so that a dry run names what is merged."""
     return step._replace(packs=_names(batch_of(step, inventory, rules).batch)) if step.packs else step
 
 
@@ -205,7 +205,7 @@ def _plan_index(inventory: Inventory, live: _Live, need: _Need, *, merging: bool
 
 
 def needs_index(inventory: Inventory, packs: Iterable[str]) -> bool:
-    """Does merging these packs ask for a new index? Not when none of them is named by an index that may be in use."""
+    """Return whether merging these packs requires a new index, because an index that may be in use names one."""
     names = frozenset(packs)
     return any(pack.is_indexed or pack.returned for pack in inventory.packs if pack.name in names)
 
@@ -230,13 +230,13 @@ def _is_merged_outside(pack: PackInfo) -> bool:
 
 
 def mergeable(inventory: Inventory, rules: RunRules) -> tuple[list[PackInfo], list[PackInfo]]:
-    """The small packs, and those of them that may be merged now."""
+    """Return the small packs, and those of them that may be merged now."""
     live = _live(inventory, rules)
     return live.small, _pool(live, _index_need(inventory, live, rules), rules)
 
 
 def _pool(live: _Live, need: _Need, rules: RunRules) -> list[PackInfo]:
-    """The small packs outside the index; all of them when it is about to name small packs, or names too many."""
+    """Return the small packs outside the index, or all small packs if the index names or will name too many of them."""
     free = _free(live.small)
     renewed = bool(need.reason) and not need.crowded and need.level == 0
     return live.small if renewed or len(live.small) - len(free) > rules.auto_pages // 2 else free
@@ -263,7 +263,7 @@ def _plan_repack(live: _Live, need: _Need, rules: RunRules) -> RunStep:
 
 
 def batch_of(step: RunStep, inventory: Inventory, rules: RunRules) -> RepackPlan:
-    """The merge of a due step: its packs, as far as they are there and still to be merged, in the order of the step.
+    """Return the merge of a due step: its packs that exist and are still to be merged, in the order of the step.
 
     An empty batch when fewer than two are left. Into one page, however large, where the step is `whole`.
     """
@@ -294,7 +294,7 @@ def _page_count(packs: Iterable[PackInfo], rules: RunRules) -> int:
 
 
 def _oldest(packs: list[PackInfo], rules: RunRules, pages: int) -> list[PackInfo]:
-    """The oldest packs, until they hold as many objects as so many pages, or as many bytes as FOLD pages."""
+    """Return the oldest packs, until they hold as many objects as so many pages, or as many bytes as FOLD pages."""
     batch: list[PackInfo] = []
     objects = size = 0
     for pack in _oldest_first(packs):

@@ -28,7 +28,7 @@ class StatusFacts(NamedTuple):
 
 
 def make_status(inventory: Inventory, facts: StatusFacts, *, rules: RunRules, now: int) -> Status:
-    """The status at the second `now`."""
+    """Return the status at the second `now`."""
     around, last_run, unreadable_index = facts.around, facts.last_run, facts.unreadable_index
     index = inventory.midx
     plan = plan_run(inventory, rules=rules, now=now) if unreadable_index is None else RunPlan(())
@@ -77,7 +77,7 @@ def count_kinds(inventory: Inventory, rules: RunRules) -> tuple[KindCount, ...]:
 
 
 def _superfluous(pack: PackInfo) -> int:
-    """Copies of its that nobody reads."""
+    """Return the number of copies in a pack that no reader uses."""
     if not pack.is_indexed:
         return (pack.object_count or 0) if pack.is_superseded else 0
     return max(0, (pack.object_count or 0) - pack.live_count)

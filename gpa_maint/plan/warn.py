@@ -270,7 +270,7 @@ def _be(things: tuple[str, ...]) -> str:
 
 
 def _names(names: Iterable[str], noun: str) -> str:
-    """The one there is, or how many, with the first."""
+    """Return the only name, or the number of names with the first one."""
     first, *others = names
     return f"'{first}'" if not others else f"{_count(len(others) + 1, noun)} ('{first}' and others)"
 

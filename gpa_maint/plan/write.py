@@ -78,7 +78,7 @@ def plan_write(
 
 
 def _packs_of(scope: IndexScope, inventory: Inventory) -> list[PackInfo]:
-    """The packs that the index is to name; see IndexScope."""
+    """Return the packs that the index is to name; see IndexScope."""
     named = inventory.midx.pack_names if inventory.midx else ()
     without = frozenset(scope.without) | frozenset(scope.leave_out).difference(named)
     only = None if scope.only is None else frozenset(scope.only)
@@ -93,7 +93,7 @@ def _rank(
     fill: bool,
     since_ns: int | None,
 ) -> tuple[list[IndexSource], int]:
-    """A rank for every idx that is read, best first; the old index stands between new packs and the rest."""
+    """Return a rank for every idx that is read, best first; the old index stands between new packs and the rest."""
     groups: dict[str, list[str]] = {name: [] for name in GROUPS}
     pages, merged = frozenset(scope.new_pages), frozenset(scope.merged)
     any_held = any(pack.held for pack in packs)
@@ -128,7 +128,7 @@ def _takes(pack: PackInfo, since_ns: int | None, *, any_held: bool) -> bool:
 
 
 def _best_first(packs: list[PackInfo], since_ns: int | None) -> list[PackInfo]:
-    """git's order; beside a git process that deletes packs first those that it cannot delete, then the larger ones."""
+    """Return the packs in git's order; beside a git process that deletes packs, first those that it cannot delete."""
     if since_ns is None:
         return sorted(packs, key=lambda pack: -pack.mtime)  # stable: ties stay in directory order
     safe = sorted((pack for pack in packs if _may_win(pack, since_ns)), key=lambda pack: -pack.made_ns)
@@ -142,7 +142,7 @@ def _may_win(pack: PackInfo, since_ns: int | None) -> bool:
 
 
 def _preferred(packs: list[PackInfo], wanted: str | None) -> tuple[str | None, str]:
-    """The preferred pack by name, with or without suffix; and what to say when there is no such pack."""
+    """Return the preferred pack by its name, with or without suffix, and a warning if there is no such pack."""
     if wanted is None:
         return None, ""
     name = wanted.removesuffix(".idx").removesuffix(".pack")

@@ -89,7 +89,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_time(text: str) -> int:
-    """A span such as `now`, `90`, `1.hour`, `2.weeks.ago` or `never`, in seconds; else ValueError."""
+    """Return a span such as `now`, `90`, `1.hour`, `2.weeks.ago` or `never` in seconds. Raise ValueError for others."""
     word = text.strip().lower().removesuffix(".ago").removesuffix(" ago")
     if word in ("now", "all"):
         return 0
@@ -103,7 +103,7 @@ def parse_time(text: str) -> int:
 
 
 def parse_bool(text: str) -> bool:
-    """As git reads it; an empty value is false. (A key without a value is "true" where it is read.)"""
+    """Return a bool as git reads it; an empty value is false. A key without a value has been read as "true"."""
     return text.lower() in ("true", "yes", "on", "1")
 
 
@@ -156,9 +156,9 @@ FSYNC_PARTS: dict[str, frozenset[str]] = {
 
 
 def _durability(values: Mapping[str, str]) -> str:
-    """What a writer of pages syncs: "none", "page", or "journal" where git would sync each loose object.
+    """Return what a writer of pages syncs: "none", "page", or "journal" if git would sync each loose object.
 
-    core.fsync is read as git reads it: "none" forgets the default, and what is taken away goes before what is added.
+    core.fsync is read as git reads it: "none" removes the default, and negative words are applied before positive ones.
     """
     current = frozenset({"pack", "pack-metadata"})
     added: set[str] = set()
@@ -177,12 +177,12 @@ def _durability(values: Mapping[str, str]) -> str:
 
 
 def _fsync_method(text: str) -> str:
-    """git warns of a method it does not know, and uses fsync."""
+    """Return the method for fsync. git warns about an unknown method, and uses fsync."""
     return text if text in ("writeout-only", "batch") else "fsync"
 
 
 def settings_from(values: Mapping[str, str]) -> Settings:
-    """Settings from git's values (keys in lower case, as git lists them). BadValue names the first bad key."""
+    """Return the settings in git's values (keys in lower case, as git lists them). Raise BadValue for a bad value."""
     found: dict[str, int] = {}
     for key, field, kind, _default, _meaning in KEYS:
         text = values.get(key.lower())
@@ -206,5 +206,5 @@ def settings_from(values: Mapping[str, str]) -> Settings:
 
 
 def in_effect(settings: Settings) -> dict[str, int]:
-    """The value that holds for each key: counts, bytes, seconds, bools."""
+    """Return the value that holds for each key: counts, bytes, seconds, bools."""
     return {key: getattr(settings, field) for key, field, *_ in KEYS}

@@ -30,12 +30,11 @@ def find_object_dir(
     stop: Stopping | None = None,
     any_folder: bool = False,
 ) -> ObjectDir:
-    """The object directory of the repository at `path` (default: the current directory), or `object_dir` itself.
+    """Return the object directory of the repository at `path` (default: the current directory), or `object_dir` itself.
 
-    As git does, `object_dir` must be the repository's own or one of its alternates, unless `any_folder` does, as for
-    those who only look. GitFailed outside a repository
-    and for one that git refuses (dubious ownership, unknown extensions); Unsupported for an extension that is not
-    read here. When `stop` asks for it, git's answer is not waited for any longer.
+    As in git, `object_dir` must be the repository's own or one of its alternates, unless `any_folder` is set, as for
+    verbs that only read. Raises GitFailed outside a repository, and for one that git refuses (dubious ownership,
+    unknown extensions); Unsupported for an extension that git-gpa does not read. `stop` ends the wait for git.
     """
     path, object_dir = (given if given is None else os.fspath(given) for given in (path, object_dir))
     words = ["rev-parse", "--show-object-format", "--git-common-dir", "--git-path", "objects"]
@@ -72,7 +71,7 @@ def find_object_dir(
 
 
 def object_dir_at(objects: str, object_format: str) -> ObjectDir:
-    """The object directory at a real path, with the settings of the repository it belongs to, if git knows one."""
+    """Return the object directory at a real path, with the settings of its repository, if git finds one."""
     try:
         found = find_object_dir(objects)
     except GitFailed:
@@ -115,7 +114,7 @@ ALTERNATES_DEPTH = 6
 
 
 def with_alternates(objects: str, *more: str) -> list[str]:
-    """The object directory, then `more` and all alternates, each once, in the order in which git asks them."""
+    """Return the object directory, then `more` and all alternates, each once, in the order in which git asks them."""
     found = {objects: None}
 
     def follow(directory: str, depth: int) -> None:
@@ -133,7 +132,7 @@ def with_alternates(objects: str, *more: str) -> list[str]:
 
 
 def alternates_here() -> list[str]:
-    """The object directories that git is told of by the environment, as it tells hooks of a push."""
+    """Return the object directories in the environment, by which git tells hooks of the quarantine of a push."""
     text = os.environb.get(b"GIT_ALTERNATE_OBJECT_DIRECTORIES", b"")
     return [os.path.realpath(os.fsdecode(path)) for path in _split_quoted(text)] if text else []
 
@@ -147,9 +146,9 @@ def _split_quoted(text: bytes) -> list[bytes]:
 
 
 def alternates_of(objects: str) -> list[str]:
-    """The object directories named in info/alternates, absolute; comments and empty lines passed over.
+    """Return the object directories named in info/alternates, absolute, without comments and empty lines.
 
-    As in git, a path may be quoted as in C, and what is behind a NUL byte does not count.
+    As in git, a path may be quoted as in C, and ends at a NUL byte.
     """
     try:
         content, _, _ = safe_open.read_bytes(os.path.join(objects, "info", "alternates")).partition(b"\0")
@@ -163,7 +162,7 @@ ESCAPES = dict(zip(b'abfnrtv"\\', b'\a\b\f\n\r\t\v"\\', strict=True))
 
 
 def _unquoted(line: bytes) -> bytes:
-    """What stands in quotes at its beginning, as far as a NUL byte; the line as it is where git sees no quotes."""
+    """Return the quoted text at the beginning of a line, up to a NUL byte; the line itself if git sees no quotes."""
     if not line.startswith(b'"'):
         return line
     import re  # start-up cost: hardly ever needed

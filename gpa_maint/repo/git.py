@@ -30,10 +30,10 @@ def run_git(
     objects: str | None = None,
     stop: Stopping | None = None,
 ) -> str:
-    """git's standard output. GitFailed when it exits with anything but 0, or is not there at all.
+    """Run git, and return its standard output. Raise GitFailed if its status is not 0, or git is not found.
 
-    `stdin`: text, or a descriptor. `alone`: outside any repository. `objects`: the object directory to work on. When
-    `stop` asks for it, git is ended, which is a GitFailed too. No hook and no program of the repository's runs.
+    `stdin`: text, or a descriptor. `alone`: outside any repository. `objects`: the object directory to work on. `stop`
+    ends git, which raises GitFailed too. No hook and no other program of the repository is run.
     """
     hooks = _configured_hooks(cwd, stop) if args[0] in RUNS_HOOKS else ()
     with GitProcess(args, cwd=cwd, stdin=stdin, alone=alone, objects=objects, stop=stop, hooks=hooks) as git:
@@ -60,7 +60,7 @@ RUNS_HOOKS = {"pack-refs", "update-ref", "symbolic-ref"}
 
 
 def _configured_hooks(cwd: str | None, stop: Stopping | None) -> tuple[str, ...]:
-    """The keys that switch off each hook in the configuration."""
+    """Return the keys that switch off each hook in the configuration."""
     keys = read_all_values(cwd=cwd, stop=stop)
     names = {key.rpartition(".")[0] for key in keys if key.startswith("hook.") and key.count(".") > 1}
     return tuple(f"{name}.enabled" for name in sorted(names))
@@ -174,7 +174,7 @@ WAIT_SECONDS = 0.1
 
 @contextmanager
 def _ending_of(pid: int) -> Iterator[Callable[[], bool]]:
-    """A function that waits for a moment, and says whether the child has ended; it is still to be waited for."""
+    """Yield a function that waits a moment and returns whether the child has ended; the caller must still reap it."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:  # older than Linux 5.3, or not allowed
@@ -216,7 +216,7 @@ NO_NETWORK = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
 
 
 def git_environment(*, named: bool) -> Mapping[str, str]:
-    """The environment, without what would lead git elsewhere when the caller names a repository."""
+    """Return the environment; if the caller names a repository, without variables that name another one."""
     left_out: Collection[str] = LOCAL_VARIABLES if named else ()
     return {name: value for name, value in os.environ.items() if name not in left_out} | NO_NETWORK
 
@@ -259,7 +259,7 @@ LIST_CONFIG = ["config", "--list", "-z"]
 
 
 def parse_config(text: str) -> dict[str, tuple[str, ...]]:
-    """What `git config --list -z` prints."""
+    """Return the values in the output of `git config --list -z`, by key."""
     values: dict[str, tuple[str, ...]] = {}
     for item in text.split("\0"):
         key, newline, value = item.partition("\n")
@@ -269,7 +269,7 @@ def parse_config(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def is_partial(path: str | None) -> bool:
-    """Is it a partial clone, of which some objects are only promised?"""
+    """Return whether the repository is a partial clone, in which a remote promises some objects."""
     values = read_all_values(cwd=path)
     return "extensions.partialclone" in values or any(
         key.startswith("remote.") and key.endswith(".promisor") for key in values
@@ -277,7 +277,7 @@ def is_partial(path: str | None) -> bool:
 
 
 def git_version() -> tuple[int, int]:
-    """That of the git in PATH: (2, 39). It is asked once."""
+    """Return the version of the git in PATH, such as (2, 39). git is asked once."""
     path = os.environ.get("PATH", os.defpath)
     if path not in _versions:
         _versions[path] = version_in(run_git(["version"]))

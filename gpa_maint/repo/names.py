@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def replaced_objects() -> dict[str, str]:
-    """oid -> the oid that git reads in its place; see git-replace(1)."""
+    """Return a dict: object id -> id of the object that git reads in its place; see git-replace(1)."""
     if "GIT_NO_REPLACE_OBJECTS" in os.environ:
         return {}
     base = os.environ.get("GIT_REPLACE_REF_BASE", "refs/replace/")
@@ -41,7 +41,7 @@ class NameResolver:
         self._may_die = False
 
     def resolve(self, name: bytes) -> bytes:
-        """The oid, as hex digits, or git's answer instead of one, as `<name> missing` and a newline."""
+        """Return the oid as hex digits, or git's answer that there is none: `<name> missing` and a newline."""
         process = self._process = self._process or self._start()
         assert process.stdin and process.stdout
         # git drops one carriage return before a newline

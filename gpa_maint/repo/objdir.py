@@ -38,5 +38,5 @@ class ObjectDir:
         return os.path.basename(parent if name == ".git" else self.common_dir) or self.common_dir
 
     def pack_path(self, name: str, suffix: str = ".pack") -> str:
-        """The path of a pack, or of a file beside it."""
+        """Return the path of a pack, or of a file beside it."""
         return f"{self.pack_dir}/{name}{suffix}"

@@ -35,7 +35,7 @@ class Refs(NamedTuple):
 
 
 def read_refs(path: str | None) -> Refs:
-    """The refs of the repository at `path`, each as it was at some moment of the call."""
+    """Return the refs of the repository at `path`, each as it was at some moment of the call."""
     answer, complaint = run_git_aloud(["for-each-ref", "--format=%(objectname) %(refname) %(symref)"], cwd=path)
     found = []
     for line in answer.split("\n")[:-1]:
@@ -52,7 +52,7 @@ def _read_head(path: str | None) -> Ref:
 
 
 def _answer(words: list[str], path: str | None) -> str:
-    """What git answers, or "" where it has no answer, which it tells with status 1."""
+    """Return git's answer, or "" if git has none and exits with 1."""
     try:
         return run_git(words, cwd=path).strip()
     except GitFailed as error:
@@ -62,7 +62,7 @@ def _answer(words: list[str], path: str | None) -> str:
 
 
 def heads_of_worktrees(path: str | None) -> dict[str, str]:
-    """What the HEAD of each linked worktree names, by the worktree's path."""
+    """Return the HEAD of each linked worktree, by the worktree's path."""
     heads, worktree = {}, ""
     for line in run_git(["worktree", "list", "--porcelain"], cwd=path).split("\n"):
         word, _, value = line.partition(" ")
@@ -77,10 +77,10 @@ def heads_of_worktrees(path: str | None) -> dict[str, str]:
 
 
 def find_broken(path: str | None, tips: dict[str, str], *, partial: bool = False) -> list[str]:
-    """A line for each ref that names something that is missing, or leads to it; the first MOST_NAMED of them.
+    """Return a line for each ref from which a missing object is reachable; at most MOST_NAMED lines.
 
-    git's own connectivity check: each object must be there, and commits, trees and tags are read. Replace refs do not
-    count. In a `partial` clone what was promised may be missing.
+    This is git's own connectivity check: each object must exist, and commits, trees and tags are read. Replace refs are
+    ignored. In a `partial` clone promised objects may be missing.
     """
     by_oid: dict[str, str] = {}
     for name, oid in tips.items():

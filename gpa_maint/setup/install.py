@@ -64,7 +64,7 @@ def _take_back(found: Found) -> None:
 
 
 def hook_for_host(program: str | None = None) -> Schedule:
-    """The script that `install` puts into one repository, for a folder whose hooks many repositories run.
+    """Return the script that `install` puts into one repository, for a folder whose hooks many repositories run.
 
     `program` is what it starts, as for install(). The commands are for the settings of the account that owns them.
     """
@@ -80,7 +80,7 @@ def _own_program() -> str:
 
 
 def _put_all(found: Found, plan: Plan) -> None:
-    """The record, the scripts, then the settings, which may name one. Deletes nothing."""
+    """Write the record, the scripts, then the settings, which may name a script. Delete nothing."""
     shared = found.objdir.settings.shared
     record = _next_record(found, plan)
     write_record(found.objdir, found.config, record)

@@ -20,8 +20,10 @@ SCRIPT = "gpa-hook.sh"
 
 
 class Found(NamedTuple):
-    """`config` is the repository's configuration file, and `values` what it says. `hooks_dir` is where git looks for
-    hooks; `shared_by` says why other repositories may do so too, "" when they do not.
+    """Configuration and hooks of a repository.
+
+    `config` is the path of the configuration file, `values` its content. git looks for hooks in `hooks_dir`.
+    `shared_by` says why other repositories may use that folder too, "" if none does.
     """
 
     objdir: ObjectDir
@@ -35,8 +37,11 @@ class Found(NamedTuple):
 
     @property
     def script(self) -> Place:
-        """What a hook in the configuration starts: beside that, since who may write to gpa/ need not be trusted with
-        what others run."""
+        """Script that a hook in the configuration starts.
+
+        It is beside the configuration, because users who may write to gpa/ need not be trusted with the programs that
+        other users run.
+        """
         return scripts.look_at(os.path.join(self.objdir.common_dir, SCRIPT))
 
     @property
@@ -62,7 +67,7 @@ class Found(NamedTuple):
         return tuple(name for name in made if self.is_within(name))
 
     def is_within(self, folder: str) -> bool:
-        """Is this a folder of the repository, its work tree included, wherever links on the way lead?"""
+        """Return whether a folder, with all links resolved, is in the repository or its work tree."""
         common_dir = self.objdir.common_dir
         parent, name = os.path.split(common_dir)
         return os.path.realpath(folder).startswith(f"{parent if name == '.git' else common_dir}/")

@@ -80,7 +80,7 @@ def plan_install(found: Found, *, way: str | None, program: str) -> Plan:
 
 
 def wanted(way: str) -> Values:
-    """What the configuration has to say where git is made to call us in this way."""
+    """Return the configuration values that make git call us in this way."""
     return settings.wanted_values(START if way == CONFIG else "", EVENTS)
 
 
@@ -123,7 +123,7 @@ def plan_uninstall(found: Found) -> Plan:
 
 
 def undone_values(found: Found) -> tuple[Values, list[str]]:
-    """What takes our settings back, and the keys that somebody changed since."""
+    """Return the values that undo our settings, and the keys that were changed since."""
     if not found.record:
         return {}, []
     before, *afters = map(settings.values_in, (found.record.config_before, *found.record.configs_after))
@@ -168,7 +168,7 @@ def _result(
 
 
 def _programs(place: Place) -> tuple[str, ...]:
-    """What the event runs now, in order."""
+    """Return the programs that the event runs now, in order."""
     if place.now is None or place.is_foreign:
         return () if place.now is None else (os.path.basename(place.path),)
     return (OURS,) if place.aside is None else (os.path.basename(place.aside_path), OURS)

@@ -16,10 +16,11 @@ from gpa_maint.state.paths import INSTALL, path_of
 
 
 class Record(NamedTuple):
-    """`config_before` is the whole configuration file without our settings, `configs_after` what install made of it,
-    the last one last: one that is being changed into another, as for the other way, has two.
+    """Record of an installation.
 
-    Scripts of ours may lie in `hooks_dirs`, of which install made those in `made_dirs`.
+    `config_before` is the whole configuration file without our settings. `configs_after` are the files that install
+    made of it, the latest last; there are two while one installation is replaced by another. Our scripts may be in
+    `hooks_dirs`; install created those in `made_dirs`.
     """
 
     way: str
@@ -76,9 +77,9 @@ REMOVE = "remove it to go on; uninstall then takes the hooks away, and leaves th
 
 
 def _is_trustworthy(objdir: ObjectDir, record: os.stat_result, config: str) -> bool:
-    """Can nobody have written the record who may not write the configuration file?
+    """Return whether only users who may write the configuration file can have written the record.
 
-    The record's folder may be open to the group of a shared repository while the configuration is not.
+    In a shared repository the group may be able to write to the record's folder, but not the configuration.
     """
     folder = os.stat(objdir.gpa_dir)
     try:

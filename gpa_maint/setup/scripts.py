@@ -24,7 +24,7 @@ MARK = b"#!/bin/sh\n# git-gpa hook "
 
 
 def render(program: str) -> bytes:
-    """The script that starts `program` (an absolute path; empty: git-gpa in PATH)."""
+    """Return the script that starts `program` (an absolute path; empty: git-gpa in PATH)."""
     import shlex
 
     with open(os.path.join(os.path.dirname(__file__), "hook.sh"), "rb") as file:

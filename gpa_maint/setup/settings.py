@@ -55,7 +55,7 @@ def effective_settings(cwd: str | None) -> list[Setting]:
 
 
 def values_in(content: bytes) -> Values:
-    """The values in a configuration file of this content; keys in lower case. GitFailed when it is none."""
+    """Return the values in the content of a configuration file, keys in lower case. Raise GitFailed if it is none."""
     text = run_git(["config", "--file", "-", "--no-includes", "-z", "--list"], stdin=os.fsdecode(content))
     found: dict[str, tuple[str | None, ...]] = {}
     for item in filter(None, text.split("\0")):
@@ -65,7 +65,7 @@ def values_in(content: bytes) -> Values:
 
 
 def wanted_values(command: str, events: Collection[str]) -> Values:
-    """What install sets. Without `command` there is no hook in the configuration."""
+    """Return the values that install sets. Without `command` there is no hook in the configuration."""
     found: dict[str, tuple[str | None, ...]] = {key: (value,) for key, value, _reason in SETTINGS}
     return found | {COMMAND: (command,) if command else (), EVENT: tuple(events) if command else ()}
 
@@ -76,7 +76,7 @@ def differing(now: Values, wanted: Values) -> Values:
 
 
 def undone(now: Values, before: Values, afters: Sequence[Values]) -> tuple[Values, list[str]]:
-    """What takes the change from `before` to any of `afters` back, and the keys that somebody changed since."""
+    """Return the values that undo the change from `before` to any of `afters`, and the keys that were changed since."""
     back: dict[str, tuple[str | None, ...]] = {}
     left = []
     for key in REASONS:

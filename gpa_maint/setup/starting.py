@@ -90,7 +90,7 @@ def _in_folder(found: Found, places: Iterable[Place]) -> Iterator[StatusWarning]
 
 
 def _starts_it(place: Place) -> bool:
-    """Does somebody else's hook name our program, or run the script that was moved?"""
+    """Return whether a hook of another program names our program, or runs the script that was moved."""
     return re.search(rb"git[- ]gpa|gpa_maint", place.now or b"") is not None
 
 
@@ -160,7 +160,7 @@ def _fault_of(program: str) -> str:
 
 
 def _fault_of_environment(interpreter: str) -> str:
-    """A virtual environment whose Python was replaced by another version: its packages are not found any more."""
+    """Return a virtual environment whose Python was replaced by another version, which does not find its packages."""
     folder = os.path.dirname(os.path.dirname(interpreter))
     try:
         with safe_open.reading(os.path.join(folder, "pyvenv.cfg")) as file:

@@ -87,7 +87,7 @@ def own_program() -> str:
 
 
 def make_schedule(job: Job, *, system: str) -> Schedule:
-    """The files for `system`, "systemd" or "cron". GpaError about a path that cannot be written into them."""
+    """Return the files for `system`, "systemd" or "cron". Raise GpaError for a path that they cannot contain."""
     for text in (job.cwd, *job.words, job.git_dir):
         if not text.isprintable():  # control characters; bytes that are no UTF-8
             raise GpaError(f"cannot write {text!r} into a file for {system}")
@@ -104,7 +104,7 @@ def _last(path: str) -> str:
 
 
 def _owner(path: str) -> str:
-    """The name of the owner, or the number of one that has none; "" for root, who needs not be named."""
+    """Return the name of the owner, or the number of an owner without a name; "" for root."""
     return _name_of(os.stat(path).st_uid)
 
 
@@ -190,7 +190,7 @@ def _quoted(word: str) -> str:
 
 
 def _directory(path: str) -> str:
-    """The rest of a line is the path, without quotes: a blank at its end would be lost, a backslash join the next."""
+    """Return the path for a line without quotes. A blank or a backslash at its end is refused, as it would be lost."""
     return _percents(path) + ("/." if path[-1] in " \\" else "")
 
 
@@ -217,7 +217,7 @@ def _for_cron(job: Job) -> Schedule:
 
 
 def _minute(job: Job) -> int:
-    """The same one each time, and another one for another repository: not all at once."""
+    """Return the minute for this job, derived from a hash, so that many repositories do not all start at once."""
     import zlib
 
     return zlib.crc32("\0".join((job.cwd, *job.words)).encode()) % 60

@@ -67,7 +67,7 @@ def _publish(found: Found, content: bytes) -> None:
 
 
 def _without_ours(found: Found) -> bytes:
-    """The configuration file without our settings: the very bytes of before, when nobody changed it since."""
+    """Return the configuration file without our settings: the original bytes, if it was not changed since."""
     if found.record and found.content in found.record.configs_after:
         return found.record.config_before
     return settings.edited(found.content, undone_values(found)[0], found.scratch)

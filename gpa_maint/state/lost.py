@@ -20,10 +20,10 @@ def add_lost(objdir: ObjectDir, space: fs.Workspace, lost: Iterable[LostObject])
 
 
 def _before(path: str) -> bytes:
-    """What the file says already.
+    """Return the content of the existing file.
 
-    What is no file of ours is replaced: a link, and a file with a second name, which may be anybody's. What is too
-    large to be read whole is set aside as gpa/damaged/lost.old.
+    A link, or a file with a second hard link, is replaced, because it may be any file. A file that is too large to read
+    is renamed to gpa/damaged/lost.old.
     """
     try:
         before, status = safe_open.read_whole(path)

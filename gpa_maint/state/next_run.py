@@ -24,15 +24,14 @@ SAMPLED_FOLDERS = ("17", "3c", "8a", "d5")
 
 
 def git_dir_here() -> str | None:
-    """The git directory that a hook is started in, or for; None where git has to be asked."""
+    """Return the git directory for which a hook was started; None if git has to be asked."""
     path = os.environ.get("GIT_DIR", ".")
     is_plain = os.path.isdir(f"{path}/objects") and os.path.isfile(f"{path}/HEAD")
     return path if is_plain and "GIT_OBJECT_DIRECTORY" not in os.environ else None
 
 
 def is_worth_while(common_dir: str, objects: str, *, now: float) -> bool:
-    """Whether gpa/next says that a run would find something to do at the second `now`; what cannot be read says so
-    too."""
+    """Return whether a run would have something to do at the second `now`, by gpa/next; True if it is unreadable."""
     path = os.path.join(common_dir, "gpa", NEXT)
     try:
         packs, loose = map(int, safe_open.read_text(path, 100).split())

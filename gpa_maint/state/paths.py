@@ -57,12 +57,12 @@ OWNERS = {
 
 
 def path_of(objdir: ObjectDir, name: str) -> str:
-    """The path of one of these."""
+    """Return the path of one of these files."""
     return f"{objdir.gpa_dir}/{name}"
 
 
 def written_at(objdir: ObjectDir, name: str) -> int | None:
-    """The second in which one of these was written; None when it is not there."""
+    """Return the second in which one of these files was written; None if it does not exist."""
     try:
         return int(os.lstat(path_of(objdir, name)).st_mtime)
     except OSError:

@@ -69,7 +69,7 @@ def write_totals(objdir: ObjectDir, space: fs.Workspace, totals: Totals) -> None
 def count_pushed(
     totals: Totals | None, inventory: Inventory, *, now: int, is_small: Callable[[PackInfo], bool]
 ) -> Totals:
-    """The totals with the packs that came since the last run; the first run counts those that are small."""
+    """Return the totals with the packs added since the last run; the first run counts the small packs."""
     new = inventory.packs
     if totals is None:
         totals = Totals(since=now)
@@ -84,7 +84,7 @@ def count_pushed(
 
 
 def add_run(totals: Totals, steps: Iterable[StepResult], *, known: Iterable[str]) -> Totals:
-    """The totals with a run that did these steps."""
+    """Return the totals after a run that did these steps."""
     steps = tuple(steps)
     return totals._replace(
         runs=totals.runs + 1,
@@ -119,8 +119,7 @@ def write_last_run(objdir: ObjectDir, space: fs.Workspace, result: RunResult) ->
 
 
 class Moment(NamedTuple):
-    """What a run left at the second `at`: packs that are not superseded, bytes of all packs, and sums of bytes since
-    counting began."""
+    """State after a run at the second `at`: live packs, bytes of all packs, and sums of bytes since counting began."""
 
     at: int
     packs: int
@@ -137,7 +136,7 @@ class History(NamedTuple):
 
 
 def moment_of(inventory: Inventory, totals: Totals, *, now: int) -> Moment:
-    """What a run has left at the second `now`."""
+    """Return the state that a run has left at the second `now`."""
     return Moment(
         at=now,
         packs=sum(not pack.is_superseded for pack in inventory.packs),
@@ -156,7 +155,7 @@ def note_moment(objdir: ObjectDir, moment: Moment) -> None:
 
 
 def read_history(objdir: ObjectDir) -> list[Moment]:
-    """What gpa/history.old and gpa/history tell, in the order of time; lines that are damaged are passed over."""
+    """Return the moments in gpa/history.old and gpa/history, in the order of time. Damaged lines are skipped."""
     return sorted(_moments_in([*_read_lines(objdir, HISTORY_OLD), *_read_lines(objdir, HISTORY)]))
 
 

@@ -19,7 +19,7 @@ LOCK_SECONDS = 30
 
 
 def read_saved(objdir: ObjectDir) -> frozenset[str]:
-    """The packs whose upload was confirmed, and was not taken back."""
+    """Return the packs whose upload was confirmed and not revoked."""
     try:
         return frozenset(str(name) for name in json.loads(safe_open.read_text(path_of(objdir, SAVED)))["packs"])
     except UNREADABLE:

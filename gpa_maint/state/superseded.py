@@ -50,7 +50,7 @@ class Move(NamedTuple):
     named: frozenset[str]
 
     def holds(self, name: str, winners: Collection[str]) -> str | None:
-        """The winner for whose sake the pack `name` has to stay, if there is one."""
+        """Return the winner because of which the pack `name` has to stay, or None."""
         if name not in self.named:
             return None
         return next((winner for winner in winners if winner in self.to and winner != name), None)

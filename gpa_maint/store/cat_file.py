@@ -73,9 +73,9 @@ def cat_file(
 
 
 def parse_format(text: str) -> list[Field]:
-    """What is said of an object: (name, b"") for a field, ("", text) for what is said literally.
+    """Return the parts of a format: (name, b"") for a field, ("", text) for literal text.
 
-    GpaError for a field that does not exist.
+    Raises GpaError for an unknown field.
     """
     fields: list[Field] = []
     for literal, element in re.findall(r"(%%|%(?!\()|[^%]+)|%\(([^)]*\)?)", text):
@@ -91,7 +91,7 @@ def parse_format(text: str) -> list[Field]:
 
 
 def _read(source: int) -> bytes:
-    """The next bytes, also where whoever gave us the descriptor has it not wait."""
+    """Return the next bytes, also from a descriptor that does not block."""
     while True:
         try:
             return os.read(source, BLOCK)
@@ -165,7 +165,10 @@ class _Server:
             self._answer_name(batch, line)
 
     def _pass_over(self, batch: Batch, data: bytes, error: Corrupt) -> bytes:
-        """An object that cannot be read ends it all, as in git; one whose header cannot be read is called missing."""
+        """Return the answer about an object.
+
+        As in git, an unreadable object ends the program, and one without a readable header is missing.
+        """
         if self._with_content:
             raise error
         self._complain(str(error))

@@ -135,7 +135,7 @@ def _objects(stream: IO[bytes], missing: list[str]) -> Iterator[tuple[Head, Cont
 
 
 def _parse(line: bytes) -> Head | str:
-    """An object's line, or what git says of a name that gives none."""
+    """Return an object's line, or what git says of a name that gives none."""
     text = line.decode("utf-8", "surrogateescape")
     words = text.split()
     if text.endswith("\n") and len(words) >= 2 and words[-1] in ("missing", "ambiguous"):

@@ -40,7 +40,7 @@ def memory_bytes(*, root: str = CGROUP_ROOT, process: str = "/proc/self/cgroup")
 
 
 def _cgroup_limits(root: str, process: str) -> Iterator[int]:
-    """The limits of the control groups of this process, up to the outermost. A container sees its own as the root."""
+    """Yield the limits of this process's control groups, up to the outermost. A container sees its own as the root."""
     for folder in _cgroup_folders(root, process):
         for name in CGROUP_FILES:
             try:

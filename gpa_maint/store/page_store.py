@@ -140,7 +140,7 @@ class PageStore:
 
     @classmethod
     def open(cls, objects_dir: str | os.PathLike[str], **options: Any) -> PageStore:
-        """The store of an object directory, as `.git/objects`.
+        """Return the store of an object directory, as `.git/objects`.
 
         `verify` hashes each object that is read. Memory: `cache_bytes` of delta bases and 1 MiB more for each thread,
         and about `map_bytes` of packs, of which `map_count` files are mapped at a time. These are pages of the page
@@ -152,7 +152,7 @@ class PageStore:
 
     @classmethod
     def for_repository(cls, path: str | os.PathLike[str] | None = None, **options: Any) -> PageStore:
-        """The store of the repository at `path` (default: the current directory), worktrees included."""
+        """Return the store of the repository at `path` (default: the current directory), worktrees included."""
         check("path", path)
         found = find_object_dir(path)
         if path is None:
@@ -183,7 +183,7 @@ class PageStore:
         return self._reader.read(oid)
 
     def stream(self, oid: Oid) -> ObjectStream:
-        """The object as a readable file with `type` and `size`: close it, or use it in a `with`."""
+        """Return the object as a readable file with `type` and `size`: close it, or use it in a `with`."""
         return ObjectStream(self._open().stream(self._raw(oid)))
 
     def locate(self, oid: Oid) -> Location | None:
@@ -213,7 +213,7 @@ class PageStore:
         return [oid for oid, is_here in zip(raw, here, strict=True) if not is_here]
 
     def expand_prefix(self, prefix: str | bytes) -> bytes:
-        """The one id that begins with these hex digits, at least four.
+        """Return the one id that begins with these hex digits, at least four.
 
         ObjectMissing when there is none; AmbiguousPrefix, with the first candidates, when there are several.
         """
@@ -232,7 +232,7 @@ class PageStore:
         return self.oid_blocks(1)
 
     def oid_blocks(self, count: int) -> Iterator[bytes]:
-        """The same, `count` of them at a time, one after the other."""
+        """Yield the same, `count` of them at a time, one after the other."""
         check("count", count)
         ids, size = self._open().list(), self._oid_size * count
         return (ids[at : at + size] for at in range(0, len(ids), size))
@@ -248,7 +248,7 @@ class PageStore:
         return len(self._open().list()) // self._oid_size
 
     def _cat_file(self, **options: Any) -> Batch:
-        """What answers as `git cat-file --batch` does; for cat_file.py."""
+        """Return an object that answers as `git cat-file --batch` does; for cat_file.py."""
         return Batch(self._open(), **options)
 
     # -- Writing
@@ -262,7 +262,7 @@ class PageStore:
         page_bytes: int | None = None,
         deltas: bool | None = None,
     ) -> Writer:
-        """The store's writer, for all threads: opened the first time, and again after it was closed.
+        """Return the store's writer, for all threads: opened the first time, and again after it was closed.
 
         `durability` says what a power cut cannot take any more: "journal" whatever was added, "page" what is sealed (so
         every commit), "none" nothing. By default as core.fsync has git do it: "page", unless that says otherwise.
@@ -344,9 +344,9 @@ class PageStore:
         return reader, writer
 
     def close(self) -> None:
-        """Calls in other threads, and streams, end well; after that the maps and the cache are gone.
+        """Close the store. Calls of other threads and open streams can finish; then maps and cache are freed.
 
-        The writer is closed first. When that fails the store stays open.
+        The writer is closed first. If that fails, the store stays open.
         """
         with self._opening:
             if self._writer is not None:

@@ -120,7 +120,7 @@ def _lacks_idx(objdir: ObjectDir, name: str, idx: Any, trailer: str) -> bool:
 
 
 def _own_hash(path: str, object_format: str) -> str:
-    """That of a pack without its trailer."""
+    """Return the hash (hex) of a pack without its trailer."""
     digest = hashlib.new(object_format)
     with fs.reading(path) as file:
         left = os.fstat(file.fileno()).st_size - digest.digest_size

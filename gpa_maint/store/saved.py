@@ -51,7 +51,7 @@ class Known:
 
 
 def report(objdir: ObjectDir, known: Known | None) -> SaveReport:
-    """What a copy lacks that has the `known` packs, by default those whose upload was confirmed."""
+    """Return the packs that a copy with the `known` packs lacks; by default the packs with a confirmed upload."""
     before: set[str] | None = None
     while True:
         live, recorded = live_packs(objdir), read_saved(objdir)
@@ -71,7 +71,7 @@ def report(objdir: ObjectDir, known: Known | None) -> SaveReport:
 
 
 def live_packs(objdir: ObjectDir) -> set[str]:
-    """The packs that are there, without those all of whose objects are proved to be in others of these."""
+    """Return the packs that are there, without those all of whose objects are proved to be in others of these."""
     names = os.listdir(objdir.pack_dir)
     there = set(names)
     packs = {name[:-4] for name in names if name.endswith(".idx") and f"{name[:-4]}.pack" in there}
@@ -79,13 +79,13 @@ def live_packs(objdir: ObjectDir) -> set[str]:
 
 
 def packs_of_ours(objdir: ObjectDir) -> set[str]:
-    """The packs that are or were in this repository, as far as that is remembered."""
+    """Return the packs that are or were in this repository, as far as that is remembered."""
     there = {name[:-4] for name in os.listdir(objdir.pack_dir) if name.endswith(".idx")}
     return there | read_state(objdir).dropped.keys() | read_saved(objdir)
 
 
 def _proved_superseded(objdir: ObjectDir) -> set[str]:
-    """What the records say is not believed: somebody may have deleted the packs that the objects were in."""
+    """Return the names of superseded packs, proved anew, because the packs with their objects may have been deleted."""
     try:
         inventory = take_inventory(objdir, counts=False)
         keep_new = objdir.settings.keep_new
@@ -96,13 +96,13 @@ def _proved_superseded(objdir: ObjectDir) -> set[str]:
 
 
 def files_of(objdir: ObjectDir, name: str) -> list[str]:
-    """The paths of a pack's files: .pack, .idx, and what changes its meaning."""
+    """Return the paths of a pack's files: .pack, .idx, and what changes its meaning."""
     marks = [path for suffix in COMPANIONS if os.path.lexists(path := objdir.pack_path(name, suffix))]
     return [objdir.pack_path(name), objdir.pack_path(name, ".idx"), *marks]
 
 
 def describe(objdir: ObjectDir, names: list[str]) -> tuple[SavedPage, ...]:
-    """What is to be copied of each pack. FileNotFoundError when one goes away meanwhile."""
+    """Return the files to copy for each pack. Raise FileNotFoundError if one vanishes meanwhile."""
     counts = idx_object_counts(objdir.pack_dir, names, objdir.object_format)
     pages = []
     for name, count in zip(names, counts, strict=True):
@@ -120,7 +120,7 @@ def _sha256(path: str) -> tuple[int, str]:
 
 
 def loose_ids(objdir: ObjectDir) -> Iterator[bytes]:
-    """The raw ids of all loose objects."""
+    """Yield the raw ids of all loose objects."""
     return (bytes.fromhex(loose.oid) for loose in loose_objects(objdir))
 
 

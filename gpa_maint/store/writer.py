@@ -98,8 +98,10 @@ class Writer:
     # objects that exist elsewhere already, and have to be taken as they are.
 
     def add(self, kind: str, data: bytes, *, check: bool = True) -> bytes:
-        """Add an object of type "commit", "tree", "blob" or "tag"; raise Malformed when it is none, unless `check`
-        is False."""
+        """Add an object of type "commit", "tree", "blob" or "tag", and return its raw id.
+
+        Raises Malformed if the content is not valid for the type, unless `check` is False.
+        """
         core = self._core or self._open()
         number = NUMBERS[kind]
         content = data if type(data) is bytes else content_of(data)

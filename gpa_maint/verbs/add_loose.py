@@ -43,9 +43,9 @@ def add_loose(
 
 
 def plan_add_loose_of(objdir: ObjectDir, *, progress: Progress | None = None) -> LoosePlan:
-    """What add_loose() would do now: all loose objects there are.
+    """Return the plan of an add_loose() that would start now: all loose objects.
 
-    Stopped soon after another thread has called `progress.stop()`.
+    Raises Stopped soon after another thread has called `progress.stop()`.
     """
     closed: list[str] = []
     return LoosePlan(

@@ -63,12 +63,11 @@ def backup(
     grace_seconds: int = 0,
     report: ReportProgress | None = None,
 ) -> BackupResult:
-    """Copy the repository to `target`, a bare repository that is made, or an earlier backup of it, which is brought up
-    to date.
+    """Copy the repository to `target`: a new bare repository, or an earlier backup, which is updated.
 
-    Its refs are moved only when all that they name is there, durable and checked. Nothing is changed in the repository
-    at `path`, in which pushes and any maintenance may go on. Packs of the copy that others supersede are deleted after
-    `grace_seconds`. Killed at any moment, it leaves a copy as whole as it was, and the next one goes on.
+    The refs of the copy move only after all objects that they name are copied, durable and checked. The repository at
+    `path` is not changed; pushes and any maintenance may run in it meanwhile. Superseded packs of the copy are deleted
+    after `grace_seconds`. If the backup is killed, the copy has its previous state, and the next backup continues.
     """
     source = find_object_dir(path)
     target = os.path.abspath(os.fspath(target))
@@ -85,7 +84,7 @@ def backup(
 
 
 def plan_backup_of(target: StrPath, path: StrPath | None = None) -> BackupPlan:
-    """What backup() would do now; nothing is made."""
+    """Return the plan of a backup() that would start now; nothing is created."""
     source = find_object_dir(path)
     target = os.path.abspath(os.fspath(target))
     refs = read_refs(source.common_dir)
@@ -194,7 +193,7 @@ def _set(target: str, key: str, value: str) -> None:
 
 
 def _directories(source: ObjectDir) -> list[ObjectDir]:
-    """The object directory and its alternates."""
+    """Return the object directory and its alternates."""
     found, level = {source.objects: source}, [source.objects]
     for _ in range(ALTERNATES_DEPTH):
         level = [path for one in level for path in alternates_of(one) if path not in found and os.path.isdir(path)]
@@ -220,7 +219,7 @@ def _lacked(copy: ObjectDir | None, oids: list[str]) -> list[str]:
 
 
 def _changes(before: Refs | None, refs: Refs) -> tuple[list[Ref], list[Ref]]:
-    """The refs that have to be written, and those that have to go; HEAD is among the first when it changed."""
+    """Return the refs that have to be written, and those that have to go; HEAD is among the first when it changed."""
     old = {ref.name: ref for ref in (*before.all, before.head)} if before else {}
     now = {ref.name: ref for ref in refs.all}
     changed = [ref for ref in now.values() if not _is_same(old.get(ref.name), ref)]
@@ -300,7 +299,7 @@ class _Backup:
     # -- packs
 
     def _copy_packs(self, packs: dict[str, ObjectDir]) -> bool:
-        """False when one went away meanwhile, and all have to be looked at again."""
+        """Copy the packs. Return False if one vanished meanwhile, so that all have to be listed again."""
         there = set(os.listdir(self._copy.pack_dir))
         self._live = set(packs)
         todo = [name for name in sorted(packs) if f"{name}.idx" not in there]
@@ -357,7 +356,7 @@ class _Backup:
             return sum(os.fstat(file.fileno()).st_size for file in files.values())
 
     def _write(self, file: IO[bytes], suffix: str, checked: str = "") -> str:
-        """A synced temporary file with the same content and time; with the checksum at its end, where that is asked."""
+        """Return a synced temporary file with the same content and mtime. If asked, check its trailing checksum."""
         temp = self._space.create(suffix, 0o444)
         try:
             keep = hash_size(self._copy.object_format) if checked else 0
@@ -414,7 +413,7 @@ class _Backup:
     # -- what belongs to a clone that is not complete
 
     def _shallow(self) -> bytes:
-        """The commits whose parents are left out."""
+        """Return the commits whose parents are left out."""
         try:
             return safe_open.read_whole(os.path.join(self._source.common_dir, "shallow"))[0]
         except FileNotFoundError:
@@ -480,7 +479,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _companion(path: str) -> BufferedReader:
-    """A file beside a pack. A link is refused: git only asks whether a .promisor is there, and does not read it."""
+    """Copy a file beside a pack. A link is refused: git only asks whether a .promisor exists, and does not read it."""
     with fs.door.named("read", path):
         return open(safe_open.open_regular(path), "rb")
 

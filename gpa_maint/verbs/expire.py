@@ -48,12 +48,12 @@ def expire(
 
 
 def plan_expire_of(objdir: ObjectDir, *, grace_seconds: int | None = None) -> ExpirePlan:
-    """What expire() would do now."""
+    """Return the plan of an expire() that would start now."""
     return plan_expire_at(objdir, take_inventory(objdir, counts=False), grace_seconds, now=now())
 
 
 def plan_expire_at(objdir: ObjectDir, inventory: Inventory, grace_seconds: int | None, *, now: int) -> ExpirePlan:
-    """The plan at the second `now`; `grace_seconds` is by default that of the settings."""
+    """Return the plan at the second `now`; `grace_seconds` is by default that of the settings."""
     settings = objdir.settings
     grace = settings.expire_grace if grace_seconds is None else grace_seconds
     return plan_expire(inventory, grace_seconds=grace, keep_new=settings.keep_new, now=now)
@@ -117,7 +117,7 @@ def _expire_on_a_full_disk(
 def _doomed_now(
     session: Session, grace_seconds: int | None, spared: Collection[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The pages to be deleted that the index does not name, and those that it names."""
+    """Return the pages to be deleted that the index does not name, and those that it names."""
     inventory = take_inventory(session.objdir, counts=False)
     doomed = plan_expire_at(session.objdir, inventory, grace_seconds, now=session.now()).doomed
     pages = [pack for pack in doomed if pack.name not in spared]
@@ -126,7 +126,7 @@ def _doomed_now(
 
 
 def _both(first: ExpireResult, second: ExpireResult) -> ExpireResult:
-    """What two expires, one after the other, did."""
+    """Return the joint result of two expires that ran one after the other."""
     deleted = (*first.deleted, *second.deleted)
     return second._replace(
         deleted=deleted,

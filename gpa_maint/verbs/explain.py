@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def explain(
     path: StrPath | None = None, *, object_dir: StrPath | None = None, packs: Collection[str] = ()
 ) -> Explanation:
-    """What a run would do with each of `packs` (names, with or without suffix; none: all), and by which rule.
+    """Return what a run would do with each of `packs` (names, with or without suffix; none: all), and by which rule.
 
-    GpaError about a name that is not there.
+    Raises GpaError for an unknown name.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     inventory = look_at_everything(objdir, now=now())
@@ -37,5 +37,5 @@ def explain(
 
 
 def _stem(name: str) -> str:
-    """A pack's name, given as that or as the path of one of its files."""
+    """Return a pack's name, given as that or as the path of one of its files."""
     return name.rpartition("/")[2].removesuffix(".pack").removesuffix(".idx")

@@ -94,7 +94,7 @@ def _leave(session: Session, inventory: Inventory, plan: IndexPlan, scope: Index
 
 
 def _faults_among(objdir: ObjectDir, names: Collection[str], error: GpaError) -> dict[str, str]:
-    """The packs among `names` whose idx is of no use, and why, after `error` ended the writing of an index."""
+    """Return the packs among `names` whose idx is of no use, and why, after `error` ended the writing of an index."""
     found = {name: fault for name in names if (fault := idx_fault(objdir.pack_dir, name, objdir.object_format))}
     path = str(getattr(error, "path", None) or getattr(error, "filename", None) or "")
     named = os.path.basename(path).removesuffix(".idx")

@@ -65,7 +65,7 @@ def repack(
 
 
 def plan_repack_of(objdir: ObjectDir, *, batch_bytes: int = 0, page_objects: int | None = None) -> RepackPlan:
-    """What repack() would do now."""
+    """Return the plan of a repack() that would start now."""
     return _plan(objdir, take_inventory(objdir), batch_bytes, page_objects)
 
 
@@ -116,7 +116,7 @@ def repack_in(
 
 
 def _index_room(objdir: ObjectDir, plan: RepackPlan) -> int:
-    """The bytes of a new index at most."""
+    """Return the bytes of a new index at most."""
     old = os.stat(objdir.index_path).st_size if os.path.exists(objdir.index_path) else 0
     return old + INDEX_ROW_BYTES * sum(pack.object_count or 0 for pack in plan.batch if not pack.is_indexed)
 

@@ -58,10 +58,11 @@ def repair(
     threads: int = 0,
     report: ReportProgress | None = None,
 ) -> RepairResult:
-    """Read every byte, and mend what is damaged: idx files and the index are made anew; of a damaged pack or loose
-    object what can be read from any copy is saved, and the file set aside in gpa/damaged. `lost` says what is gone.
+    """Read every byte, and repair damage.
 
-    Locked while another run, `git gc` or `git maintenance` is at work.
+    idx files and the index are rebuilt. The readable objects of a damaged pack or loose file are saved, from any copy,
+    and the file is moved to gpa/damaged. `lost` names the lost objects. Raises Locked while another run, `git gc` or
+    `git maintenance` is running.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     with at_work(objdir, now, report=report) as session:
@@ -69,7 +70,7 @@ def repair(
 
 
 def plan_repair_of(objdir: ObjectDir, *, threads: int = 0, report: ReportProgress | None = None) -> RepairPlan:
-    """What repair() would do now."""
+    """Return the plan of a repair() that would start now."""
     return _plan(objdir, diagnose(objdir, now=now(), threads=threads, report=report))
 
 
@@ -152,7 +153,7 @@ class _Repair:
         self._done.append(f"saved {_what(found)} of '{step.name}', and set it aside: {step.reason}")
 
     def _doubt(self, name: str, oids: tuple[str, ...] | None) -> None:
-        """The pack is to go; these objects of it are not copied yet, and None when nobody knows which they are."""
+        """Note that a pack will be set aside, and the ids of its objects that are not saved yet; None: unknown."""
         self._damaged.add(name)
         if oids is None:
             self._unknown.append(name)
@@ -252,7 +253,7 @@ def _what(found: Salvage) -> str:
 
 
 def _read(store: PageStore, oid: str) -> tuple[str, bytes] | None:
-    """What the store finds; SystemFailed when it cannot look."""
+    """Return the object that the store finds, else None. Raise SystemFailed if the store cannot look."""
     try:
         return store.read(oid)
     except SystemFailed:

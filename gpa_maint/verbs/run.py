@@ -100,7 +100,7 @@ def maintain_in(
 
 
 def plan_maintenance_of(objdir: ObjectDir, *, clock: Clock = now) -> RunPlan:
-    """What maintain() would do now."""
+    """Return the plan of a maintain() that would start now."""
     return plan_run(look_at_everything(objdir, now=clock()), rules=rules_from(objdir.settings), now=clock())
 
 
@@ -164,14 +164,16 @@ class _Run:
         return plan_run(inventory, rules=self._rules, now=self._session.now(), idle=idle)
 
     def _look(self) -> Inventory:
-        """What is there now, as this run has left it."""
+        """Return the current Inventory, as this run has left it."""
         if self._seen is None:
             self._seen = look_at_everything(self._objdir, now=self._session.now(), with_index=not self._blind)
         return self._seen
 
     def _first_look(self) -> Inventory:
-        """What is there. A combined index that is damaged is made again; one that cannot be read stays where it is, and
-        what needs none is done."""
+        """Return the current Inventory.
+
+        A damaged combined index is rebuilt. An unreadable one stays, and only steps that need no index run.
+        """
         try:
             return self._look()
         except (Corrupt, SystemFailed, Unsupported) as error:

@@ -45,7 +45,7 @@ def find_repositories(folder: str) -> Iterator[str]:
 
 
 def _is_its_own(names: Mapping[str, os.DirEntry[str]]) -> bool:
-    """Does this repository hold its objects and refs itself? Else maintenance would change another one's."""
+    """Return whether the repository has its own objects and refs. Otherwise maintenance would change another one."""
     objects = names["objects"]
     is_refs_link = names["refs"].is_symlink()
     return safe_open.is_folder(objects) and not is_refs_link and not os.path.islink(os.path.join(objects.path, "pack"))

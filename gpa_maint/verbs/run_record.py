@@ -65,7 +65,7 @@ class RunRecord:
         return verb == "expire" and bool(self.steps) and self.steps[-1].verb == verb and self.steps[-1].freed_bytes > 0
 
     def tell_failure(self, verb: str, error: GpaError | OSError) -> None:
-        """A step has failed: a full disk may have room again later in this run; all else is a complaint."""
+        """Return a step has failed: a full disk may have room again later in this run; all else is a complaint."""
         if is_full(error):
             hint = getattr(error, "hint", "")
             self.no_room[verb] = f"{verb}: {error}" + (f"; {hint}" if hint else "")
@@ -203,6 +203,6 @@ def _count_alike(last: RunResult | None, result: RunResult) -> RunResult:
 
 
 def _told(verb: str, **counts: int) -> StepResult:
-    """A step with its counts, and its words."""
+    """Return a step with its counts, and its words."""
     step = StepResult(verb, "", 0.0, **counts)
     return step._replace(text=describe_step(step))

@@ -29,7 +29,7 @@ class Session(NamedTuple):
     report: ReportProgress | None = None
 
     def now(self) -> int:
-        """The present, in whole seconds since the epoch."""
+        """Return the present, in whole seconds since the epoch."""
         return self.clock()
 
     @property
@@ -42,17 +42,17 @@ wall_clock = time.time
 
 
 def now() -> int:
-    """The present. The public functions hand it to their rounds as the clock; nothing else in this room reads it."""
+    """Return the current second. Public functions pass this clock to their rounds; nothing else reads the time."""
     return int(wall_clock())
 
 
 def rules_from(settings: Settings) -> RunRules:
-    """The settings that the policy of a run depends on."""
+    """Return the settings that the policy of a run depends on."""
     return RunRules(**{field: getattr(settings, field) for field in RunRules._fields})
 
 
 def attempts() -> Iterator[bool]:
-    """True for each attempt that may be repeated, False for the last, with a pause between them: git deletes slowly."""
+    """Yield True for each attempt that may be repeated, False for the last. Pause between: git deletes slowly."""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(pause_before(attempt))

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @checked
 def status(path: StrPath | None = None, *, object_dir: StrPath | None = None) -> Status:
-    """What is there, what a run would do now, what the last one did and what all have cost, and what is amiss.
+    """Return the state of a repository: packs, due steps, the last run, totals, and problems.
 
-    Needs no lock, changes nothing, and works without rights to write. Git's errors where git refuses the repository.
+    Needs no lock and no write permission, and changes nothing. Raises git's errors if git refuses the repository.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     return take_status(objdir, None if path is None else os.fspath(path), now=now())
 
 
 def take_status(objdir: ObjectDir, path: str | None, *, now: int) -> Status:
-    """The status at the second `now`; a combined index that does not parse is a warning."""
+    """Return the status at the second `now`; a combined index that does not parse is a warning."""
     inventory, unreadable = _look(objdir, now)
     totals = read_totals(objdir)
     since = totals.since if totals else None
@@ -59,7 +59,7 @@ def _look(objdir: ObjectDir, now: int) -> tuple[Inventory, StatusWarning | None]
 
 
 def _chain_fault(objdir: ObjectDir) -> str:
-    """The first thing that is wrong with an incremental chain of indexes."""
+    """Return the first thing that is wrong with an incremental chain of indexes."""
     try:
         return next(iter(chain_faults(objdir)), "")
     except OSError as error:

@@ -45,7 +45,7 @@ def _sum(same: list[StepResult]) -> StepResult:
 
 
 def describe_kinds(result: RunResult) -> list[str]:
-    """What a run did, a line for each kind of step, and how it ended; or why it had nothing to do."""
+    """Return a line for each kind of step that a run did, and one on how it ended; or why it had nothing to do."""
     parts = [step.text for step in sum_steps(result.steps)]
     parts += [f"stopped: {result.stopped}"] if result.stopped else []
     parts += [f"failed: {' '.join(result.error.split())}"] if result.error else []

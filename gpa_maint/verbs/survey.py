@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 @checked
 def survey(path: StrPath | None = None, *, object_dir: StrPath | None = None) -> Inventory:
-    """What is there now. Needs no lock and changes nothing."""
+    """Return the current Inventory. Needs no lock and changes nothing."""
     return take_inventory(find_object_dir(path, object_dir=object_dir))

@@ -27,12 +27,10 @@ def verify(
     threads: int = 0,
     report: ReportProgress | None = None,
 ) -> VerifyResult:
-    """What `git multi-pack-index verify` checks; with `deep` also every byte of every pack; with `refs` also whether
-    all that refs name is there.
+    """Check what `git multi-pack-index verify` checks, and more on request.
 
-    `object_dir` may be any folder that has packs.
-
-    `threads` (0: one a core) share the deep check.
+    With `deep`, check every byte of every pack, with `threads` threads (0: one for each core). With `refs`, check that
+    all objects reachable from refs exist. `object_dir` may be any folder that has packs.
     """
     objdir = find_object_dir(path, object_dir=object_dir, any_folder=True)
     if refs and object_dir is not None:

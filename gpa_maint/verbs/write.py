@@ -116,7 +116,7 @@ def _write_bitmap(
 
 
 def _bitmap_move(index: IndexInfo, wanted: PackInfo | None, chosen: str | None, *, now: int) -> Move | None:
-    """What git's preference moved: nothing when the pack won all its objects before."""
+    """Return the move of winners by git's preference; None if the pack won all its objects before."""
     named = frozenset(index.pack_names)
     if chosen is None:
         return Move(at=now, to=named, named=named)
@@ -126,6 +126,6 @@ def _bitmap_move(index: IndexInfo, wanted: PackInfo | None, chosen: str | None, 
 
 
 def _sole_winner(inventory: Inventory) -> str | None:
-    """The largest pack all of whose objects it wins."""
+    """Return the largest pack all of whose objects it wins."""
     whole = [pack for pack in inventory.packs if pack.referenced and pack.referenced == pack.object_count]
     return max(whole, key=lambda pack: pack.object_count or 0).name if whole else None
