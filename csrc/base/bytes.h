@@ -1,6 +1,6 @@
 /*
- * Bytes to numbers and back. No other file turns bytes into numbers. Reads may be unaligned. They are big-endian unless their
- * name says otherwise. A cursor checks every read against its end.
+ * Bytes to numbers and back. No other file turns bytes into numbers. Reads may be unaligned. They are big-endian unless
+ * their name says otherwise. A cursor checks every read against its end.
  */
 #ifndef GPA_BYTES_H
 #define GPA_BYTES_H
@@ -115,7 +115,10 @@ static inline int cursor_byte(cursor *c, unsigned char *out)
 	return 0;
 }
 
-/* Read a number of 7-bit groups, least significant first, as in delta programs. Returns -1 if it is cut short or beyond 64 bits. */
+/*
+ * Read a number of 7-bit groups, least significant first, as in delta programs. Returns -1 if it is cut short or beyond
+ * 64 bits.
+ */
 static inline int cursor_varint(cursor *c, uint64_t *out)
 {
 	uint64_t value = 0;

@@ -19,13 +19,13 @@ int door_failed(gpa_error *err, const char *operation, const char *path, int num
 	snprintf(what, sizeof(what), "cannot %s", operation);
 	errno = number;
 	system_failed(err, what);
-	/* a name that does not fit is cut at its beginning */
+	/* keep the end of a path that is too long */
 	size_t len = strlen(path), room = sizeof(err->file) - 1;
 	snprintf(err->file, sizeof(err->file), "%s", len > room ? path + len - room : path);
 	return GPA_ESYS;
 }
 
-/* 0, or the errno that the operation shall fail with. */
+/* Ask the step hook. Returns 0, or the errno that the operation has to fail with. */
 static int step(const door *d, const char *operation, const char *path)
 {
 	uint64_t bytes = 0;
@@ -35,8 +35,9 @@ static int step(const door *d, const char *operation, const char *path)
 #define FOLDER (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 /*
- * The folder that `path` is in, and the name there. Below d->guarded it is walked folder by folder, by descriptors: whoever
- * may write there can put a link in the place of a folder at any moment. -1 with errno.
+ * Find the folder that `path` is in, and the name there. Below d->guarded the path is walked folder by folder, by
+ * descriptors, because a program that may write there can replace a folder by a link at any moment. Returns -1 with
+ * errno.
  */
 static int folder_of(const char **name, const door *d, const char *path)
 {
@@ -93,7 +94,10 @@ static int remove_name(const door *d, const char *path)
 	return failed;
 }
 
-/* As git's calc_shared_perm(), of a file: write bits only where the owner has them. */
+/*
+ * The mode of a shared file, as git's calc_shared_perm(): group and others get write permission only if the owner has
+ * it.
+ */
 static mode_t shared_mode(mode_t mode, int shared)
 {
 	mode_t tweak = (mode_t)(shared < 0 ? -shared : shared);
@@ -102,14 +106,14 @@ static mode_t shared_mode(mode_t mode, int shared)
 	return shared < 0 ? (mode & ~(mode_t)0777) | tweak : mode | tweak;
 }
 
-/* What file systems answer to a call that they do not know, or do not allow on any file. */
+/* Whether the file system does not know the call, or does not allow it for any file. */
 static int is_unsupported(int number)
 {
 	return number == ENOSYS || number == EOPNOTSUPP || number == EINVAL || number == EPERM || number == EACCES ||
 	       number == ENOTTY;
 }
 
-/* Where the file system has one mode for all files, that one stays. */
+/* Widen the mode of a new file. A file system that has one mode for all files keeps it. */
 static int widen(int fd, int shared)
 {
 	struct stat st;
@@ -122,8 +126,8 @@ static int widen(int fd, int shared)
 }
 
 /*
- * Give a new file to the owner of its folder, when this is root: else the owner of a repository in which root has once
- * written could not set the times of its packs any more.
+ * As root, give a new file to the owner of its folder. Otherwise the owner of a repository in which root has written
+ * once could no longer set the mtimes of its packs.
  */
 static int give_to_owner(int fd, const char *path)
 {
@@ -206,7 +210,7 @@ void door_begin_sync(int fd)
 {
 #ifdef SYNC_FILE_RANGE_WRITE
 	if (sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE))
-		return;		/* it was only a hint */
+		return;		/* only a hint: a failure does not matter */
 #else
 	(void)fd;
 #endif
@@ -225,8 +229,8 @@ static int sync_file(const door *d, int fd, const char *path, int hands_over, gp
 }
 
 /*
- * With `batch` the bytes are handed to the disk, and one fsync of the directory makes all of it durable: that is right
- * where a file system keeps to the order of things, as ext4 and XFS do.
+ * With `batch` the bytes are given to the disk, and one fsync of the directory makes all of them durable. That holds on
+ * file systems that keep the order of operations, such as ext4 and XFS.
  */
 int door_sync_unnamed(const door *d, int fd, const char *path, gpa_error *err)
 {
@@ -240,13 +244,13 @@ int door_sync(const door *d, int fd, const char *path, gpa_error *err)
 
 int door_sync_dir(const door *d, const char *path, gpa_error *err)
 {
-	if (d->method == GPA_FSYNC_WRITEOUT_ONLY)	/* a directory has no bytes of its own to hand over */
+	if (d->method == GPA_FSYNC_WRITEOUT_ONLY)	/* a directory has no data of its own to write out */
 		return GPA_OK;
 	int fd = door_open(d, path, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return door_failed(err, "open", path, errno);
 	int status = door_sync(d, fd, path, err);
-	/* Some FUSE, 9p and SMB file systems sync no directory: there it is not needed, or not to be had. */
+	/* Some FUSE, 9p and SMB file systems cannot sync a directory: there it is not needed, or not possible. */
 	if (status && (is_unsupported(err->sys_errno) || err->sys_errno == EBADF || err->sys_errno == EISDIR))
 		status = GPA_OK;
 	close(fd);

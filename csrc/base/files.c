@@ -1,6 +1,6 @@
 /*
- * Opening files read-only, as a map, a copy or by descriptor; with objdir.c the only C file that knows file names.
- * Regular files only, so that a FIFO or a device in the object directory neither blocks nor is read.
+ * Opening files for reading, as a map, as a copy, or by descriptor. Regular files only, so that a FIFO or a device in
+ * the object directory neither blocks nor is read.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/files.h"
 
-#define SMALL_FILE (1 << 20)	/* what is not larger is read from the disk at once */
+#define SMALL_FILE (1 << 20)	/* bytes; a file of at most that size is read from the disk at once */
 
 static int open_regular(int *fd, struct stat *st, int dir_fd, const char *path, int flags, gpa_error *err)
 {
@@ -73,7 +73,7 @@ int file_map(gpa_bytes *out, int fd, uint64_t size, gpa_error *err)
 {
 	out->ptr = NULL;
 	out->len = 0;
-	if (!size)	/* an empty map is not allowed; the parsers say what an empty file lacks */
+	if (!size)	/* an empty map is not allowed; the parsers report what an empty file lacks */
 		return GPA_OK;
 	void *at = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (at == MAP_FAILED)
@@ -99,7 +99,7 @@ static void touch(int fd, uint64_t offset)
 {
 	unsigned char byte;
 	if (pread(fd, &byte, 1, (off_t)offset) < 0)
-		return;	/* whoever needs it will fail and say so */
+		return;	/* the code that needs the byte will fail and report it */
 }
 
 int file_map_ends(gpa_bytes *out, const char *path, gpa_error *err)

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 
-#define STOP_EVERY (8 * 1024 * 1024)	/* bytes hashed between two looks at the word stop */
+#define STOP_EVERY (8 * 1024 * 1024)	/* bytes hashed between two checks for a request to stop */
 
 size_t gpa_hash_size(int algo)
 {

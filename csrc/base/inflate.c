@@ -1,6 +1,6 @@
 /*
- * zlib streams. A whole object goes through libdeflate where the build found it (about twice zlib's speed); what is
- * only passed through goes through zlib in pieces, so that memory does not depend on the object.
+ * zlib streams. A whole object is inflated by libdeflate if the build found it, which is about twice as fast as zlib.
+ * Data that only passes through is inflated by zlib in pieces, so that memory does not depend on the object.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +13,15 @@
 #include "base/inflate.h"
 
 #define PIECE (128 * 1024)
-#define SMALL 8192	/* bytes of an object that is inflated with room to spare */
+#define SMALL 8192	/* bytes; a smaller object is inflated into a buffer with spare room */
 #define SLACK 320
-#define FIXED 1		/* the kind of a block that has the fixed code: RFC 1951, 3.2.3 */
-#define LARGE (32 * 1024 * 1024)	/* bytes that take long enough for somebody to ask for the end meanwhile */
-#define START 4096	/* compressed bytes that the first few of a stream are found in */
+#define FIXED 1		/* type of a block with the fixed code: RFC 1951, 3.2.3 */
+#define LARGE (32 * 1024 * 1024)	/* bytes; inflating more takes so long that the user may ask it to stop */
+#define START 4096	/* compressed bytes that hold the first few bytes of a stream */
 
 /*
- * A decompressor remembers the tables of the fixed code until a block brings its own. Small deltas mostly have the fixed
- * one and whole objects their own; with one decompressor for each, the fixed tables are built once.
+ * A decompressor keeps the tables of the fixed code until a block has its own code. Small deltas mostly use the fixed
+ * code, and whole objects their own. With one decompressor for each, the fixed tables are built once.
  */
 struct inflater {
 #ifdef GPA_LIBDEFLATE
@@ -71,7 +71,7 @@ static struct libdeflate_decompressor *decompressor(const inflater *z, gpa_bytes
 	return in.len > 2 && (in.ptr[2] >> 1 & 3) == FIXED ? z->fixed : z->z;
 }
 #else
-/* zlib counts in 32 bits: feed and drain in pieces it can count. */
+/* Inflate with zlib, which counts in 32 bits: pass input and output in pieces that it can count. */
 static int zlib_whole(z_stream *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in)
 {
 	const size_t most = 1u << 30;
@@ -99,8 +99,10 @@ static int zlib_whole(z_stream *z, unsigned char *out, size_t len, size_t *used,
 #endif
 
 #ifdef GPA_LIBDEFLATE
-/* libdeflate's fast loop needs room behind what it writes: without it, a small object is decoded the slow way all
- * through. */
+/*
+ * Inflate with libdeflate. Its fast loop needs room behind the output. Without it, a small object would be decoded
+ * entirely by the slow loop.
+ */
 static int libdeflate_whole(inflater *z, unsigned char *out, size_t len, size_t *used, gpa_bytes in)
 {
 	unsigned char roomy[SMALL + SLACK];
@@ -148,7 +150,7 @@ int inflate_within(inflater *z, unsigned char *out, size_t room, size_t *made, s
 
 struct inflate_stream {
 	z_stream z;
-	gpa_bytes left;		/* what zlib has not been given yet */
+	gpa_bytes left;		/* input that zlib has not got yet */
 	int ended;
 };
 
@@ -207,7 +209,7 @@ int inflate_start(unsigned char *out, size_t room, size_t *got, gpa_bytes in, gp
 		return status;
 	status = inflate_stream_read(s, out, room, got, err);
 	inflate_stream_free(s);
-	/* a short stream is for the caller to judge */
+	/* the caller decides whether a short stream is an error */
 	return status == GPA_ECORRUPT && (*got || !in.len) ? GPA_OK : status;
 }
 
@@ -242,7 +244,7 @@ int inflate_pieces(uint64_t size, size_t *used, gpa_bytes in, inflate_sink sink,
 
 static void keep_piece(void *context, const unsigned char *piece, size_t len)
 {
-	gpa_buffer *room = context;	/* its `len` is what is left of it */
+	gpa_buffer *room = context;	/* its `len` is the room that is left */
 	len = len < room->len ? len : room->len;
 	memcpy(room->ptr, piece, len);
 	room->ptr += len;
@@ -267,13 +269,13 @@ uint32_t content_adler(gpa_bytes content)
 #endif
 }
 
-/* Both parts take a quarter of a MiB or more, and wait until they are needed. */
+/* Both compressors take a quarter of a MiB or more, so each is allocated when it is first used. */
 struct deflater {
 	int level;
 #ifdef GPA_LIBDEFLATE
 	struct libdeflate_compressor *whole;
 #endif
-	int ready;		/* is `z` */
+	int ready;		/* whether `z` is initialized */
 	z_stream z;
 	unsigned char *piece;
 };

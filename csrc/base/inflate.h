@@ -39,7 +39,10 @@ int inflate_start(unsigned char *out, size_t room, size_t *got, gpa_bytes in, gp
 uint32_t content_adler(gpa_bytes content);
 
 #define PEEK 8
-/* Decode the literals that a stream begins with, at most PEEK bytes. Returns how many; 0 if that needs more than a look. */
+/*
+ * Decode the literals that a stream begins with, at most PEEK bytes. Returns how many; 0 if that needs more than a
+ * look.
+ */
 size_t inflate_peek(unsigned char *out, gpa_bytes in);
 
 /* ---- deflating ---- */
@@ -51,7 +54,10 @@ void deflater_free(deflater *d);
 size_t deflate_room(size_t len);
 /* Deflate less than 1 GiB. `out` has deflate_room(in.len) bytes. */
 int deflate_whole(deflater *d, unsigned char *out, size_t *len, gpa_bytes in, gpa_error *err);
-/* Deflate piece by piece into `out`, in constant memory. deflate_begin() begins a stream, and the piece with `last` ends it. */
+/*
+ * Deflate piece by piece into `out`, in constant memory. deflate_begin() begins a stream, and the piece with `last`
+ * ends it.
+ */
 int deflate_begin(deflater *d, gpa_error *err);
 int deflate_piece(deflater *d, output *out, gpa_bytes in, int last, gpa_error *err);
 

@@ -1,4 +1,7 @@
-/* An open table of ids. Ids are hashes already: their first bytes say where to look. One thread at a time changes it. */
+/*
+ * A hash table of ids. Ids are hashes already, so their first bytes are the hash value. One thread at a time changes
+ * it.
+ */
 #include <stdlib.h>
 #include <string.h>
 

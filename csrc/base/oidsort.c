@@ -1,6 +1,6 @@
 /*
- * Sorting references to oids. A radix sort by the leading 33 bits settles nearly all of them in three passes; only runs
- * that agree in these bits are compared whole, with an n log n sort, so chosen collisions cost no more than that.
+ * Sorting references to oids. A radix sort by the leading 33 bits orders nearly all of them in three passes. Only runs
+ * that agree in these bits are compared whole, with an n log n sort, so that chosen collisions cost no more than that.
  */
 #include <stdlib.h>
 #include <string.h>

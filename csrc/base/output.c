@@ -1,6 +1,6 @@
 /*
- * A file that is written once, from its start, through a given descriptor, and hashed as it grows: packs, idx files and
- * the combined index all end in the hash of what came before. fsync and rename are the caller's (fs).
+ * A file that is written once, from its start, through a given descriptor, and hashed as it grows. Packs, idx files and
+ * the combined index all end in the hash of the bytes before. The caller does fsync and rename.
  */
 #include <errno.h>
 #include <poll.h>
@@ -40,7 +40,7 @@ void output_begin(output *out, int fd, const door *door, const char *path)
 	out->with_crc = 0;
 }
 
-/* Wait until a descriptor that does not block takes bytes. */
+/* Wait until a non-blocking descriptor takes bytes. Returns 0 if that fails. */
 static int wait_for_room(int fd)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLOUT};
@@ -124,7 +124,7 @@ int output_flush(output *out, unsigned char *hash, gpa_error *err)
 	return status;
 }
 
-/* Of a small file the trailer goes with the rest, so that it takes one write. */
+/* In a small file the trailer is written together with the rest, in one call. */
 int output_finish(output *out, unsigned char *trailer, gpa_error *err)
 {
 	size_t h = out->hash.size;

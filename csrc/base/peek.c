@@ -1,13 +1,13 @@
 /*
- * The literals that a zlib stream begins with, without inflating it: a delta says in its first bytes what size it makes.
- * Of a block that brings its own codes only the lengths of the literals' codes are read, and none of the large tables is
- * made that inflating all of it needs. What is out of order is left to those who inflate: they say what is wrong.
+ * The literals at the start of a zlib stream, without inflating it. The first bytes of a delta hold the size of its
+ * target. In a block with its own codes only the lengths of the literals' codes are read, and the large tables that
+ * inflating needs are not built. A stream that is not in order yields nothing here; inflating it reports what is wrong.
  */
 #include <string.h>
 
 #include "base/inflate.h"
 
-#define STORED 0		/* kinds of blocks: RFC 1951, 3.2.3 */
+#define STORED 0		/* types of blocks: RFC 1951, 3.2.3 */
 #define FIXED 1
 #define DYNAMIC 2
 #define LITERALS 256
@@ -16,7 +16,7 @@
 #define LENGTH_BITS 7
 #define LONGEST 15		/* bits of a code */
 
-/* Bits of the stream, the first one lowest. Behind its end there are zeros, and `missing` says so. */
+/* The bits of the stream, first bit lowest. After the end there are zeros, and `missing` is set. */
 typedef struct bits {
 	const unsigned char *at, *end;
 	uint64_t held;
@@ -48,13 +48,13 @@ static inline unsigned take(bits *b, unsigned count)
 
 /* ---- codes ---- */
 
-/* A canonical code (3.2.2): how many symbols have each length, and the symbols by length. */
+/* A canonical code (3.2.2): the number of symbols of each length, and the symbols by length. */
 typedef struct code {
 	uint16_t counts[LONGEST + 1];
 	uint16_t symbols[SYMBOLS];
 } code;
 
-/* Each pattern of bits stands for one symbol, and no two for the same. */
+/* Whether each pattern of bits stands for exactly one symbol. */
 static int is_complete(const code *c)
 {
 	unsigned left = 1;
@@ -67,7 +67,9 @@ static int is_complete(const code *c)
 	return !left;
 }
 
-/* `used` symbols have a code, ascending, with their lengths. */
+/*
+ * Make a code of `used` symbols, which are ascending, and the lengths of their codes. Returns whether it is complete.
+ */
 static int code_make(code *c, const uint16_t *symbols, const unsigned char *lengths, unsigned used)
 {
 	uint16_t next[LONGEST + 1] = {0};
@@ -81,7 +83,7 @@ static int code_make(code *c, const uint16_t *symbols, const unsigned char *leng
 	return is_complete(c);
 }
 
-/* A complete code: some length fits. */
+/* Read one symbol. The code is complete, so some length matches. */
 static unsigned next_symbol(bits *b, const code *c)
 {
 	unsigned coming = look(b, LONGEST), value = 0, first = 0, before = 0;
@@ -102,8 +104,10 @@ static unsigned next_symbol(bits *b, const code *c)
 
 /* ---- blocks ---- */
 
-/* 3.2.7: the code that the lengths of the other codes are written in. It is short: each pattern of bits has a row, with the
- * symbol and the length of its code. */
+/*
+ * The code for the lengths of the other codes (3.2.7). It is short, so each pattern of bits has a row with the symbol
+ * and the length of its code.
+ */
 typedef struct length_code {
 	struct {
 		unsigned char symbol, length;
@@ -139,7 +143,7 @@ static int read_length_code(length_code *c, bits *b, unsigned count)
 	return value == 1 << (LENGTH_BITS + 1);		/* complete: each row was written */
 }
 
-/* How often the length of one code, or none, is repeated; *length is it. */
+/* Read how often a length is repeated. *length is the length of a code, or 0. */
 static unsigned read_run(unsigned *length, bits *b, const length_code *c)
 {
 	unsigned row = look(b, LENGTH_BITS), symbol = c->rows[row].symbol;
@@ -150,7 +154,7 @@ static unsigned read_run(unsigned *length, bits *b, const length_code *c)
 	return symbol < 16 ? 1 : symbol == 17 ? 3 + take(b, 3) : 11 + take(b, 7);
 }
 
-/* The code of literals and lengths that a block brings; that of distances is passed over. */
+/* Read a block's code for literals and lengths, and skip its code for distances. Returns 0 if it is not in order. */
 static int read_code(code *c, bits *b)
 {
 	unsigned literals = take(b, 5) + LITERALS + 1, total = literals + take(b, 5) + 1, count = take(b, 4) + 4;
@@ -172,7 +176,10 @@ static int read_code(code *c, bits *b)
 	return code_make(c, symbols, lengths, used);
 }
 
-/* 3.2.6: the fixed code, for literals alone. `coming` has nine bits, the first one highest. */
+/*
+ * Decode a literal in the fixed code (3.2.6). `coming` holds nine bits, first bit highest. Returns the bits used; 0 for
+ * no literal.
+ */
 static unsigned fixed_literal(unsigned char *out, unsigned coming)
 {
 	if (coming >> 1 >= 0x30 && coming >> 1 <= 0xbf) {
@@ -226,7 +233,7 @@ size_t inflate_peek(unsigned char *out, gpa_bytes in)
 	bits b = {.at = in.ptr + 2, .end = in.ptr + in.len};
 	if (in.len < 2 * PEEK || (in.ptr[0] & 15) != 8 || in.ptr[1] & 0x20)
 		return 0;
-	take(&b, 1);	/* whether it is the last block */
+	take(&b, 1);	/* flag: last block */
 	unsigned kind = take(&b, 2);
 	if (kind == STORED)
 		return stored_bytes(out, in);

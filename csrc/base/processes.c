@@ -1,4 +1,7 @@
-/* Which processes bear one of some names, by /proc: in one call, since in Python each file would wait for other threads. */
+/*
+ * Finding processes by name in /proc. One call from Python reads all of /proc, because in Python each file would wait
+ * for other threads.
+ */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,7 +13,7 @@
 
 #define NAME_ROOM 16	/* the kernel keeps 15 bytes of a name */
 
-/* The name of a process without its line feed; empty when the process has ended. */
+/* Read the name of a process, without its line feed. It is empty if the process has ended. */
 static void read_name(char *name, int proc, const char *pid)
 {
 	char path[64];

@@ -1,4 +1,4 @@
-/* A growing list of findings. One thread at a time; pack_check.c puts a lock around it. */
+/* A growing list of findings, for one thread at a time. pack_check.c locks it. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

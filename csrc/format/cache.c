@@ -1,6 +1,6 @@
 /*
- * Objects that deltas stand on, by pack and offset: least recently used go first. Cut into shards, each with its own
- * lock and its share of the bytes, so that threads seldom wait for each other.
+ * The delta-base cache, by pack and offset. The least recently used object is evicted first. The cache is split into
+ * shards, each with its own lock and its share of the bytes, so that threads rarely wait for each other.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,11 +10,11 @@
 #include "format/cache.h"
 
 #define SHARDS 8
-#define OBJECT_GUESS 512	/* bytes of a small object: how many hash rows a shard gets */
+#define OBJECT_GUESS 512	/* expected bytes of a small object; sets the number of hash rows of a shard */
 #define ROWS_MAX (1u << 20)
 #define TYPE_ROWS (1u << 16)
-#define HINTS (1u << 15)	/* of a shard */
-#define OFFSET_BITS 40		/* of a type row: beyond, types are not remembered */
+#define HINTS (1u << 15)	/* in each shard */
+#define OFFSET_BITS 40		/* of the offset in a type row; types at larger offsets are not remembered */
 #define PACK_BITS 21
 
 typedef struct shard {
@@ -28,8 +28,8 @@ typedef struct shard {
 struct base_cache {
 	uint64_t shard_bytes;
 	uint32_t row_count;	/* a power of two */
-	uint8_t *hints;		/* HINTS a shard: how many objects kept have this hash; read without the lock */
-	uint64_t *types;	/* TYPE_ROWS words of pack_id, offset and type: read and written whole, without a lock */
+	uint8_t *hints;		/* HINTS for each shard: the number of kept objects with this hash; read without the lock */
+	uint64_t *types;	/* TYPE_ROWS words of pack_id, offset and type, accessed without a lock */
 	shard shards[SHARDS];
 };
 
@@ -102,14 +102,16 @@ static made_object **find_row(base_cache *cache, shard **s, uint64_t pack_id, ui
 	return &(*s)->rows[h & (cache->row_count - 1)];
 }
 
-/* Most entries of a chain are not kept: one byte, which is near, tells so for most of them. */
+/*
+ * The hint for an object. Most entries of a chain are not kept, and one byte in a small table says so for most of them.
+ */
 static uint8_t *hint(base_cache *cache, uint64_t pack_id, uint64_t offset)
 {
 	uint64_t h = mix(pack_id, offset);
 	return &cache->hints[(h >> 61) * HINTS + (h & (HINTS - 1))];
 }
 
-/* Under the shard's lock. One that counted as far as it can stays so. */
+/* Count an object in a hint, or out of it, under the shard's lock. A hint that has reached its maximum stays there. */
 static void count_hint(uint8_t *hint, int more)
 {
 	uint8_t count = __atomic_load_n(hint, __ATOMIC_RELAXED);
@@ -124,7 +126,7 @@ static made_object *find_in_row(made_object *object, uint64_t pack_id, uint64_t 
 	return object;
 }
 
-/* Take objects out until the rest fits into `bytes`; they come back as a list, to be dropped without the lock. */
+/* Evict objects until the rest fits into `bytes`. Returns them as a list, which is dropped without the lock. */
 static made_object *make_room(base_cache *cache, shard *s, uint64_t bytes)
 {
 	made_object *gone = NULL;
@@ -144,7 +146,7 @@ static made_object *make_room(base_cache *cache, shard *s, uint64_t bytes)
 	return gone;
 }
 
-/* What somebody still holds may be kept again, now or later, in whatever row. */
+/* Drop evicted objects. An object that still has an owner may be kept again, now or later, in any row. */
 static void drop_all(made_object *object)
 {
 	while (object) {
@@ -183,7 +185,7 @@ void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_
 	    !__atomic_compare_exchange_n(&object->pack_id, &nowhere, pack_id, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	pthread_mutex_lock(&s->lock);
-	int kept = !find_in_row(*row, pack_id, offset);		/* another thread may have been faster */
+	int kept = !find_in_row(*row, pack_id, offset);		/* another thread may have kept it already */
 	if (kept) {
 		object->offset = offset;
 		object->next_in_row = *row;

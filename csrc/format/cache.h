@@ -15,9 +15,9 @@ made_object *base_cache_find(base_cache *cache, uint64_t pack_id, uint64_t offse
 void base_cache_keep(base_cache *cache, uint64_t pack_id, uint64_t offset, made_object *object);
 
 /*
- * The last objects that a thread was asked for and that were cheap to make, because they were few deltas above a kept base.
- * The next object is often a delta on one of these. Later ones rarely are, so putting them into the cache would evict
- * entries that are expensive to rebuild.
+ * The last objects that a thread was asked for and that were cheap to make, because they were few deltas above a kept
+ * base. The next object is often a delta on one of these. Later ones rarely are, so putting them into the cache would
+ * evict entries that are expensive to rebuild.
  */
 #define LATELY 4
 #define LATELY_MOST (256 * 1024)	/* bytes; a larger object is kept in the cache */
@@ -34,7 +34,10 @@ made_object *lately_find(const lately *l, uint64_t pack_id, uint64_t offset);
 void lately_keep(lately *l, base_cache *cache, uint64_t pack_id, uint64_t offset, made_object *object);
 void lately_free(lately *l);
 
-/* Whether the type of an object at `offset` is worth remembering: at one offset of two, so that a walk down a chain meets one soon. */
+/*
+ * Whether the type of an object at `offset` is worth remembering: at one offset of two, so that a walk down a chain
+ * meets one soon.
+ */
 int base_cache_is_marked(uint64_t offset);
 /* The remembered type of the object at (pack_id, offset), a marked offset; 0 if it is not known. */
 int base_cache_type(base_cache *cache, uint64_t pack_id, uint64_t offset);

@@ -1,7 +1,7 @@
 /*
- * One object with its chain of deltas. A chain is followed with a stack of entries, never by recursion; a cyclic one is
- * longer than the pack has objects. Bases that were made before come from the cache, and what is made goes there.
- * Any number of threads may read from one pack, each with its own inflater.
+ * One object with its chain of deltas. A chain is followed with a stack of entries, never by recursion; a cyclic chain
+ * is longer than the pack has objects. Bases come from the cache if they are there, and the objects made on the way are
+ * offered to it. Any number of threads may read from one pack, each with its own inflater.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +12,10 @@
 #include "format/delta.h"
 #include "format/pack.h"
 
-#define NEAR 64			/* steps that need no allocation: git's default depth, and some more */
+#define NEAR 64			/* steps without an allocation: a little more than git's default depth */
 #define KEEP_EVERY 8		/* chosen by `python -m tests.bench run read` */
-#define NEARBY 3		/* deltas: who comes that way is cheap to make again */
-#define SMALL_PROGRAM 4096	/* bytes; such a delta is faster inflated whole than begun by zlib */
+#define NEARBY 3		/* deltas above a kept base: such an object is cheap to rebuild, and goes to `lately` */
+#define SMALL_PROGRAM 4096	/* bytes; it is faster to inflate such a delta whole than to begin it with zlib */
 
 typedef struct step {
 	uint64_t offset;
@@ -71,7 +71,7 @@ int chain_base(uint64_t *base, const gpa_idx *idx, const gpa_entry *entry, uint6
 	return gpa_idx_offset(base, idx, pos, err);
 }
 
-/* One entry: its stream and size, and for a delta where its base is. */
+/* Parse one entry: its stream and size, and for a delta the offset of its base. */
 static int take_step(step *out, int *type, uint64_t *base, const chain_source *source, uint64_t offset, gpa_error *err)
 {
 	gpa_entry entry;
@@ -111,7 +111,7 @@ static int read_whole(made_object **out, int type, const step *s, inflater *z, c
 	return GPA_OK;
 }
 
-/* Down the chain, until an entry is whole or was made before. That object is in *out; the deltas on it in `c`. */
+/* Go down the chain to an entry that is whole or cached. *out is that object, and `c` the deltas above it. */
 static int descend(made_object **out, chain *c, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err)
 {
 	for (;;) {
@@ -143,7 +143,7 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 	}
 }
 
-/* Turn *object into the target of one delta on it. */
+/* Replace *object by the target of one delta on it. */
 static int climb(made_object **object, const step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
 {
 	unsigned char near[SMALL_PROGRAM], *program = s->size <= sizeof(near) ? near : malloc(s->size);
@@ -166,9 +166,9 @@ static int climb(made_object **object, const step *s, inflater *z, const gpa_pro
 }
 
 /*
- * What is kept on the way up: the object itself, since the next one read is often a delta on it, and a few below it, so
- * that another object of the same chain has a short way. Keeping all of them would drive out those of other chains, and
- * costs fresh memory. `climbed` deltas have been applied, and `above` are left.
+ * Decide what to keep on the way up. The object itself is kept, because the next one is often a delta on it. A few of
+ * those below are kept, so that another object of the same chain is near. Keeping all of them would evict objects of
+ * other chains and use fresh memory. `climbed` deltas have been applied, and `above` are left.
  */
 static void keep(const chain_source *source, uint64_t offset, made_object *object, uint64_t climbed, uint64_t above)
 {
@@ -188,7 +188,7 @@ int chain_read(made_object **out, const chain_source *source, uint64_t offset, i
 	uint64_t before = source->misses ? *source->misses : 0;
 	int status = descend(&object, &c, source, offset, z, err);
 	if (!status && source->bytes_made && *source->misses - before > c.length)
-		*source->bytes_made += object->bytes.len;	/* the whole one was in neither cache */
+		*source->bytes_made += object->bytes.len;	/* the whole object was in neither cache */
 	for (uint64_t left = c.length; !status && left; left--) {
 		const step *s = &c.steps[left - 1];
 		status = climb(&object, s, z, source->progress, err);
@@ -207,7 +207,7 @@ int chain_read(made_object **out, const chain_source *source, uint64_t offset, i
 	return GPA_OK;
 }
 
-/* The size a delta makes: the second number of its program. */
+/* The size of a delta's target: the second number of its program. */
 static int target_size(uint64_t *size, const step *s, inflater *z, gpa_error *err)
 {
 	unsigned char program[SMALL_PROGRAM];
@@ -226,9 +226,9 @@ static int target_size(uint64_t *size, const step *s, inflater *z, gpa_error *er
 	return status;
 }
 
-#define MARKS 16	/* places of one chain whose type is remembered */
+#define MARKS 16	/* offsets of one chain whose type is remembered */
 
-/* The type at the end of a chain, which begins with the base at `offset`. */
+/* The type at the end of a chain that begins with the base at `offset`. */
 static int root_type(int *type, const chain_source *source, uint64_t offset, gpa_error *err)
 {
 	uint64_t marked[MARKS];

@@ -24,8 +24,8 @@ typedef struct chain_source {
 /* The offset of a delta's base, in the same pack. */
 int chain_base(uint64_t *base, const gpa_idx *idx, const gpa_entry *entry, uint64_t offset, gpa_error *err);
 /*
- * Make the object stored at `offset`. Its delta chain is resolved inside this pack, without recursion. Memory: the object,
- * one base and one delta program, plus the cache. GPA_ECORRUPT also for a cyclic chain.
+ * Make the object stored at `offset`. Its delta chain is resolved inside this pack, without recursion. Memory: the
+ * object, one base and one delta program, plus the cache. GPA_ECORRUPT also for a cyclic chain.
  */
 int chain_read(made_object **out, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err);
 /* Type and size of the object at `offset`. Reads entry headers and the first bytes of one delta program. */

@@ -1,4 +1,7 @@
-/* Delta programs (docs/formats/page.md): copy from the base, insert literal bytes. Every read and write is bounded. */
+/*
+ * Delta programs (docs/formats/page.md): copy from the base, insert literal bytes. Every read and every write is
+ * bounded.
+ */
 #include <string.h>
 
 #include "base/bytes.h"
@@ -7,7 +10,7 @@
 
 #define COPY 0x80
 #define COPY_SIZE_DEFAULT 0x10000
-#define STOP_EVERY (8 * 1024 * 1024)	/* bytes made between two looks at the word stop */
+#define STOP_EVERY (8 * 1024 * 1024)	/* bytes made between two checks for a request to stop */
 
 int gpa_delta_sizes(uint64_t *source_size, uint64_t *target_size, gpa_bytes delta, gpa_error *err)
 {
@@ -17,7 +20,10 @@ int gpa_delta_sizes(uint64_t *source_size, uint64_t *target_size, gpa_bytes delt
 	return GPA_OK;
 }
 
-/* The offset and size of a copy: bits 0-3 and 4-6 of `op` say which of their bytes follow. -1: cut short. */
+/*
+ * Read the offset and size of a copy. Bits 0-3 and 4-6 of `op` say which of their bytes follow. Returns -1 if they are
+ * cut short.
+ */
 static int copy_operands(cursor *c, unsigned char op, uint32_t *offset, uint32_t *size)
 {
 	unsigned char byte;

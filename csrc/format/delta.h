@@ -17,8 +17,8 @@ typedef struct delta_index delta_index;
 int delta_index_new(delta_index **out, gpa_bytes base, gpa_error *err);
 void delta_index_free(delta_index *index);
 /*
- * Write a program that makes `target` of the base. Returns its length, or 0 if it would be longer than `most`, or so near to
- * it that the search ended early. Never 0 if `most` is at least the target's length plus a 64th of it plus 32.
+ * Write a program that makes `target` of the base. Returns its length, or 0 if it would be longer than `most`, or so
+ * near to it that the search ended early. Never 0 if `most` is at least the target's length plus a 64th of it plus 32.
  */
 size_t delta_make(unsigned char *out, size_t most, const delta_index *index, gpa_bytes target);
 

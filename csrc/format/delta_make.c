@@ -1,10 +1,10 @@
 /*
- * Makes delta programs (docs/formats/page.md), which delta.c and git apply: a target out of a base.
+ * Making delta programs (docs/formats/page.md), which delta.c and git apply.
  *
- * The base is cut into blocks of 16 bytes, each found by its hash. The target is looked at from every byte on: where its
- * next 16 bytes are a block of the base, both are compared for as long as they agree. Of one hash no more than CHAIN_MOST
- * blocks are tried, and of equal blocks in a row the first one alone is known: so time is linear in what is given,
- * whatever it holds. Many threads may use an index at once.
+ * The base is cut into blocks of 16 bytes, which are found by their hash. At each byte of the target the next 16 bytes
+ * are looked up. If they are a block of the base, both are compared for as long as they agree. At most CHAIN_MOST
+ * blocks of one hash are tried, and of equal blocks in a row only the first is in the index. So time is linear in the
+ * input, whatever it holds. Many threads may use an index at once.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +15,14 @@
 
 #define BLOCK 16
 #define CHAIN_MOST 16
-#define COPY_MOST 0x10000		/* what git writes, though it reads more */
+#define COPY_MOST 0x10000		/* git reads longer copies, but writes none */
 #define INSERT_MOST 127
 #define NO_BLOCK UINT32_MAX
 
 struct delta_index {
 	gpa_bytes base;
-	unsigned shift;			/* makes of a hash a row of `heads` */
-	uint32_t *next;			/* for each block another one of its row, further on in the base */
+	unsigned shift;			/* maps a hash to a row of `heads` */
+	uint32_t *next;			/* for each block the next one of the same row, further on in the base */
 	uint32_t heads[];
 };
 
@@ -34,7 +34,9 @@ static uint32_t row_of(const delta_index *index, const unsigned char *block)
 	return (uint32_t)(mixed >> index->shift);
 }
 
-/* From the last one on, so that those at the beginning are found first: they may have the longest runs. */
+/*
+ * Index the blocks, from the last one to the first. So the first ones are found first, which may have the longest runs.
+ */
 static void add_blocks(delta_index *index, uint32_t count)
 {
 	for (uint32_t i = count; i--;) {
@@ -105,7 +107,7 @@ static int put_insert(program *p, const unsigned char *data, size_t len)
 	return 0;
 }
 
-/* Bytes that are 0 are left out; without any the size is COPY_MOST. */
+/* Write a copy. Bytes that are 0 are left out; a copy without size bytes has size COPY_MOST. */
 static int put_copy(program *p, size_t offset, size_t len)
 {
 	while (len) {
@@ -141,7 +143,10 @@ static size_t common_length(const unsigned char *a, const unsigned char *b, size
 	return n;
 }
 
-/* How many bytes from `at` on are in the base, at *start; 0 where it is less than a block. */
+/*
+ * Find the longest run of the base that begins at `at` of the target. Returns its length, or 0 if that is less than a
+ * block.
+ */
 static size_t find_run(size_t *start, const delta_index *index, gpa_bytes target, size_t at)
 {
 	size_t longest = BLOCK - 1, left = target.len - at;
@@ -157,7 +162,7 @@ static size_t find_run(size_t *start, const delta_index *index, gpa_bytes target
 	return longest < BLOCK ? 0 : longest;
 }
 
-/* How many bytes before both places are the same too. */
+/* The number of equal bytes before both places. */
 static size_t common_before(const unsigned char *a, const unsigned char *b, size_t most)
 {
 	size_t n = 0;
@@ -169,13 +174,13 @@ static size_t common_before(const unsigned char *a, const unsigned char *b, size
 size_t delta_make(unsigned char *out, size_t most, const delta_index *index, gpa_bytes target)
 {
 	program p = {out, 0, most};
-	size_t at = 0, from = 0, start = 0;	/* what lies between `from` and `at` is still to be inserted */
+	size_t at = 0, from = 0, start = 0;	/* the bytes between `from` and `at` are still to be inserted */
 	if (put_size(&p, index->base.len) || put_size(&p, target.len))
 		return 0;
 	while (target.len - at >= BLOCK) {
 		size_t len = find_run(&start, index, target, at);
 		if (!len) {
-			if (++at - from > p.most - p.used)	/* a copy may still begin before `at`, but seldom does */
+			if (++at - from > p.most - p.used)	/* a copy may still begin before `at`, but rarely does */
 				return 0;
 			continue;
 		}

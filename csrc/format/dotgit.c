@@ -1,7 +1,7 @@
 /*
- * Names that some file system takes for ".git" or for one of git's own dot files: HFS+ ignores some code points and the
- * case, NTFS ignores case, trailing dots and spaces and what follows a colon, and has short names of six characters.
- * The answers are those of git's fsck. All names end with a NUL byte.
+ * Names that some file system takes for ".git" or for one of git's own dot files. HFS+ ignores some code points and the
+ * case. NTFS ignores the case, trailing dots and spaces, and anything after a colon, and has short names of six
+ * characters. The answers are the same as those of git's fsck. All names end with a NUL byte.
  */
 #include <string.h>
 
@@ -12,7 +12,7 @@ static int lower(unsigned char c)
 	return c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c;
 }
 
-/* Does `name` begin with these lower-case letters, in any case? */
+/* Whether `name` begins with these lower-case letters, in any case. */
 static int begins(const unsigned char *name, const char *letters, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -28,7 +28,7 @@ static int is_between(unsigned value, unsigned low, unsigned high)
 	return value >= low && value <= high;
 }
 
-/* The length of a code point of three bytes that HFS+ ignores; 0 when there is none. */
+/* The length of a three-byte code point that HFS+ ignores; 0 if there is none. */
 static size_t ignored(const unsigned char *name)
 {
 	if (name[0] == 0xef)	/* U+FEFF */
@@ -48,7 +48,7 @@ static int follows(const unsigned char *name, size_t count)
 	return 1;
 }
 
-/* Does a code point of several bytes stand here, in UTF-8? Surrogates, U+FFFE and U+FFFF are none. */
+/* Whether `name` begins with a code point of several bytes in UTF-8. Surrogates, U+FFFE and U+FFFF do not count. */
 static int is_utf8(const unsigned char *name)
 {
 	unsigned char first = name[0], second = first ? name[1] : 0;
@@ -79,13 +79,13 @@ static int is_hfs_dot(const unsigned char *name, const char *word)
 			return 0;
 	}
 	name = skip_ignored(name + 1);
-	/* git takes what is no UTF-8 for the end */
+	/* git takes bytes that are not UTF-8 for the end */
 	return !*name || *name == '/' || (*name >= 0x80 && !is_utf8(name));
 }
 
 /* ---- NTFS ---- */
 
-/* Is the rest of a name what NTFS does not look at? */
+/* Whether NTFS ignores the rest of a name. */
 static int is_ignored_rest(const unsigned char *rest)
 {
 	while (*rest == '.' || *rest == ' ')
@@ -106,7 +106,10 @@ static int is_ntfs_dotgit(const unsigned char *name)
 	return !*name || *name == ':' || *name == '/' || *name == '\\';
 }
 
-/* A short name that NTFS makes where the usual ones are taken: letters of `hashed`, a tilde, digits; eight in all. */
+/*
+ * Whether the name is a short name that NTFS makes if the usual ones are taken: letters of `hashed`, a tilde, digits;
+ * eight in all.
+ */
 static int is_hashed_name(const unsigned char *name, const char *hashed)
 {
 	size_t at = 0;

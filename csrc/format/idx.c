@@ -1,6 +1,6 @@
 /*
- * Pack index, versions 1 and 2 (docs/formats/page.md). Version 2 is written as git index-pack writes it, byte for byte:
- * git >= 2.47 refuses a push when a file of that name already exists and differs.
+ * Pack index, versions 1 and 2 (docs/formats/page.md). Version 2 is written as by git index-pack, byte for byte,
+ * because git >= 2.47 refuses a push if a file of that name exists and differs.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -228,7 +228,7 @@ static int write_fanout(output *out, const gpa_idx_entry *entries, uint32_t coun
 	return output_write(out, fanout, sizeof(fanout), err);
 }
 
-/* The five tables after the fanout, each in oid order. */
+/* Write the tables after the fanout, each in oid order. */
 static int write_tables(output *out, const gpa_idx_entry *entries, uint32_t count, gpa_error *err)
 {
 	unsigned char number[8];
@@ -286,7 +286,7 @@ typedef struct opened {
 	uint64_t size;
 } opened;
 
-/* `head`: bytes that will be read; 0 for all. */
+/* Open a file and have the disk read its first `head` bytes; 0 for all. */
 static int open_ahead(opened *out, int dir_fd, const char *name, uint64_t head, gpa_error *err)
 {
 	int status = file_open(&out->fd, &out->size, dir_fd, name, err);
@@ -308,7 +308,7 @@ static int hold_idx(gpa_idx *out, const opened *file, int algo, gpa_error *err)
 	return status;
 }
 
-/* The first *done of them: were descriptors short, the others have more when these are closed. */
+/* Open the first *done files of `count`. If descriptors are short, the next call has more, after these are closed. */
 static int open_some(uint32_t *done, gpa_idx *out, uint32_t count, int dir_fd, const char *const *names, int algo,
 		     gpa_error *err)
 {
@@ -352,7 +352,10 @@ void gpa_idx_close_many(gpa_idx *idx, uint32_t count)
 	}
 }
 
-/* Parsing looks at nothing beyond the fanout, so that much is read, and no map is made. */
+/*
+ * The object count of an idx. Parsing needs nothing beyond the fanout, so that much is read, and the file is not
+ * mapped.
+ */
 static uint32_t count_and_close(const opened *file, int algo)
 {
 	unsigned char head[IDX_HEAD];
@@ -377,7 +380,7 @@ void gpa_idx_counts(uint32_t *counts, uint32_t count, int dir_fd, const char *co
 		for (uint32_t i = 0; i < n; i++)
 			open_ahead(&files[i], dir_fd, names[first + i], IDX_HEAD, &ignored);
 		for (uint32_t i = 0; i < n; i++) {
-			if (files[i].fd < 0)	/* were descriptors short, there are more by now */
+			if (files[i].fd < 0)	/* if descriptors were short, more are free now */
 				open_ahead(&files[i], dir_fd, names[first + i], IDX_HEAD, &ignored);
 			counts[first + i] = count_and_close(&files[i], algo);
 		}

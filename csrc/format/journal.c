@@ -1,6 +1,7 @@
 /*
- * The journal's format (docs/formats/journal.md): a header, then a record for each object: length and CRC32 of a pack
- * entry, and the entry. A record is complete when all of it is there and right; what follows one that is not is nothing.
+ * The journal's format (docs/formats/journal.md): a header, then a record for each object, which is the length and
+ * CRC32 of a pack entry, and the entry. A record is complete if all of it is there and the CRC32 is right. The first
+ * incomplete record ends the journal.
  */
 #include "base/bytes.h"
 #include "base/error.h"
@@ -25,7 +26,7 @@ void journal_write_record(unsigned char *out, uint32_t length, uint32_t crc)
 
 int journal_check(gpa_bytes file, int algo, gpa_error *err)
 {
-	if (file.len < JOURNAL_HEADER)	/* cut short by a crash before it held anything */
+	if (file.len < JOURNAL_HEADER)	/* a crash cut it short before it held anything */
 		return GPA_ENOTFOUND;
 	if (be32(file.ptr) != MAGIC)
 		return corrupt_at(err, 0, "journal signature is 0x%08x, expected 0x%08x", be32(file.ptr), MAGIC);

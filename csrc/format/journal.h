@@ -20,7 +20,10 @@ void journal_write_header(unsigned char *out, int algo);
 void journal_write_record(unsigned char *out, uint32_t length, uint32_t crc);
 /* Check the header. GPA_ENOTFOUND if the file is too short to hold one. */
 int journal_check(gpa_bytes file, int algo, gpa_error *err);
-/* Parse the record at *at, which is JOURNAL_HEADER at first, and move *at behind it. GPA_ENOTFOUND if no complete one is there. */
+/*
+ * Parse the record at *at, which is JOURNAL_HEADER at first, and move *at behind it. GPA_ENOTFOUND if no complete one
+ * is there.
+ */
 int journal_next(journal_entry *out, size_t *at, gpa_bytes file);
 
 #endif

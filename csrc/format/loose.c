@@ -8,7 +8,7 @@
 #include "format/loose.h"
 #include "format/pack.h"
 
-#define HEAD 4096	/* bytes of the file in which the whole header inflates */
+#define HEAD 4096	/* bytes of the file that hold the whole header */
 
 int loose_parse_header(int *type, uint64_t *size, size_t *header, gpa_bytes start, gpa_error *err)
 {
@@ -35,7 +35,9 @@ int loose_parse_header(int *type, uint64_t *size, size_t *header, gpa_bytes star
 	return GPA_OK;
 }
 
-/* Inflate and parse the start of a file, of which `file` is at least the first HEAD bytes, or all. `z` may be used again. */
+/*
+ * Inflate and parse the start of a file. `file` is at least its first HEAD bytes, or all of it. `z` may be used again.
+ */
 static int read_start(int *type, uint64_t *size, size_t *header, z_stream *z, gpa_bytes file, gpa_error *err)
 {
 	unsigned char start[LOOSE_HEADER_MAX];
@@ -45,7 +47,7 @@ static int read_start(int *type, uint64_t *size, size_t *header, z_stream *z, gp
 	z->next_out = start;
 	z->avail_out = sizeof(start);
 	int result = inflate(z, Z_SYNC_FLUSH);
-	/* a short file is inflated to its end here: what is wrong there is found when the content is read */
+	/* a short file is inflated to its end here; damage there is found when the content is read */
 	if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR && z->avail_out == sizeof(start))
 		return corrupt_at(err, 0, "loose object is not a zlib stream");
 	return loose_parse_header(type, size, header, (gpa_bytes){start, sizeof(start) - z->avail_out}, err);

@@ -1,6 +1,6 @@
 /*
- * The combined index: a multi-pack-index, version 1, read and verified (docs/formats/combined-index.md). Messages that git
- * has are in git's words.
+ * The combined index: a multi-pack-index, version 1, read and verified (docs/formats/combined-index.md). Messages that
+ * git also has are in git's words.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +52,7 @@ static int parse_header(gpa_midx *midx, unsigned *chunk_count, gpa_error *err)
 	return GPA_OK;
 }
 
-/* Find the chunks; what we do not know is passed over. Bounds: rows ascend, and all end at the trailer or before. */
+/* Find the chunks; unknown ones are skipped. Checks that rows ascend and that no chunk reaches into the trailer. */
 static int parse_toc(struct chunks *chunks, gpa_midx *midx, unsigned chunk_count, gpa_error *err)
 {
 	uint64_t trailer = midx->file.len - midx->hash_size;
@@ -113,7 +113,7 @@ static int parse_tables(gpa_midx *midx, const struct chunks *chunks, gpa_error *
 	return GPA_OK;
 }
 
-/* Names become paths: refuse one that would lead out of the pack directory. */
+/* Check a name. Names become paths, so one that leads out of the pack directory is refused. */
 static int check_name(const char *name, size_t len, gpa_error *err)
 {
 	if (len < 5 || memcmp(name + len - 4, ".idx", 4))
@@ -289,7 +289,7 @@ static int verify_object(gpa_report *report, const gpa_midx *midx, const gpa_idx
 	return GPA_OK;
 }
 
-/* Objects that the fanout sends to the wrong place are not found although they are there. */
+/* Check the fanout. An object at a place that the fanout does not lead to is not found. */
 static int verify_fanout(gpa_report *report, const gpa_midx *midx)
 {
 	int status = GPA_OK;

@@ -1,9 +1,9 @@
 /*
- * Writing the combined index: byte for byte as git multi-pack-index write does when the winners are the same.
+ * Writing the combined index, byte for byte as git multi-pack-index write does if the winners are the same.
  *
- * All entries but those of the largest sorted run (the old index, or the largest idx) are sorted together; then the two
- * sequences are merged, and what lies between two new entries is copied in bulk. So one more small pack costs a copy and
- * two hashes of the file, and three hundred packs beside a large one cost hardly more.
+ * The largest sorted run is the old index or the largest idx. The entries of all other sources are sorted together.
+ * Then the two sequences are merged, and the entries between two new ones are copied in bulk. So one more small pack
+ * costs a copy and two hashes of the file, and three hundred packs beside a large one cost hardly more.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +19,8 @@
 #define FANOUT_SIZE 1024
 #define LARGE_FLAG 0x80000000u
 #define NO_PACK UINT32_MAX
-#define STEP (64 * 1024)	/* entries from one look at progress.stop to the next */
-#define TWINS 1	/* the idx that was to be the base has an object twice: build again without that base */
+#define STEP (64 * 1024)	/* entries between two checks for a request to stop */
+#define TWINS 1	/* the idx chosen as the base has an object twice: build again without that base */
 
 struct winner {
 	uint32_t pack;
@@ -31,14 +31,14 @@ struct winner {
 struct base_run {
 	const gpa_midx *midx;
 	const gpa_idx *idx;
-	uint32_t source;	/* with idx */
+	uint32_t source;	/* the source, if the base is an idx */
 	uint32_t rank;
 	uint32_t count;
 	uint32_t stride;
 	const unsigned char *oids;
 };
 
-/* Oids to be written one after the other, `stride` bytes apart. */
+/* Oids to be written one after the other. In memory they are `stride` bytes apart. */
 struct oid_run {
 	const unsigned char *oids;
 	uint32_t count;
@@ -52,15 +52,15 @@ struct build {
 	const gpa_midx *old;
 	uint32_t *new_id;	/* old pack number -> new one, or NO_PACK */
 	gpa_progress *progress;
-	int no_idx_base;	/* no idx is the base: one of them has an object twice */
+	int no_idx_base;	/* no idx may be the base, because one of them has an object twice */
 	int any_twins;		/* an idx among the refs has an object twice */
 	struct base_run base;
 	oid_ref *refs;		/* entries of all other sources, sorted */
 	size_t ref_count;
-	/* the result: oids stay where they are, as runs of neighbours in the base or in one idx */
+	/* the result: oids stay in their files, as runs of neighbours in the base or in one idx */
 	struct oid_run *runs;
 	uint32_t run_count, run_room;
-	unsigned char *offsets;	/* as in OOFF; with large ones by number into `large` */
+	unsigned char *offsets;	/* as in the OOFF chunk; a large one is the number of its row in `large` */
 	uint32_t first_bytes[256];
 	uint64_t *large;
 	uint32_t large_count, large_room;
@@ -105,7 +105,7 @@ static void choose_base(struct build *b, uint32_t old_rank)
 	}
 }
 
-/* Collect and sort the entries of every source but the base, each source checked to be in order. */
+/* Collect and sort the entries of every source except the base. Checks the order of each source. */
 static int sort_others(struct build *b, gpa_error *err)
 {
 	uint64_t total = 0;
@@ -154,7 +154,7 @@ static int add_large(struct build *b, uint64_t offset, uint32_t *row, gpa_error 
 	return GPA_OK;
 }
 
-/* Append `count` oids; the last run grows when they follow it in memory. */
+/* Append `count` oids. They extend the last run if they follow it in memory. */
 static int add_run(struct build *b, const unsigned char *oids, uint32_t count, uint32_t stride, gpa_error *err)
 {
 	struct oid_run *last = b->run_count ? &b->runs[b->run_count - 1] : NULL;
@@ -173,7 +173,7 @@ static int emit(struct build *b, const unsigned char *oid, struct winner winner,
 	unsigned char *slot = b->offsets + 8 * (size_t)b->count;
 	uint32_t row = (uint32_t)winner.offset;
 	if (winner.offset >> 31) {
-		/* Whether rows are needed is known at the end: until then every offset above 2^31 has one. */
+		/* Only the end shows whether rows are needed. Until then every offset above 2^31 has one. */
 		int status = add_large(b, winner.offset, &row, err);
 		if (status)
 			return status;
@@ -187,8 +187,8 @@ static int emit(struct build *b, const unsigned char *oid, struct winner winner,
 }
 
 /*
- * Where the idx of source out->pack has its object `pos`. Of an object that is there twice, the place that git finds:
- * otherwise its verify would complain.
+ * Find where the idx of source out->pack has its object `pos`. If the object is there twice, take the place that git
+ * finds, because its verify would complain otherwise.
  */
 static int idx_winner(struct winner *out, const struct build *b, uint32_t pos, gpa_error *err)
 {
@@ -201,7 +201,7 @@ static int idx_winner(struct winner *out, const struct build *b, uint32_t pos, g
 	return status;
 }
 
-/* The base's entry at `pos`; NO_PACK as its pack when that pack is not in the new index. */
+/* The base's entry at `pos`. Its pack is NO_PACK if the new index does not have that pack. */
 static int base_winner(struct winner *out, const struct build *b, uint32_t pos, gpa_error *err)
 {
 	if (b->base.idx) {
@@ -215,7 +215,7 @@ static int base_winner(struct winner *out, const struct build *b, uint32_t pos, 
 	return status;
 }
 
-/* The order is checked as entries are copied, for no other pass reads these oids. */
+/* Check the order of an entry that is copied. No other pass reads these oids. */
 static int in_order(const struct build *b, const unsigned char *oid)
 {
 	uint64_t before = be64(oid - b->base.stride), here = be64(oid);
@@ -223,8 +223,8 @@ static int in_order(const struct build *b, const unsigned char *oid)
 }
 
 /*
- * The common case of copy_base(): entries whose packs stay and whose offsets are small. Returns the first position that is
- * not of that kind. Of the old index only the pack numbers change.
+ * Copy the common entries for copy_base(): their packs stay and their offsets are small. Returns the first position of
+ * another kind. In entries of the old index only the pack numbers change.
  */
 static uint32_t copy_small(struct build *b, uint32_t from, uint32_t to)
 {
@@ -252,7 +252,7 @@ static uint32_t copy_small(struct build *b, uint32_t from, uint32_t to)
 /* Copy the base's entries [from, to) that no other source has. */
 static int copy_base(struct build *b, uint32_t from, uint32_t to, gpa_error *err)
 {
-	while (from < to) {	/* never without a base: then it has no entries */
+	while (from < to) {	/* the base has entries, so it is not NULL */
 		if (is_stopped(b->progress))
 			return stopped(err);
 		if (b->base.midx || b->base.idx->version == 2) {
@@ -285,7 +285,10 @@ static int copy_base(struct build *b, uint32_t from, uint32_t to, gpa_error *err
 	return GPA_OK;
 }
 
-/* First position in the base, from `low` on, whose oid is not below `oid`. Gallops: new entries lie far apart. */
+/*
+ * The first position in the base, from `low` on, whose oid is not below `oid`. Gallops, because new entries lie far
+ * apart.
+ */
 static uint32_t base_seek(const struct build *b, uint32_t low, const unsigned char *oid)
 {
 	uint32_t step = 1, high = low;
@@ -304,7 +307,7 @@ static uint32_t base_seek(const struct build *b, uint32_t low, const unsigned ch
 	return low;
 }
 
-/* The best of refs[i..end), which share one oid. */
+/* The best of refs[i..end), which have one oid. */
 static const oid_ref *best_ref(const struct build *b, size_t i, size_t *end)
 {
 	const oid_ref *best = &b->refs[i];
@@ -345,7 +348,7 @@ static int merge_runs(struct build *b, gpa_error *err)
 	return status ? status : copy_base(b, base, b->base.count, err);
 }
 
-/* Without an offset above 2^32 there is no LOFF chunk, and offsets of 2^31 and more are stored as they are. */
+/* Remove the LOFF chunk if no offset is above 2^32. Offsets of 2^31 and more are then stored in four bytes. */
 static void drop_large(struct build *b)
 {
 	for (uint32_t i = 0; b->large_count && i < b->count; i++) {
@@ -384,7 +387,7 @@ static int write_oids(output *out, const struct build *b, gpa_error *err)
 			status = output_write(out, run->oids, (size_t)run->count * b->hash_size, err);
 			continue;
 		}
-		for (uint32_t n = 0; !status && n < run->count; n++)	/* idx v1: an offset stands before each oid */
+		for (uint32_t n = 0; !status && n < run->count; n++)	/* idx v1: an offset precedes each oid */
 			status = output_write(out, run->oids + (size_t)n * run->stride, b->hash_size, err);
 	}
 	return status;

@@ -1,10 +1,10 @@
 /*
- * What a new tree, commit or tag has to look like. The rules are those of `git hash-object` since 2.40, which are those
- * of `git fsck --strict`, with its words: the id of the rule, then what is wrong. One rule of older versions is kept: a
- * commit whose tree is also its parent is refused, since no object is both. A blob may hold anything.
+ * Rules for a new tree, commit or tag. They are the rules of `git hash-object` since 2.40, which are those of `git fsck
+ * --strict`, with its words: the id of the rule, then what is wrong. One rule of older versions is kept: a commit whose
+ * tree is also its parent is refused, because no object is both. A blob may hold anything.
  *
- * Stricter than hash-object in one case: a tag with a wrong tagger line that has other headers behind it. Git reports the
- * line and then forgets that it did; fsck fails on such a tag.
+ * One check is stricter than hash-object: a tag with a wrong tagger line followed by other headers. Git reports the
+ * line and then forgets the report; fsck fails on such a tag.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +15,14 @@
 #include "format/gpa_format.h"
 
 #define NAME_MOST 4096		/* bytes; git's default for fsck.largePathname */
-#define DATE_MOST INT64_MAX	/* what time_t holds */
+#define DATE_MOST INT64_MAX	/* the largest time_t */
 
 #define MODE_TYPE 0170000
 #define MODE_TREE 0040000
 #define MODE_LINK 0120000
 #define MODE_GITLINK 0160000
 
-/* What is left to be read. `end` is behind the whole object. */
+/* The text that is still to be read. `end` is the end of the whole object. */
 typedef struct text {
 	const unsigned char *at;
 	const unsigned char *end;
@@ -43,7 +43,7 @@ static int hex_value(unsigned char c)
 
 /* ---- lines of commits and tags ---- */
 
-/* After it each line of the header ends with a newline, and the header holds no NUL byte. */
+/* Check that the header ends. After that, each of its lines ends with a newline, and it holds no NUL byte. */
 static int check_header_end(text t, gpa_error *err)
 {
 	for (const unsigned char *p = t.at; p < t.end; p++) {
@@ -57,7 +57,7 @@ static int check_header_end(text t, gpa_error *err)
 	return corrupt(err, "unterminatedHeader: unterminated header");
 }
 
-/* Pass over `word` and a space, if the line begins so. */
+/* Skip `word` and a space. Returns 0 if the line begins otherwise. */
 static int take_word(text *t, const char *word)
 {
 	size_t len = strlen(word);
@@ -67,7 +67,7 @@ static int take_word(text *t, const char *word)
 	return 1;
 }
 
-/* Pass over an id in hex digits and the newline behind it. */
+/* Skip an id in hex digits and the newline after it. */
 static int take_oid(unsigned char *oid, text *t, size_t hash_size)
 {
 	if ((size_t)(t->end - t->at) <= 2 * hash_size)
@@ -84,7 +84,7 @@ static int take_oid(unsigned char *oid, text *t, size_t hash_size)
 	return 1;
 }
 
-/* Pass over the rest of the line: the value is that, without the newline. */
+/* Skip the rest of the line. Returns it, without the newline. */
 static text take_line(text *t)
 {
 	const unsigned char *newline = memchr(t->at, '\n', (size_t)(t->end - t->at));
@@ -98,7 +98,7 @@ static int bad_ident(gpa_error *err, const char *rule, const char *what)
 	return corrupt(err, "%s: invalid author/committer line - %s", rule, what);
 }
 
-/* "1234567890 +0100" to the end of the line. */
+/* Check "1234567890 +0100", which fills the rest of the line. */
 static int check_date(text line, gpa_error *err)
 {
 	const unsigned char *p = line.at, *end = line.end;
@@ -122,7 +122,7 @@ static int check_date(text line, gpa_error *err)
 	return good ? GPA_OK : bad_ident(err, "badTimezone", "bad time zone");
 }
 
-/* "Name <email> 1234567890 +0100": the rest of a line. */
+/* Check "Name <email> 1234567890 +0100", the rest of a line. */
 static int check_ident(text *t, gpa_error *err)
 {
 	text line = take_line(t);
@@ -212,7 +212,7 @@ static int ends_with(text name, const char *suffix)
 	return (size_t)(name.end - name.at) >= len && !memcmp(name.end - len, suffix, len);
 }
 
-/* What lies between two slashes of a ref's name. */
+/* Whether a text may stand between two slashes of a ref's name. */
 static int is_ref_component(text part)
 {
 	if (part.at == part.end || *part.at == '.' || ends_with(part, ".lock"))
@@ -227,7 +227,7 @@ static int is_ref_component(text part)
 	return 1;
 }
 
-/* May a ref below refs/tags/ be called so? */
+/* Whether a ref below refs/tags/ may have this name. */
 static int is_tag_name(text name)
 {
 	for (text part = {name.at, name.at};; part.at = ++part.end) {
@@ -273,13 +273,13 @@ typedef struct tree_entry {
 	int is_padded;			/* the mode begins with a zero */
 } tree_entry;
 
-/* Pass over an entry. 0: it is none. */
+/* Skip an entry. Returns 0 if it is not a complete one. */
 static int take_entry(tree_entry *out, text *t, size_t hash_size)
 {
 	const unsigned char *p = t->at;
 	if ((size_t)(t->end - p) < hash_size + 3)
 		return 0;
-	/* as in git, a NUL byte where the last entry's name has to end: so no name leads beyond it */
+	/* as in git, a NUL byte at the place where the last name has to end: so no name leads beyond it */
 	const unsigned char *last = t->end - hash_size - 1;
 	if (*last)
 		return 0;
@@ -291,7 +291,7 @@ static int take_entry(tree_entry *out, text *t, size_t hash_size)
 			return 0;
 		out->mode = (out->mode << 3) + (*p - '0');
 	}
-	out->mode &= 0xffff;	/* as git keeps it */
+	out->mode &= 0xffff;	/* git keeps these bits */
 	out->name = p + 1;
 	out->len = strlen((const char *)out->name);
 	out->oid = out->name + out->len + 1;
@@ -299,7 +299,10 @@ static int take_entry(tree_entry *out, text *t, size_t hash_size)
 	return out->len > 0;
 }
 
-/* Entries without a slash behind them that one with a slash may have the same name as: "a" before "a.b" before "a/". */
+/*
+ * Entries without a trailing slash whose names a later folder may repeat: "a" comes before "a.b", which comes before
+ * "a/".
+ */
 typedef struct candidates {
 	tree_entry *rows;
 	size_t count;
@@ -314,7 +317,7 @@ static int push(candidates *stack, tree_entry entry)
 	return 0;
 }
 
-/* Is a folder called as a file that came before it? 1, 0, or -1 without memory. */
+/* Whether a folder has the name of an earlier file. Returns 1, 0, or -1 without memory. */
 static int is_taken(candidates *stack, const tree_entry *folder)
 {
 	while (stack->count) {
@@ -356,7 +359,7 @@ static enum order compare_entries(const tree_entry *before, const tree_entry *en
 	return left < right ? IN_ORDER : NOT_SORTED;
 }
 
-/* In the order in which git tells them. */
+/* The faults of a tree, in the order in which git reports them. */
 enum fault {
 	NULL_OID, FULL_PATH, DOT, DOTDOT, DOTGIT, ZERO_PADDED, BAD_MODE, DUPLICATE, UNSORTED, LARGE_NAME, FAULTS
 };
@@ -379,7 +382,7 @@ static int is_known_mode(unsigned mode)
 	return mode == 0100644 || mode == 0100755 || mode == MODE_LINK || mode == MODE_TREE || mode == MODE_GITLINK;
 }
 
-/* A dot file of git's as a symbolic link. */
+/* Check a symbolic link that has the name of a dot file of git's. */
 static int check_link(const tree_entry *entry, gpa_error *err)
 {
 	const char *file = name_of_dot_file(entry->name);

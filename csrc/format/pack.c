@@ -34,7 +34,7 @@ int gpa_pack_match(gpa_bytes pack, const gpa_idx *idx, gpa_error *err)
 	return GPA_OK;
 }
 
-/* Type and inflated size: 4 bits of size in the first byte, 7 in each that follows. */
+/* Read type and inflated size: 4 bits of the size are in the first byte, 7 in each that follows. */
 static int take_type_and_size(cursor *c, gpa_entry *out)
 {
 	unsigned char byte;
@@ -50,7 +50,7 @@ static int take_type_and_size(cursor *c, gpa_entry *out)
 	return 0;
 }
 
-/* Distance back to the base: most significant group first, one added for each continuation. */
+/* Read the distance back to the base: most significant group first, with one added for each continuation. */
 static int take_distance(cursor *c, uint64_t *distance)
 {
 	unsigned char byte;

@@ -15,8 +15,8 @@ size_t entry_distance_write(unsigned char *out, uint64_t distance);
 /* Parse an entry's header, of which `head` may be only the first bytes. `offset` is its place in the pack. */
 int entry_parse_bytes(gpa_entry *out, gpa_bytes head, uint64_t offset, uint32_t hash_size, gpa_error *err);
 /*
- * The bytes after an entry's header, up to the pack's trailer. GPA_ECORRUPT if the entry claims more than a stream of that
- * length can hold.
+ * The bytes after an entry's header, up to the pack's trailer. GPA_ECORRUPT if the entry claims more than a stream of
+ * that length can hold.
  */
 int entry_stream(gpa_bytes *stream, gpa_bytes pack, const gpa_entry *entry, uint64_t offset, uint32_t hash_size,
 		 gpa_error *err);

@@ -1,10 +1,11 @@
 /*
- * Every byte of a pack: its trailer, the CRC32 of each entry, and the id of each object, deltas included.
+ * Checking every byte of a pack: its trailer, the CRC32 of each entry, and the id of each object, deltas included.
  *
- * Threads share out the objects that are stored whole; whoever takes one also makes all that is a delta on it, walking
- * down with a stack. An object's content is dropped as soon as its last delta is made, so a long chain costs two objects.
- * The delta that most others stand on comes last: what is kept meanwhile has more than half of them still to come, so that
- * the contents of n objects in one family are never more than log2(n) + 2 at a time.
+ * Threads share the objects that are stored whole. A thread that takes one also makes all deltas on it, walking down
+ * with a stack. The content of an object is freed when its last delta has been made, so a long chain needs two objects
+ * in memory. Among the deltas on one object, the one with the largest family comes last. Each object that is kept then
+ * has more than half of its family still to come, so the contents of n objects of one family in memory are never more
+ * than log2(n) + 2.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -27,8 +28,8 @@
 
 typedef struct node {
 	uint32_t child;		/* first entry that is a delta on this one */
-	uint32_t sibling;	/* next with the same base; the one that most stand on comes last */
-	uint8_t type;		/* of the entry; 0: its header is damaged */
+	uint32_t sibling;	/* next delta on the same base; the one with the largest family comes last */
+	uint8_t type;		/* of the entry; 0 if its header is damaged */
 	uint8_t done;
 } node;
 
@@ -41,9 +42,9 @@ typedef struct check {
 	uint32_t next;		/* first entry that no thread has taken */
 	int trailer_taken;
 	gpa_report *report;
-	unsigned char *verdicts;	/* instead of the report: see pack_check_ids() */
+	unsigned char *verdicts;	/* used instead of the report: see pack_check_ids() */
 	gpa_progress *progress;
-	pthread_mutex_t lock;	/* around report and status */
+	pthread_mutex_t lock;	/* for report and status */
 	int status;
 } check;
 
@@ -53,7 +54,7 @@ typedef struct worker {
 	hasher hash;
 } worker;
 
-/* An object on the way down: its content, and the next delta to be made from it. */
+/* An object on the way down: its content, and the next delta on it. */
 typedef struct frame {
 	gpa_buffer content;
 	uint32_t next_child;
@@ -73,7 +74,7 @@ static void found(check *c, uint32_t place, const char *what)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* GPA_ECORRUPT is a finding; anything else ends the check. */
+/* Note a failure. GPA_ECORRUPT is a finding; any other status ends the check. */
 static void note_failure(check *c, uint32_t place, int status, const gpa_error *err)
 {
 	if (status == GPA_ECORRUPT) {
@@ -97,8 +98,8 @@ static gpa_bytes entry_bytes(const check *c, uint32_t place)
 /* ---- one entry ---- */
 
 /*
- * A flipped bit in an entry's header makes a blob a tree. Where no CRC32 shows that, the object has its id as one of
- * another type: it is damaged, and nobody lies.
+ * Whether the content has its id as an object of another type. A flipped bit in an entry's header makes a blob a tree.
+ * If no CRC32 shows that, the entry is damaged, but its idx does not lie.
  */
 static int has_other_type(worker *w, uint32_t place, gpa_bytes content)
 {
@@ -113,7 +114,7 @@ static int has_other_type(worker *w, uint32_t place, gpa_bytes content)
 	return 0;
 }
 
-/* `content` is empty where it was hashed in pieces. */
+/* Check an object's id. `content` is empty if it was hashed in pieces. */
 static void check_id(worker *w, uint32_t place, gpa_bytes content)
 {
 	unsigned char oid[GPA_OID_MAX];
@@ -142,7 +143,7 @@ static int check_stream_end(size_t used, gpa_bytes stream, gpa_error *err)
 		corrupt(err, "zlib stream is %zu bytes, its entry has %zu", used, stream.len);
 }
 
-/* CRC32, header, and the zlib stream of an entry; its inflated content goes to `out`, or only into the hash. */
+/* Check an entry's CRC32 and header, and inflate its stream to `out`, or only into the hash. */
 static int read_entry(worker *w, uint32_t place, gpa_entry *entry, gpa_buffer *out, gpa_error *err)
 {
 	check *c = w->c;
@@ -231,7 +232,7 @@ static int push_frame(frame **stack, uint32_t *used, uint32_t *room, frame f)
 	return GPA_OK;
 }
 
-/* Make everything that stands on `content`, which this takes over. */
+/* Make all objects that are deltas on `content`, directly or not. Frees `content`. */
 static int walk_deltas(worker *w, uint32_t root, gpa_buffer content, int type)
 {
 	check *c = w->c;
@@ -257,7 +258,7 @@ static int walk_deltas(worker *w, uint32_t root, gpa_buffer content, int type)
 			note_failure(c, place, result, &err);
 			continue;
 		}
-		if (top->next_child == NONE) {	/* the last delta on it is made: the content is not needed any more */
+		if (top->next_child == NONE) {	/* the last delta on it has been made: the content is not needed any more */
 			gpa_buffer_free(&top->content);
 			used--;
 		}
@@ -341,7 +342,10 @@ static uint32_t base_place(check *c, const gpa_entry *entry)
 	return idx_place_find(c->places, c->count, offset);
 }
 
-/* Of the entries that stand on each one, itself included, how many there are; a cycle's are not counted to their end. */
+/*
+ * Count the family of each entry: the entries that are deltas on it, directly or not, and itself. Families in a cycle
+ * are not complete.
+ */
 static void count_families(uint32_t *weight, uint32_t *waiting, uint32_t *leaves, const uint32_t *base, uint32_t count)
 {
 	uint32_t leaf_count = 0;
@@ -363,7 +367,7 @@ static void count_families(uint32_t *weight, uint32_t *waiting, uint32_t *leaves
 	}
 }
 
-/* Hang each delta under its base: the one with the largest family last, the others in the order in which they lie. */
+/* Link each delta to its base: the one with the largest family last, the others in order of offset. */
 static int hang_deltas(check *c, const uint32_t *base, gpa_error *err)
 {
 	uint32_t *numbers = calloc((size_t)c->count + 1, 3 * sizeof(*numbers));
@@ -387,7 +391,7 @@ static int hang_deltas(check *c, const uint32_t *base, gpa_error *err)
 	return GPA_OK;
 }
 
-/* Read every header; base[i] is what the delta at place i stands on, or NONE. */
+/* Read every header. base[i] is the place of the base of the delta at place i, or NONE. */
 static void read_headers(check *c, uint32_t *base)
 {
 	for (uint32_t i = 0; i < c->count; i++)
@@ -428,7 +432,7 @@ static int run_threads(check *c, unsigned threads, gpa_error *err)
 		    (status = hasher_init(&workers[ready].hash, c->idx->algo, err)))
 			inflater_free(workers[ready].z);
 	}
-	/* where no further thread can be had, fewer do the work; this one always does */
+	/* if no more threads can be started, fewer do the work; the calling thread always does */
 	for (; !status && started + 1 < ready; started++)
 		if (pthread_create(&ids[started], NULL, work, &workers[started + 1]))
 			break;

@@ -65,6 +65,6 @@ int pack_finish(pack_writer *p, gpa_error *err)
 int pack_write_idx(pack_writer *p, int fd, const char *path, gpa_error *err)
 {
 	output_begin(p->out, fd, p->out->door, path);
-	p->out->progress = NULL;	/* a pack without its idx is of no use */
+	p->out->progress = NULL;	/* a pack without its idx is useless, so nothing stops here */
 	return idx_write(p->out, p->entries, p->object_count, p->trailer, err);
 }

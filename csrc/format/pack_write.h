@@ -39,7 +39,10 @@ void pack_end_entry(pack_writer *p, const unsigned char *oid);
 
 /* Write the trailer, also to p->trailer. All objects have been added. */
 int pack_finish(pack_writer *p, gpa_error *err);
-/* Write the idx of a finished pack to `fd`, through the same output. `path` is for the output's door. Sorts the entries. */
+/*
+ * Write the idx of a finished pack to `fd`, through the same output. `path` is for the output's door. Sorts the
+ * entries.
+ */
 int pack_write_idx(pack_writer *p, int fd, const char *path, gpa_error *err);
 
 #endif

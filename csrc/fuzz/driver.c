@@ -1,7 +1,7 @@
 /*
- * Runs a fuzz target without libFuzzer: every file given as an argument once, and with -mutate=<n>,<seed> also <n>
- * random changes of each. The same seed makes the same changes. Where an input crashes, hangs for a minute or asks for
- * more than 256 MiB, its bytes are left in the file `crash-input` of the current directory.
+ * A driver that runs a fuzz target without libFuzzer: every file given as an argument once, and with -mutate=<n>,<seed>
+ * also <n> random changes of each. The same seed makes the same changes. If an input crashes, hangs for a minute or
+ * allocates more than 256 MiB, its bytes are left in the file `crash-input` of the current directory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +27,7 @@ typedef struct file {
 static uint8_t input[INPUT_MAX];
 static size_t input_size;
 
-/* Large allocations fail here as they would on a small machine, and what is made for a lie shows up. */
+/* Options of AddressSanitizer. Large allocations fail, as on a small machine, so a size that lies shows up. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -58,7 +58,7 @@ static void on_signal(int number)
 
 static uint64_t random_state;
 
-/* xorshift64*: good enough to hit every byte, and the same everywhere. */
+/* The next number of xorshift64*: random enough to change every byte, and the same on every machine. */
 static uint64_t next_random(void)
 {
 	random_state ^= random_state >> 12;
@@ -138,7 +138,9 @@ static void change_once(const file *other)
 
 /* ---- running ---- */
 
-/* In a block of its own size, so that AddressSanitizer sees the first byte read beyond it. */
+/*
+ * Run the target on a copy of exactly the input's size, so that AddressSanitizer notices the first byte read beyond it.
+ */
 static void run_once(void)
 {
 	uint8_t *copy = malloc(input_size ? input_size : 1);

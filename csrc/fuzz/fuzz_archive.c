@@ -1,7 +1,8 @@
 /*
- * Archives of v1 pages: the page, all its entries, the index that is made of them, and an index as it comes. A page has
- * 56,024 bytes before its data, nearly all of them zeros, so the input has only what stands before these: two bytes for
- * its length, as much of the page's head, and the data. A head that is shorter than it says ends the page there.
+ * Pages of v1 archives: the page, all its entries, the index made of them, and an index as it comes. A page has 56,024
+ * bytes before its data, nearly all of them zeros. So the input has only the bytes before the zeros: two bytes for
+ * their number, these bytes of the page's head, and the data. If the head is shorter than its number says, the page
+ * ends there.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 #define PAGES 2
 
-/* The page that an input stands for; the caller frees it. */
+/* Expand an input to a page, which the caller frees. */
 static gpa_bytes expand(const uint8_t *data, size_t size)
 {
 	size_t head = size < 2 ? 0 : (size_t)data[0] << 8 | data[1];
@@ -28,13 +29,15 @@ static gpa_bytes expand(const uint8_t *data, size_t size)
 	return (gpa_bytes){page, page_size};
 }
 
-/* Whatever a row says, its value and its object are inside the file or an error; a sound one is both. */
+/*
+ * Read all rows. The value and the object of a row are inside the file, or an error; those of a sound row are inside.
+ */
 static uint32_t read_rows(const gpa_archive_page *page, const gpa_archive_row *rows, int objects)
 {
 	uint32_t checksum = 0;
 	for (uint32_t i = 0; i < page->item_count; i++) {
 		if (rows[i].fault == GPA_FAULT_EMPTY)
-			continue;	/* of a page that is rescued nearly all are */
+			continue;	/* in a rescued page nearly all are faulty */
 		gpa_archive_row found;
 		gpa_bytes value = {0}, content;
 		gpa_error err;
@@ -59,7 +62,7 @@ static uint32_t read_rows(const gpa_archive_page *page, const gpa_archive_row *r
 	return checksum;
 }
 
-/* The index of what wins leads to just that. */
+/* Make an index of the rows that win, and check that it leads to them. */
 static void index_rows(gpa_archive_row *rows, uint32_t count, int only_sound)
 {
 	unsigned char table[PAGES * GPA_ARCHIVE_PAGE_ROW] = {0};

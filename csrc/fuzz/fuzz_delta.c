@@ -12,7 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	gpa_bytes base = {data + 1, data[0]}, delta = {data + 1 + data[0], size - 1 - data[0]};
 	if (gpa_delta_sizes(&source_size, &target_size, delta, &err) || target_size > 1 << 20)
 		return 0;
-	/* its own size, so that one byte too many shows; and one that does not fit must be refused, not written */
+	/*
+	 * memory of exactly this size, so that one byte too many is noticed; a program of another size must be refused
+	 */
 	unsigned char *out = malloc(target_size ? target_size : 1);
 	if (!out)
 		abort();

@@ -1,6 +1,6 @@
 /*
- * Making deltas. Input: two bytes with the base's size, the base, the target. What is made has to make the target again,
- * is the same whatever its bound, and is given up where it may have one byte less.
+ * Making deltas. Input: two bytes with the base's size, the base, the target. A delta must yield the target, must not
+ * depend on the limit of its length, and must not be made if it is one byte longer than the limit.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static void check(gpa_bytes base, gpa_bytes target, const gpa_buffer *program)
 	free(out);
 }
 
-/* Copies of their own, so that one byte read too many shows. */
+/* Copy to memory of exactly that size, so that one byte read too many is noticed. */
 static gpa_bytes copy(const uint8_t *data, size_t size)
 {
 	unsigned char *out = malloc(size ? size : 1);

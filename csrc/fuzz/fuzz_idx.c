@@ -1,6 +1,6 @@
 /*
- * Pack indexes, both versions and both hashes. A copy with the right checksum goes on to what lies behind that check:
- * order, look-ups, and the order of offsets.
+ * Pack indexes of both versions and both hashes. A copy with the right checksum passes that check, and reaches the code
+ * after it: order, look-ups, and the order of offsets.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static void look_up_all(const gpa_idx *idx)
 	}
 }
 
-/* In a checked idx every object is found where it stands, and each place by its offset. */
+/* Check that every object of a valid idx is found at its place, and each place by its offset. */
 static void demand_order(const gpa_idx *idx)
 {
 	gpa_error err;

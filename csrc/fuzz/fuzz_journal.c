@@ -1,6 +1,7 @@
 /*
- * Journals. What is read record by record must be what a writer takes over: as many objects, each once and readable, and
- * the file is gone; one that is refused stays. A copy in which each CRC32 is right goes on to what lies behind that check.
+ * Journals. A writer must take over what reading record by record finds: as many objects, each once and readable. Then
+ * the file is gone; a refused file stays. A copy with the right CRC32s passes their check, and reaches the code after
+ * it.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -39,7 +40,7 @@ static void empty_folder(const char *path)
 		closedir(dir);
 }
 
-/* What a run that died has left goes. */
+/* Make empty folders, also after a run that died. */
 static void make_folders(void)
 {
 	mkdir(ROOT, 0777);
@@ -49,7 +50,7 @@ static void make_folders(void)
 	empty_folder(JOURNALS);
 }
 
-/* Records that are complete, whatever their entries inflate to. */
+/* Count the complete records, whatever their entries inflate to. */
 static uint32_t count_records(gpa_bytes file)
 {
 	journal_entry entry;

@@ -1,6 +1,6 @@
 /*
- * Loose object files. What reads whole must have the size its header gives, and goes into a page; what does not, goes
- * into none. Under a wrong id a file takes the way of large objects, in pieces, which must come to the same end.
+ * Loose object files. A file that can be read whole must have the size of its header, and goes into a page; any other
+ * goes into none. With a wrong id a file is processed as a large object, in pieces, which must have the same result.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ static void write_file(gpa_bytes file)
 		abort();
 }
 
-/* Is it refused, and with which words? */
+/* Add or check a file. Returns the status, and the message in `err`. */
 static int add(const unsigned char *oid, int check, gpa_error *err)
 {
 	gpa_page *page;

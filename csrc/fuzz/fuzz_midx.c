@@ -1,6 +1,6 @@
 /*
- * Combined indexes: parse, look up, verify, prove, and write a new one from an old one. The packs they name are not
- * there, so each gets the same idx, made from the index's own first entries.
+ * Combined indexes: parse, look up, verify, prove, and write a new one from an old one. The packs that they name do not
+ * exist, so each gets the same idx, made of the index's first entries.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ static void look_up_all(const gpa_midx *midx)
 	}
 }
 
-/* An idx v2 of the first objects, each at the offset the index gives. Returns its size. */
+/* Make an idx v2 of the first objects, each at the offset that the index says. Returns its size. */
 static size_t make_idx(unsigned char *out, const gpa_midx *midx)
 {
 	uint32_t n = midx->object_count < IDX_OBJECTS ? midx->object_count : IDX_OBJECTS, h = midx->hash_size;

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	const unsigned char type = data[0] & 7;
 	int algo = data[0] & 8 ? GPA_SHA256 : GPA_SHA1;
-	/* its own size, so that one byte read too many shows */
+	/* memory of exactly this size, so that one byte read too many is noticed */
 	unsigned char *content = malloc(size > 1 ? size - 1 : 1);
 	if (!content)
 		abort();

@@ -1,7 +1,7 @@
 /*
  * Packs. Input: a pack, whose count and trailer need not be right. Its entries are found by inflating one after the
- * other; they get an idx (named by their content where they stand whole, else by their offset), and then everything
- * that reads a pack runs: each header at each offset, unpacking, and the check of every byte.
+ * other, and get an idx: named by their content if they are whole, else by their offset. Then everything that reads a
+ * pack runs: each header at each offset, unpacking, and the check of every byte.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +91,7 @@ static size_t make_idx(unsigned char *out, entry *entries, uint32_t count, gpa_b
 	return (size_t)(trailer + 2 * hash_size - out);
 }
 
-/* What the check finds nothing wrong with must unpack; what it finds must not be a crash. */
+/* Read all objects. A pack that the check finds sound must unpack; in any other, nothing may crash. */
 static void read_all(gpa_bytes pack, const gpa_idx *idx, inflater *z)
 {
 	gpa_error err;
@@ -113,7 +113,7 @@ static void read_all(gpa_bytes pack, const gpa_idx *idx, inflater *z)
 	gpa_report_free(&report);
 }
 
-/* Entries where no idx says there are any: every offset is as good as another. */
+/* Read entries at every offset, whatever the idx says. */
 static void read_anywhere(gpa_bytes pack, const gpa_idx *idx, inflater *z)
 {
 	gpa_error err;

@@ -1,4 +1,4 @@
-/* The first literals of a zlib stream: a quick look at them has to see what inflating it makes. */
+/* The first literals of a zlib stream. The quick look must find what inflating yields. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	gpa_error err;
 	unsigned char seen[PEEK], made[PEEK];
 	size_t len;
-	/* its own size, so that one byte read too many shows */
+	/* memory of exactly this size, so that one byte read too many is noticed */
 	unsigned char *in = malloc(size ? size : 1);
 	if (!in)
 		abort();

@@ -1,9 +1,9 @@
 /*
- * `git cat-file --batch` and `--batch-check`, byte for byte: lines of ids in, answers out. Names that are not whole ids are
- * the caller's business.
+ * `git cat-file --batch` and `--batch-check`, byte for byte: lines of ids in, answers out. The caller resolves names
+ * that are not whole ids.
  *
- * With `buffered` the objects of many lines are read together, in the order in which they are stored, by several threads;
- * large ones are left out there, and read piece by piece when it is their turn.
+ * With `buffered`, the objects of many lines are read together, by several threads, in the order in which they are
+ * stored. Large objects are not read then, but piece by piece when their line is answered.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +12,14 @@
 #include "write/writer.h"
 #include "lend/cat_file.h"
 
-#define TOGETHER_MOST (64 * 1024)	/* bytes of an object that is read with others */
+#define TOGETHER_MOST (64 * 1024)	/* bytes; a larger object is not read together with others */
 
 /* ---- many ---- */
 
-/* Read what can be read together. What fails here, or is too large, is read once more when it is its turn. */
+/*
+ * Read the objects of many lines together. An object that fails, or is too large, is read again when its line is
+ * answered.
+ */
 static void read_together(gpa_batch *b)
 {
 	lines *r = &b->lines;
@@ -70,7 +73,7 @@ static int is_space(unsigned char c)
 	return c == ' ' || c == '\t';
 }
 
-/* As git takes a line: without a carriage return at its end, and up to the first NUL byte. */
+/* Trim a line as git does: drop a carriage return at its end, and everything from the first NUL byte. */
 static gpa_bytes trim(gpa_bytes line, int delimiter)
 {
 	const unsigned char *nul;
@@ -92,7 +95,7 @@ static void split(request *q)
 		q->rest = (gpa_bytes){q->rest.ptr + 1, q->rest.len - 1};
 }
 
-/* The line at `from`. 0 when there is no whole one. */
+/* Find the line at `from`. Returns 0 if it is not complete. */
 static int next_line(request *q, const gpa_batch *b, gpa_bytes input, size_t from)
 {
 	const unsigned char *line = input.ptr + from;
@@ -107,7 +110,7 @@ static int next_line(request *q, const gpa_batch *b, gpa_bytes input, size_t fro
 	return 1;
 }
 
-/* The next lines with whole ids; *is_named when a line with another name comes after them. */
+/* Collect the next lines with whole ids. *is_named: the line after them has another name. */
 static void collect(int *is_named, gpa_batch *b, gpa_bytes input, size_t from)
 {
 	lines *r = &b->lines;
@@ -179,7 +182,7 @@ int gpa_batch_lines(size_t *used, gpa_batch *batch, gpa_bytes input, gpa_error *
 	return status;
 }
 
-/* The next of `oids`, at most CAT_FILE_LINES of them. */
+/* Take the next `oids`, at most CAT_FILE_LINES of them. */
 static void take_lines(lines *r, const unsigned char *oids, uint32_t count, size_t hash_size, gpa_bytes name, gpa_bytes rest)
 {
 	for (r->count = 0; r->count < CAT_FILE_LINES && r->count < count; r->count++) {

@@ -1,4 +1,4 @@
-/* What the files of cat-file's protocol share: cat_file.c reads lines of input, cat_file_answer.c answers for one object. */
+/* cat-file's protocol, from inside: cat_file.c reads lines of input, cat_file_answer.c answers for one object. */
 #ifndef GPA_BATCH_H
 #define GPA_BATCH_H
 
@@ -26,7 +26,7 @@ typedef struct request {
 typedef struct lines {
 	uint32_t count;
 	request requests[CAT_FILE_LINES];
-	unsigned char oids[CAT_FILE_LINES * GPA_OID_MAX];	/* what is read, one after the other */
+	unsigned char oids[CAT_FILE_LINES * GPA_OID_MAX];	/* the ids to read, one after the other */
 	gpa_object objects[CAT_FILE_LINES];
 	int32_t statuses[CAT_FILE_LINES];
 } lines;
@@ -45,11 +45,11 @@ struct gpa_batch {
 	unsigned char out[OUT_ROOM];
 };
 
-/* The id that is read for this one. */
+/* The id that is read in place of `oid`. */
 const unsigned char *batch_real_oid(const gpa_batch *b, const unsigned char *oid);
-/* Look the object up and answer, also when it is missing. */
+/* Look the object up and answer, also if it is missing. */
 int batch_answer(gpa_batch *b, reader_session *v, const request *q, gpa_error *err);
-/* Answer with a content that is at hand, where the format asks for no more than its type and size. */
+/* Answer with an object in memory, if the format needs only its type and size. */
 int batch_answer_with(gpa_batch *b, const request *q, const gpa_object *object, gpa_error *err);
 
 #endif

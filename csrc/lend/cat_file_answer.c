@@ -1,4 +1,4 @@
-/* What is said of one object in cat-file's protocol: a line in the format that was asked for, then its content. */
+/* The answer for one object in cat-file's protocol: a line in the requested format, then the object's content. */
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +10,9 @@
 #include "write/writer.h"
 #include "lend/cat_file.h"
 
-#define WHOLE_MOST (1024 * 1024)	/* bytes of an object that is read whole, if it is no delta */
+#define WHOLE_MOST (1024 * 1024)	/* bytes; a larger object is streamed, unless it is a delta */
 
-/* What a format may ask for. */
+/* The facts that a format may contain. */
 typedef struct facts {
 	int type;
 	uint64_t size;
@@ -129,7 +129,7 @@ static int order_of(const idx_place **places, gpa_batch *b, const pack_file *pac
 	return GPA_OK;
 }
 
-/* An entry ends where the next one begins, or the trailer. */
+/* Find an entry and its size. It ends where the next one begins, or at the trailer. */
 static int place_packed(query *q, reader_session *v, pack_file *pack, uint64_t offset, gpa_error *err)
 {
 	place_query *p = (place_query *)q;

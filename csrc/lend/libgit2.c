@@ -1,4 +1,4 @@
-/* Finds libgit2 in what the process has loaded. */
+/* Finding libgit2 in the process, and helpers for its backends. */
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -38,7 +38,7 @@ static int find_symbol(libgit2 *out, void *handle, size_t i, gpa_error *err)
 	return GPA_OK;
 }
 
-/* The first symbol is the version: what another one has else is not looked at. */
+/* Find all symbols. The version comes first: a library of another version is not used at all. */
 static int find_symbols(libgit2 *out, void *handle, gpa_error *err)
 {
 	int major, minor, revision, status = find_symbol(out, handle, 0, err);
@@ -53,7 +53,10 @@ static int find_symbols(libgit2 *out, void *handle, gpa_error *err)
 	return status;
 }
 
-/* RTLD_NOLOAD: never a second copy. It stays when the handle goes, since Python unloads no extension module. */
+/*
+ * RTLD_NOLOAD: never load a second copy. The library stays loaded after dlclose(), because Python unloads no extension
+ * module.
+ */
 int libgit2_find(libgit2 *out, const char *library, gpa_error *err)
 {
 	void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);

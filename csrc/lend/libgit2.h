@@ -1,6 +1,6 @@
 /*
- * What is used of libgit2's binary interface, the same from 1.7 to 1.9. The library is not linked: the functions are
- * those of the copy that the process has loaded already (libgit2.c), and odb_backend.c is called by it.
+ * The part of libgit2's binary interface that is used here, the same from 1.7 to 1.9. The library is not linked: the
+ * functions are found in the copy that the process has loaded (libgit2.c), which calls the backends.
  */
 #ifndef GPA_LIBGIT2_H
 #define GPA_LIBGIT2_H
@@ -11,13 +11,13 @@
 #define GIT_ENOTFOUND -3
 #define GIT_EAMBIGUOUS -5
 
-/* The class of an error; pygit2 makes MemoryError and OSError of the first two. */
+/* Classes of errors. pygit2 raises MemoryError and OSError for the first two. */
 #define GIT_ERROR_NOMEMORY 1
 #define GIT_ERROR_OS 2
 #define GIT_ERROR_ODB 9
 
 #define GIT_ODB_BACKEND_VERSION 1
-#define GIT_OID_SIZE 20		/* a git_oid is these bytes, and nothing else, where libgit2 was built without SHA-256 */
+#define GIT_OID_SIZE 20		/* bytes; a git_oid is nothing else if libgit2 was built without SHA-256 */
 
 typedef struct git_repository git_repository;
 typedef struct git_odb git_odb;
@@ -27,12 +27,12 @@ typedef struct git_odb_stream git_odb_stream;
 typedef struct git_odb_writepack git_odb_writepack;
 
 typedef int (*git_odb_foreach_cb)(const unsigned char *oid, void *payload);
-typedef void (*git_indexer_progress_cb)(void);	/* only handed on */
+typedef void (*git_indexer_progress_cb)(void);	/* only passed on */
 
-/* GIT_ENOTFOUND is an answer; any other negative number ends what libgit2 was asked for. */
+/* GIT_ENOTFOUND is an answer; any other negative number ends the operation of libgit2. */
 struct git_odb_backend {
 	unsigned int version;
-	git_odb *odb;		/* set when it is added to one */
+	git_odb *odb;		/* set when the backend is added to a database */
 	int (*read)(void **data, size_t *len, int *type, git_odb_backend *, const unsigned char *oid);
 	int (*read_prefix)(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *,
 			   const unsigned char *oid, size_t digits);
@@ -55,7 +55,7 @@ struct git_odb_backend {
 struct git_odb_stream {
 	git_odb_backend *backend;
 	unsigned int mode;
-	void *hash_ctx;		/* this and the sizes are set by libgit2 */
+	void *hash_ctx;		/* set by libgit2, like the sizes */
 	uint64_t declared_size;
 	uint64_t received_bytes;
 	int (*read)(git_odb_stream *, char *data, size_t len);
@@ -64,7 +64,7 @@ struct git_odb_stream {
 	void (*free)(git_odb_stream *);
 };
 
-/* libgit2's functions, named as there. Those that make something return 0, or a negative number. */
+/* libgit2's functions, under their names there. Those that create something return 0, or a negative number. */
 typedef struct libgit2 {
 	int (*libgit2_version)(int *major, int *minor, int *revision);
 	void (*error_clear)(void);
@@ -85,12 +85,12 @@ typedef struct libgit2 {
 } libgit2;
 
 /*
- * The functions of the libgit2 that `library`, a file that is loaded, is linked with. GPA_EUNSUPPORTED when there is
- * none, or one of a version that this interface is not known of.
+ * Find the functions of the libgit2 that `library`, a loaded file, is linked with. GPA_EUNSUPPORTED if there is none,
+ * or its version is not known here.
  */
 int libgit2_find(libgit2 *out, const char *library, gpa_error *err);
 
-/* A backend's `read_prefix`, by its `exists_prefix` and `read`; pygit2 reads objects by their whole id with it too. */
+/* A backend's read_prefix(), made of its exists_prefix() and read(). pygit2 uses it for whole ids too. */
 int libgit2_read_prefix(unsigned char *found, void **data, size_t *len, int *type, git_odb_backend *base,
 			const unsigned char *oid, size_t digits);
 /* Report a failure: `text` becomes libgit2's message, of the class that `status`, a GPA_E*, has. Returns GIT_ERROR. */

@@ -1,16 +1,16 @@
-/* What libgit2 gets for an answer: errors, misses, and whether an object may be said to exist. */
+/* Answers to libgit2: errors, misses, and whether an object may be reported as existing. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lend/odb_backend.h"
 
-/* The reader names files below one of its directories, the writer names whole paths. */
+/* The reader names files below one of its directories; the writer names whole paths. */
 int odb_refuse(odb_backend *b, int status, const gpa_error *err)
 {
 	char text[sizeof(err->text) + sizeof(err->file) + PATH_ROOM];
 	if (status == GPA_ENOTFOUND)
-		return GIT_ENOTFOUND;	/* libgit2 finds the words */
+		return GIT_ENOTFOUND;	/* libgit2 makes its own message */
 	pthread_mutex_lock(&b->lock);
 	const char *dir = err->file[0] == '/' ? "" : b->reader->dirs[err->source > 0 ? err->source : 0];
 	snprintf(text, sizeof(text), "%s'%s%s%s': %s", status == GPA_ECORRUPT ? "corrupt " : "", dir,

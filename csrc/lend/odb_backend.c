@@ -1,7 +1,6 @@
 /*
- * A reader and a writer, lent to a libgit2 repository: one git_odb_backend for all that it reads (odb_read.c) and writes
- * (odb_write.c). It is an owner of the reader and of the writer, so that all of them may be freed in any order. Nothing here
- * knows of Python.
+ * A reader and a writer for a libgit2 repository: one git_odb_backend that reads (odb_read.c) and writes (odb_write.c).
+ * It is an owner of both, so all of them may be freed in any order. Nothing here depends on Python.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -11,7 +10,7 @@
 #include "base/error.h"
 #include "lend/odb_backend.h"
 
-#define PRIORITY 3	/* libgit2's own backends have 1 and 2 */
+#define PRIORITY 3	/* libgit2's own backends have priorities 1 and 2 */
 
 static int list_nothing(git_odb_backend *base, git_odb_foreach_cb callback, void *payload)
 {
@@ -44,7 +43,7 @@ static int backend_new(odb_backend **out, const libgit2 *git, gpa_reader *reader
 	return GPA_OK;
 }
 
-/* From now on the other backends list nothing by themselves. */
+/* Make the other backends list nothing: their objects are listed by this one. */
 static int take_listing(odb_backend *b, git_odb *odb)
 {
 	size_t count = b->git.odb_num_backends(odb);
@@ -60,7 +59,7 @@ static int take_listing(odb_backend *b, git_odb *odb)
 	return 0;
 }
 
-/* A commit-graph makes walks faster; a repository's own database has it too. */
+/* Add the commit-graph, which makes walks faster, as in a repository's own database. */
 static void lend_commit_graph(const odb_backend *b, git_odb *odb)
 {
 	git_commit_graph *graph;
@@ -70,7 +69,7 @@ static void lend_commit_graph(const odb_backend *b, git_odb *odb)
 		b->git.odb_set_commit_graph(odb, graph);
 }
 
-/* The database owns the backend once it was added. What can fail here is memory. */
+/* Add the backend to the database, which owns it from then on. The only possible failure is a lack of memory. */
 static int give(odb_backend *b, git_odb *odb, git_repository *repository, int replace)
 {
 	git_odb_backend *base = &b->base;

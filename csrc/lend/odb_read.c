@@ -11,7 +11,10 @@
 #include "base/array.h"
 #include "lend/odb_backend.h"
 
-/* A store whose alternates have changed has another reader, and what waits in the writer is found through that. */
+/*
+ * Follow the writer to another reader, which it has if the store's alternates have changed. Returns whether there is
+ * one.
+ */
 static int follow_writer(odb_backend *b)
 {
 	gpa_reader *before = b->reader, *now = b->writer ? writer_reader(b->writer) : gpa_reader_share(before);
@@ -72,7 +75,7 @@ static int read_header(size_t *len, int *type, git_odb_backend *base, const unsi
 	if (odb_settle(b, oid))
 		return GIT_ERROR;
 	int found, status = gpa_reader_info(&found, &size, b->reader, oid, &err);
-	if (status)	/* pygit2 relies on `len` being as it was */
+	if (status)	/* pygit2 relies on `len` being unchanged */
 		return odb_note_miss(b, odb_refuse(b, status, &err), oid, 2 * GIT_OID_SIZE);
 	*type = found;
 	*len = size;
@@ -122,7 +125,7 @@ static int compare_oids(const void *left, const void *right)
 	return memcmp(left, right, GIT_OID_SIZE);
 }
 
-/* Ids that are in order; one that follows itself is passed over. */
+/* Pass ids on, which are in order. Equal neighbours are passed once. */
 static int hand_out(const gpa_buffer *oids, git_odb_foreach_cb callback, void *payload)
 {
 	int answer = 0;
@@ -150,7 +153,7 @@ static int keep_foreign(const unsigned char *oid, void *payload)
 	return 0;
 }
 
-/* What the other backends have and the reader has not. A pack that they miss was deleted since they looked. */
+/* List the objects that only other backends have. A pack that they do not list was deleted since their last scan. */
 static int list_foreign(const odb_backend *b, const gpa_buffer *own, git_odb_foreach_cb callback, void *payload)
 {
 	foreign f = {.own = own};

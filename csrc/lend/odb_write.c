@@ -1,6 +1,7 @@
 /*
- * libgit2's writing: new objects go to the reader's writer, and so into pages. What is there is made young instead, and
- * whole packs, which a fetch brings, are left to libgit2. Without a writer, objects are loose ones as libgit2 makes them.
+ * libgit2's writing: new objects go to the writer, and so into pages. The mtime of an existing object is set to now
+ * instead. Whole packs, which a fetch brings, are written by libgit2's own backend. Without a writer, objects are loose
+ * ones as libgit2 writes them.
  */
 #include <stdlib.h>
 
@@ -66,7 +67,7 @@ static int write_paged(git_odb_backend *base, const unsigned char *oid, const vo
 }
 
 typedef struct paged_stream {
-	git_odb_stream base;	/* first: libgit2 knows no more */
+	git_odb_stream base;	/* first: libgit2 knows only this */
 	gpa_new_object *object;
 } paged_stream;
 
@@ -118,7 +119,7 @@ static int write_loose(git_odb_backend *base, const unsigned char *oid, const vo
 	return loose->write(loose, oid, data, len, type);
 }
 
-/* The stream asks the database of its backend whether the object is there. */
+/* libgit2's stream asks the database of its backend whether the object exists. */
 static int stream_loose(git_odb_stream **out, git_odb_backend *base, uint64_t size, int type)
 {
 	git_odb_backend *loose = ((odb_backend *)base)->loose;
@@ -128,14 +129,14 @@ static int stream_loose(git_odb_stream **out, git_odb_backend *base, uint64_t si
 
 /* ---- whole packs ---- */
 
-/* libgit2's backend for packs lists them all when it is made, and is needed only for a fetch. */
+/* Write a pack by libgit2's own backend. It lists all packs when it is made, and is needed only for a fetch. */
 static int write_pack(git_odb_writepack **out, git_odb_backend *base, git_odb *odb, git_indexer_progress_cb progress,
 		      void *payload)
 {
 	odb_backend *b = (odb_backend *)base;
 	file_stamp pack_dir;
 	objdir_stamp_packs(&pack_dir, b->reader->dirs[0]);
-	if (!pack_dir.inode) {	/* libgit2 would not notice */
+	if (!pack_dir.inode) {	/* libgit2 would not report this */
 		b->git.error_set_str(GIT_ERROR_ODB, "no directory for packs");
 		return GIT_ERROR;
 	}

@@ -1,8 +1,10 @@
 /*
- * Which page each object goes to. Objects that are deltas on one another, a *family*, stay in one page as far as its size
- * allows, since a pack's deltas may only refer to the pack itself and readers are faster when chains lie together.
- * Families are taken oldest first; what is left of a page is filled with families that fit it exactly, and only when none
- * does, one is cut. A cut costs one whole object: the base that is needed on both sides, or the one that lost its base.
+ * Which page each object goes to. Objects that are deltas on one another form a *family*. A family stays in one page as
+ * far as its size allows, because the deltas of a pack may only refer to the pack itself, and because readers are
+ * faster if chains lie together.
+ *
+ * Families are taken oldest first. The rest of a page is filled with families that fit it exactly. Only if none fits, a
+ * family is cut. A cut costs one whole object: the base that both sides need, or the object that lost its base.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,16 +29,19 @@ typedef struct plan {
 	uint32_t family_count;
 	uint32_t *child;	/* object -> first object stored as a delta on it */
 	uint32_t *sibling;	/* object -> next with the same base */
-	uint32_t *waiting;	/* object -> of what is stored as a delta on it, how much has no page yet */
+	uint32_t *waiting;	/* object -> how many of the deltas on it have no page yet */
 	uint32_t *slot_of;	/* object -> its slot in the page being filled, valid while >= page.first_slot */
 	uint32_t *by_size;	/* families ordered by count, then age */
 	uint32_t *size_next;	/* count -> next candidate in by_size */
 	uint32_t *size_end;
-	uint32_t largest;	/* that these know of: no family that fits a page is larger */
+	uint32_t largest;	/* no family that fits a page is larger */
 	page page;		/* being filled */
 } plan;
 
-/* What an object will take; a rebuilt one deflates to something like its share of the delta, which is a guess. */
+/*
+ * The size that an object will have in the page. For a rebuilt one this is a guess: it deflates to something like its
+ * share of the delta.
+ */
 static uint64_t stored_size(const gpa_merge *m, uint32_t object)
 {
 	return m->copies[m->objects[object].chosen].size;
@@ -44,7 +49,7 @@ static uint64_t stored_size(const gpa_merge *m, uint32_t object)
 
 /* ---- families ---- */
 
-/* The family of an object; that of its base is mostly known. */
+/* The family of an object. That of its base is mostly known. */
 static uint32_t find_family(const gpa_merge *m, uint32_t *family_of, uint32_t object)
 {
 	uint32_t at = object;
@@ -55,7 +60,7 @@ static uint32_t find_family(const gpa_merge *m, uint32_t *family_of, uint32_t ob
 	return family_of[object];
 }
 
-/* Oldest first; those of one source in the order of that pack. */
+/* Order families: oldest first; those of one source in the order of that pack. */
 static int compare_families(const void *left, const void *right)
 {
 	const family *a = left, *b = right;
@@ -108,7 +113,10 @@ static void collect_families(plan *p, int reverse)
 	memset(p->slot_of, 0xff, m->object_count * sizeof(*p->slot_of));
 }
 
-/* Order families by size, keeping their age within one size: a counting sort. Those larger than a page come last. */
+/*
+ * Order families by size, with a counting sort that keeps their age within one size. Families larger than a page come
+ * last.
+ */
 static void order_by_size(plan *p)
 {
 	uint32_t most = p->largest, start = 0;
@@ -151,7 +159,7 @@ static int add_object(plan *p, uint32_t object, gpa_error *err)
 	return add_slot(p, object, base == NONE ? NONE : p->slot_of[base], o->chosen, o->rebuild, err);
 }
 
-/* The object after `object` when a family is walked bases first, skipping below it when `skip`. */
+/* The object after `object` in a walk of its family, bases first. With `skip` the walk does not go below `object`. */
 static uint32_t next_in_family(const plan *p, uint32_t object, uint32_t root, int skip)
 {
 	if (!skip && p->child[object] != NONE)
@@ -203,7 +211,7 @@ static family *oldest_of_size(plan *p, uint32_t size)
 	return p->size_next[size] < p->size_end[size] ? &p->families[p->by_size[p->size_next[size]]] : NULL;
 }
 
-/* Fill what is left with families that fit, the largest first. */
+/* Fill the rest of the page with families that fit, the largest first. */
 static int fill_exactly(plan *p, gpa_error *err)
 {
 	int status = GPA_OK;
@@ -220,7 +228,7 @@ static int fill_exactly(plan *p, gpa_error *err)
 
 /* ---- cutting a family ---- */
 
-/* The base of `object` stands in an earlier page. Bring it into this one, or store `object` whole. */
+/* Add an object whose base is in an earlier page: bring the base into this page, or store the object whole. */
 static int add_after_cut(plan *p, uint32_t object, gpa_error *err)
 {
 	gpa_merge *m = p->m;
@@ -237,8 +245,8 @@ static int add_after_cut(plan *p, uint32_t object, gpa_error *err)
 }
 
 /*
- * Place all of a family that does not fit into one page, over as many pages as it takes. Walked bases first, each part
- * is a whole number of chains from their beginning, but for the chain that is cut.
+ * Place a family that does not fit into one page, over as many pages as it takes. It is walked bases first, so each
+ * part consists of whole chains from their beginning, except for the chain that is cut.
  */
 static int add_cut_family(plan *p, family *f, gpa_error *err)
 {
@@ -259,7 +267,10 @@ static int add_cut_family(plan *p, family *f, gpa_error *err)
 
 /* ---- order within a page ---- */
 
-/* git's order: commits, tags, trees, blobs. A family has one type, so bases stay before their deltas. */
+/*
+ * The rank of a type in git's order: commits, tags, trees, blobs. A family has one type, so bases stay before their
+ * deltas.
+ */
 static unsigned type_rank(const gpa_merge *m, const slot *s)
 {
 	static const unsigned char ranks[] = {0, 0, 2, 3, 1};

@@ -1,11 +1,11 @@
 /*
- * Which copy of each object to take: the smallest, as long as its delta base is taken too, no chain is a cycle, and none
- * is longer than options.depth.
+ * Which copy of each object to take: the smallest, provided that its delta base is taken too, that no chain is a cycle,
+ * and that none is longer than options.depth.
  *
- * First every object gets its smallest copy; a base that this needs is taken as well. Then chains are followed to their
- * ends. A cycle (X a delta on Y in one pack, Y on X in another) is opened where that costs fewest bytes; a chain that
- * grows too long goes on from a whole copy. Where no source has a whole copy, the object is rebuilt: inflated and
- * deflated once.
+ * First every object gets its smallest copy, and the bases that these need are taken as well. Then chains are followed
+ * to their ends. A cycle (X a delta on Y in one pack, Y on X in another) is opened where that costs fewest bytes. A
+ * chain that grows too long goes on from a whole copy. If no source has a whole copy, the object is rebuilt: inflated
+ * and deflated once.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +14,13 @@
 #include "base/error.h"
 #include "merge/merge.h"
 
-#define UNKNOWN UINT32_MAX	/* object.depth before its chain was followed */
+#define UNKNOWN UINT32_MAX	/* object.depth before its chain has been followed */
 #define ON_PATH (UINT32_MAX - 1)
 #define NO_LIMIT (UINT32_MAX - 2)
-#define STEPS_EACH 64		/* looking for ways out of cycles, for each object; whoever made them may have made many */
+#define STEPS_EACH 64		/* for each object, of the search for ways out of cycles; a hostile pack may have many cycles */
 #define STEPS_AT_ONCE 10000
 
-/* A list that grows at its end. */
+/* A growing list. */
 typedef struct stack {
 	uint32_t *items;
 	uint32_t count, room;
@@ -40,8 +40,10 @@ static int usable(const gpa_merge *m, const copy *c)
 	       (c->base == NONE || (!m->copies[c->base].lies && !m->objects[m->copies[c->base].object].lost));
 }
 
-/* The smallest usable copy of `object`; among equals the one that the index names, or the one from the oldest source.
- * NONE when there is none. */
+/*
+ * The smallest usable copy of `object`; of equal ones the copy that the index names, or that of the oldest source. NONE
+ * if there is none.
+ */
 static uint32_t smallest_copy(const gpa_merge *m, uint32_t object, int whole_only)
 {
 	uint32_t best = NONE;
@@ -55,7 +57,7 @@ static uint32_t smallest_copy(const gpa_merge *m, uint32_t object, int whole_onl
 	return best;
 }
 
-/* A copy that only its own pack can make, since the base there is not what its idx says; NONE where there is none. */
+/* A copy that only its own pack can make, because the base there is not what its idx says. NONE if there is none. */
 static uint32_t stranded_copy(const gpa_merge *m, uint32_t object)
 {
 	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++)
@@ -69,7 +71,7 @@ uint32_t smallest_whole(const gpa_merge *m, uint32_t object)
 	return smallest_copy(m, object, 1);
 }
 
-/* For each object, the copies that are deltas on it. Made when the first object is lost. */
+/* For each object, the copies that are deltas on it. Built when the first object is lost. */
 typedef struct dependents {
 	uint32_t *first;	/* object -> copy */
 	uint32_t *next;		/* copy -> copy */
@@ -92,7 +94,7 @@ static int dependents_find(dependents *d, const gpa_merge *m, gpa_error *err)
 	return GPA_OK;
 }
 
-/* An object that cannot be read spoils the deltas on it: those that were chosen are to be chosen again. */
+/* Queue the objects whose chosen copy is a delta on a lost object: they need another copy. */
 static int push_dependents(stack *todo, dependents *d, const gpa_merge *m, uint32_t lost, gpa_error *err)
 {
 	int status = d->first ? GPA_OK : dependents_find(d, m, err);
@@ -106,7 +108,7 @@ static int push_dependents(stack *todo, dependents *d, const gpa_merge *m, uint3
 	return status;
 }
 
-/* Choose for every object taken, and take the bases that this brings in. */
+/* Choose a copy for every object that is taken, and take the bases that this needs. */
 static int choose_smallest(gpa_merge *m, gpa_error *err)
 {
 	stack todo = {0};
@@ -145,7 +147,7 @@ static int choose_smallest(gpa_merge *m, gpa_error *err)
 
 /* ---- cycles ---- */
 
-/* Would `object` as a delta on `base` stand on a chain that ends, without meeting the path that is being followed? */
+/* Whether a chain that begins with `base` ends without meeting the path that is being followed. */
 static int leads_out(gpa_merge *m, uint32_t base)
 {
 	uint64_t steps = m->steps_left < STEPS_AT_ONCE ? m->steps_left : STEPS_AT_ONCE;
@@ -170,7 +172,7 @@ static uint32_t way_out(gpa_merge *m, uint32_t object)
 	return best;
 }
 
-/* `cycle` holds objects each of which is a delta on the next, the last on the first: open it at the cheapest place. */
+/* Open a cycle at the cheapest place. Each object of `cycle` is a delta on the next, and the last on the first. */
 static void open_cycle(gpa_merge *m, const uint32_t *cycle, uint32_t count)
 {
 	uint32_t at = NONE, instead = NONE;
@@ -190,13 +192,13 @@ static void open_cycle(gpa_merge *m, const uint32_t *cycle, uint32_t count)
 		m->objects[at].chosen = instead;
 		return;
 	}
-	m->objects[cycle[0]].rebuild = 1;	/* nobody has it whole */
+	m->objects[cycle[0]].rebuild = 1;	/* no source has a whole copy */
 	m->rebuilt_count++;
 }
 
 /* ---- depth ---- */
 
-/* The chain below `object` is settled: its depth, or another copy when that is too deep. */
+/* Set the depth of `object`, whose chain is settled below it. If it is too deep, choose another copy. */
 static void settle_depth(gpa_merge *m, uint32_t object)
 {
 	struct object *o = &m->objects[object];
@@ -207,7 +209,7 @@ static void settle_depth(gpa_merge *m, uint32_t object)
 	uint32_t best = NONE;
 	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
 		const copy *c = &m->copies[m->by_object[i]];
-		/* a base whose depth is known does not stand on `object`, so no cycle can come of it */
+		/* the chain of a base with a known depth does not contain `object`, so no cycle arises */
 		base = base_object(m, c);
 		if (!usable(m, c) || (base != NONE && (!m->objects[base].taken || m->objects[base].depth >= limit)))
 			continue;

@@ -1,17 +1,17 @@
 /*
- * Deltas that no source has. A pack made without regard to the others, as by a split or of loose objects, has the first
- * version that it knows of each tree and file whole, though another source has one much like it. Such whole objects
- * become deltas on one another here, so that they do not stay whole for good: git looks for deltas for each of them
- * whenever it sends them.
+ * Deltas that no source has. A pack that was made alone, as by a split or from loose objects, has the first version of
+ * each tree and file whole, although another source may have a similar one. Here such whole objects become deltas on
+ * one another. Otherwise they would stay whole for good, and git would search deltas for each of them whenever it sends
+ * them.
  *
- * Nobody knows their names. Of each a few numbers are kept that objects with much in common share: the largest hash of
- * eight neighbouring bytes, in each of four classes. An object is tried on those before it that share one.
+ * Their names are not known. For each object a few numbers are kept that similar objects share: the largest hash of
+ * eight neighbouring bytes, in each of four classes. An object is tried on earlier ones that share a number.
  *
- * A delta must save half of what the object takes, and is applied before it is taken (I13; what it is made of was checked
- * against its CRC32). Merging never fails for one: what cannot be read or is too large stays as it is.
+ * A delta must save half of the stored size, and is applied before it is taken (I13; its source was checked against its
+ * CRC32). The search never makes a merge fail: an object that cannot be read or is too large stays as it is.
  *
- * Bounded (I11): what is inflated in vain by CREDIT, all that is inflated by ALL_MOST, what is kept by KEPT_BYTES and
- * MADE_MOST. The same sources give the same deltas.
+ * Limits (I11): CREDIT for bytes inflated without success, ALL_MOST for all inflated bytes, KEPT_BYTES and MADE_MOST
+ * for memory. The same sources yield the same deltas.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,24 +23,24 @@
 #include "format/pack.h"
 #include "merge/merge.h"
 
-#define FEWEST 128			/* objects; fewer are not worth looking at */
+#define FEWEST 128			/* objects; a search among fewer is not worth it */
 #define LEAST 256			/* stored bytes of an object that is tried */
-#define MOST (1024 * 1024)		/* its size */
+#define MOST (1024 * 1024)		/* and its size when inflated */
 #define CLASSES 4
 #define TRIES 2
 #define CREDIT (1024 * 1024)		/* inflated bytes */
-#define GAIN 8				/* a delta gives credit for so many objects like it */
+#define GAIN 8				/* one delta gives credit for this many objects of its size */
 #define ALL_MOST (256 * 1024 * 1024)
 #define KEPT 1024			/* objects; a power of two */
 #define KEPT_BYTES (16 * 1024 * 1024)
 #define MADE_MOST (16 * 1024 * 1024)
 #define ROWS 4096			/* a power of two */
 
-/* One that others are tried on. */
+/* An object that others are tried on. */
 typedef struct kept {
 	unsigned char *content;
 	size_t size;
-	delta_index *index;		/* NULL before it is needed */
+	delta_index *index;		/* NULL until it is needed */
 	uint32_t object;
 	uint64_t features[CLASSES];
 } kept;
@@ -52,14 +52,14 @@ typedef struct family {
 
 typedef struct search {
 	gpa_merge *m;
-	uint32_t *root_of;		/* object -> the whole one that its chain ends at */
+	uint32_t *root_of;		/* object -> the whole object at the end of its chain */
 	family *families;		/* of each root */
-	uint32_t *roots;		/* that are tried */
+	uint32_t *roots;		/* objects that are tried */
 	uint32_t root_count;
 	kept kept[KEPT];		/* number n in row n % KEPT */
-	uint32_t first, next;		/* of those that are there */
+	uint32_t first, next;		/* of the kept objects */
 	size_t held;			/* bytes of their contents */
-	uint32_t rows[ROWS];		/* feature -> 1 + number of the last one that has it */
+	uint32_t rows[ROWS];		/* feature -> 1 + number of the last object that has it */
 	int64_t credit;
 	uint64_t inflated;
 	unsigned char *program, *proof, *entry;
@@ -100,7 +100,7 @@ static int is_tried(const gpa_merge *m, const object *o)
 	       c->size <= COPY_BUFFER && m->sources[c->source].idx->crcs;
 }
 
-/* Trees, then blobs, as they lie in the sources. */
+/* Order trees before blobs, and each as in the sources. */
 static int compare_roots(const void *left, const void *right, void *merge)
 {
 	const gpa_merge *m = merge;
@@ -156,7 +156,7 @@ static void find_features(uint64_t *features, gpa_bytes content)
 	}
 }
 
-/* The content of an object that is whole, and its features. */
+/* Read the content of a whole object, and find its features. */
 static int read_root(kept *out, search *s, uint32_t object)
 {
 	gpa_merge *m = s->m;
@@ -178,7 +178,7 @@ static int read_root(kept *out, search *s, uint32_t object)
 	return 0;
 }
 
-/* May the family of `object` stand on `base`: no chain grows too long, and no family larger than a page? */
+/* Whether the family of `object` may be based on `base`: no chain grows too long, and no family larger than a page. */
 static int may_stand_on(search *s, uint32_t object, uint32_t base)
 {
 	const gpa_merge_options *options = &s->m->options;
@@ -187,7 +187,7 @@ static int may_stand_on(search *s, uint32_t object, uint32_t base)
 	       own->count <= options->page_objects - other->count && other->count <= options->page_objects;
 }
 
-/* The length of a program in s->program that makes `k` of `base`; 0: there is none of at most `most` bytes. */
+/* Make a program in s->program that yields `k` on `base`. Returns its length; 0 if it would be longer than `most`. */
 static size_t make_program(search *s, kept *base, const kept *k, size_t most)
 {
 	gpa_error ignored;
@@ -201,7 +201,7 @@ static size_t make_program(search *s, kept *base, const kept *k, size_t most)
 	return len;
 }
 
-/* Have `len` bytes of s->program, deflated, as the copy of `object` that is chosen; -1: they save too little. */
+/* Make `len` bytes of s->program, deflated, the chosen copy of `object`. Returns -1 if they save too little. */
 static int take_delta(search *s, uint32_t object, uint32_t base, size_t len)
 {
 	gpa_merge *m = s->m;
@@ -231,11 +231,11 @@ static int try_base(search *s, kept *base, const kept *k)
 		return -1;
 	uint32_t root = s->root_of[base->object];
 	s->families[root].count += s->families[k->object].count;
-	s->root_of[k->object] = root;	/* that of its deltas is not asked for any more */
+	s->root_of[k->object] = root;	/* the root of its deltas is not asked for any more */
 	return 0;
 }
 
-/* Try `k` on the last one with each of its features. */
+/* Try `k` on the last object that shares each of its features. */
 static int try_alike(search *s, const kept *k)
 {
 	uint32_t tried[CLASSES], tries = 0;

@@ -1,10 +1,10 @@
 /*
- * Objects into a page: loose ones, and such as are at hand. A loose file cannot be copied as it is, since its zlib
- * stream holds the header too: it is inflated, hashed and deflated again. An object of up to 1 MiB goes through memory
- * at once, a larger one in pieces.
+ * Writing objects into a page: loose ones, and objects in memory. A loose file cannot be copied unchanged, because its
+ * zlib stream holds the header too: it is inflated, hashed and deflated again. An object of up to 1 MiB is processed in
+ * memory as a whole, a larger one in pieces.
  *
- * I13: the id of each object is computed from the very bytes that are deflated. Of a large one this is known only when
- * it stands in the pack already; so a page in which an object turned out to be damaged is begun again without it.
+ * I13: the id of each object is computed from the very bytes that are deflated. For a large object it is known only
+ * after its entry has been written. So a page with a damaged object is begun again without it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +18,9 @@
 #include "format/types.h"
 #include "merge/merge.h"
 
-#define SMALL (1024 * 1024)			/* an object that goes through memory at once */
+#define SMALL (1024 * 1024)			/* bytes of an object that is processed as a whole */
 #define CONTENT_ROOM (SMALL + LOOSE_HEADER_MAX)
-#define FILE_ROOM (CONTENT_ROOM + 64 * 1024)	/* its file, also where deflating made it longer */
+#define FILE_ROOM (CONTENT_ROOM + 64 * 1024)	/* bytes of its file, which may be longer than the object */
 #define PIECE (128 * 1024)
 
 struct gpa_page {
@@ -29,22 +29,22 @@ struct gpa_page {
 	hasher hash;		/* of one object */
 	inflater *z;
 	deflater *d;
-	int broken;		/* an object failed: what is written is no page */
+	int broken;		/* an object failed: the file is no page any more */
 	int output_failed;
 	gpa_idx_entry *entries;
 	unsigned char *file;	/* FILE_ROOM, or the piece of a large file that is being inflated */
-	unsigned char *content;	/* CONTENT_ROOM, or a piece of what came out */
+	unsigned char *content;	/* CONTENT_ROOM, or a piece of inflated content */
 	unsigned char *stream;	/* deflate_room(SMALL) */
 };
 
-/* One loose file on its way; `checking`: not into the page. */
+/* A loose file that is being read. With `checking` it is not written into the page. */
 typedef struct loose {
 	const unsigned char *oid;
 	int fd;
 	uint64_t size;		/* of the file */
 	uint64_t offset;	/* read so far */
 	z_stream z;
-	int ended;		/* the zlib stream has */
+	int ended;		/* the end of the zlib stream was read */
 	int checking;
 	gpa_progress *progress;
 } loose;
@@ -103,7 +103,10 @@ static int begin_entry(gpa_page *p, int type, uint64_t size, gpa_error *err)
 
 /* ---- a small object, at once ---- */
 
-/* GPA_ENOTFOUND: too large, or damaged. The way in pieces finds out which, and what to say. */
+/*
+ * Process a small object as a whole. GPA_ENOTFOUND if it is large or damaged: processing in pieces finds out which, and
+ * reports it.
+ */
 static int take_small(gpa_page *p, const loose *l, gpa_error *err)
 {
 	unsigned char oid[GPA_OID_MAX];
@@ -133,12 +136,12 @@ static int take_small(gpa_page *p, const loose *l, gpa_error *err)
 
 /* ---- an object of any size, in pieces ---- */
 
-/* Inflate `room` bytes, fewer only where the stream ends. GPA_ENOTFOUND: it is damaged. */
+/* Inflate `room` bytes, or fewer at the end of the stream. GPA_ENOTFOUND if it is damaged. */
 static int inflate_some(gpa_page *p, loose *l, unsigned char *out, size_t room, size_t *made, gpa_error *err)
 {
 	l->z.next_out = out;
 	l->z.avail_out = (uInt)room;
-	while (l->z.avail_out && !l->ended) {	/* each turn takes input or ends it */
+	while (l->z.avail_out && !l->ended) {	/* each turn takes input or ends the stream */
 		if (is_stopped(l->progress))
 			return stopped(err);
 		if (!l->z.avail_in && l->offset < l->size) {
@@ -164,7 +167,7 @@ static int take_head(gpa_page *p, loose *l, int *type, uint64_t *size, gpa_bytes
 	size_t made, header;
 	int status = inflate_some(p, l, p->content, LOOSE_HEADER_MAX, &made, err);
 	if (status == GPA_ENOTFOUND) {
-		/* a file that is merely cut short may still have its header */
+		/* a file that is only cut short may still have its header */
 		made = LOOSE_HEADER_MAX - l->z.avail_out;
 		if (!made && l->size)
 			return corrupt_at(err, 0, "loose object is not a zlib stream");
@@ -188,7 +191,7 @@ static int take_piece(gpa_page *p, const loose *l, gpa_bytes piece, int last, gp
 	return status;
 }
 
-/* The content, of which `piece` is the beginning. */
+/* Process the content, of which `piece` is the beginning. */
 static int take_content(gpa_page *p, loose *l, uint64_t size, gpa_bytes piece, gpa_error *err)
 {
 	uint64_t left = size;
@@ -325,7 +328,7 @@ static int take(gpa_page *p, loose *l, int dir_fd, const char *path, gpa_error *
 	return status;
 }
 
-/* What is not about the page is about the file. */
+/* Set the source of a failure: the file, unless the output failed. */
 static int blame(const gpa_page *p, int status, gpa_error *err)
 {
 	if (status == GPA_ECORRUPT || (status == GPA_ESYS && !p->output_failed))

@@ -1,6 +1,6 @@
 /*
- * The plan of a merge: which objects there are, which of them are taken, and then, by choose_copies.c, find_deltas.c and
- * assign_pages.c, which copy of each and in which page.
+ * The plan of a merge. This file finds out which objects there are and which are taken. Then choose_copies.c,
+ * find_deltas.c and assign_pages.c decide which copy of each is written, and in which page.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +35,9 @@ static const unsigned char *ref_oid(const void *context, const oid_ref *ref)
 }
 
 /*
- * Two copies of one object: an idx may call other content by the object's id. Two that are whole, and agree on type, size
- * and Adler-32, are alike. Of others the one that is taken has to be proved. Where both say a type, a size or an Adler-32
- * and they differ, one of them lies or is damaged.
+ * Compare two copies of one object, because an idx may have other content under its id. Two whole copies that agree on
+ * type, size and Adler-32 are alike. Of other copies, the chosen one has to be proved. If both have a type, a size or
+ * an Adler-32 and these differ, one copy lies or is damaged.
  */
 static void compare_copies(gpa_merge *m, object *o, const copy *a, const copy *b)
 {
@@ -51,7 +51,9 @@ static void compare_copies(gpa_merge *m, object *o, const copy *a, const copy *b
 	o->doubt |= are_whole ? 0 : UNLIKE;
 }
 
-/* With the copy before it, and with the last whole one: of all that are whole no two may differ. */
+/*
+ * Compare a copy with the one before it and with the last whole one, so that any two whole ones that differ are found.
+ */
 static void compare_with_earlier(gpa_merge *m, object *o, uint32_t end, const copy *c)
 {
 	const copy *before = &m->copies[m->by_object[end - 1]];
@@ -97,7 +99,7 @@ static int number_objects(gpa_merge *m, gpa_error *err)
 	return GPA_OK;
 }
 
-/* The index names the copy of `object` at `offset` of `source`. */
+/* Note that the index names the copy of `object` at `offset` of `source`. */
 static void note_named(gpa_merge *m, uint32_t object, uint32_t source, uint64_t offset)
 {
 	for (uint32_t i = copies_begin(m, object); i < copies_end(m, object); i++) {
@@ -111,8 +113,9 @@ static void note_named(gpa_merge *m, uint32_t object, uint32_t source, uint64_t 
 }
 
 /*
- * An object is taken unless the index has a winner for it outside the packs that are merged, in one that counts. Where it
- * has a winner there and the object is taken all the same, the copy that is taken has to be proved: git reads the other one.
+ * Decide which objects are taken: all except those whose winner in the index is in a pack that counts and is not
+ * merged. If an object is taken although its winner is elsewhere, its copy has to be proved, because git reads the
+ * other one.
  */
 static int take_objects(gpa_merge *m, const gpa_midx *midx, const uint32_t *sources, gpa_error *err)
 {

@@ -1,9 +1,9 @@
 /*
- * The proof that a doomed pack may go: each of its objects has another copy, in a pack that stays. Where that pack was
- * not merged from the doomed one, nobody has compared the two copies, and an idx may call other content by the object's
- * id. So that copy is made, and its id computed, by two threads, in the order in which the copies lie. Where that makes
- * far more than was asked for, as with long chains of large objects, the whole pack is checked instead, which makes each of
- * its objects once.
+ * The proof that a doomed pack may be deleted: each of its objects has another copy, in a pack that stays. If that pack
+ * was not merged from the doomed one, nothing has compared the two copies, and an idx may have other content under the
+ * object's id. So that copy is made and its id computed, by two threads, in the order of the copies. If that makes far
+ * more bytes than the copies have, as with long chains of large objects, the whole pack is checked instead, which makes
+ * each of its objects once.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,12 +19,12 @@
 #include "merge/merge.h"
 
 #define THREADS 2
-#define FEW 32			/* copies; fewer are not worth a thread */
+#define FEW 32			/* copies; a thread is not worth it for fewer */
 #define PIECES_ABOVE (1024 * 1024)	/* larger whole objects are hashed in pieces */
 #define CACHE_BYTES (32u << 20)
-#define DEAR ((uint64_t)1 << 30)	/* bytes made, beside FAIR times those of the copies */
+#define DEAR ((uint64_t)1 << 30)	/* bytes made, apart from FAIR times those of the copies */
 #define FAIR 16
-#define NOT_LIVE 1		/* the caller has not opened the winner's pack yet, or it is doomed itself */
+#define NOT_LIVE 1		/* the caller has not opened the winner's pack yet, or that is doomed too */
 
 void gpa_proof_free(gpa_proof *proof)
 {
@@ -52,7 +52,7 @@ static int add_holder(gpa_proof *proof, gpa_holder holder, gpa_error *err)
 	return GPA_OK;
 }
 
-/* Its first pack outside the index that holds it, marked in `used`. */
+/* Find the first pack outside the index that holds the object, and mark it in `used`. */
 static int prove_outside(unsigned char *used, gpa_proof *proof, const unsigned char *oid, gpa_holder holder, gpa_error *err)
 {
 	for (uint32_t i = 0, pos; i < proof->outside_count; i++) {
@@ -69,7 +69,7 @@ static int prove_outside(unsigned char *used, gpa_proof *proof, const unsigned c
 	return GPA_ENOTFOUND;
 }
 
-/* The winner at `at` is in a pack that stays, and that pack's idx has it at the same place. */
+/* Prove the winner at `at`: it is in a pack that stays, and that pack's idx has it at the same place. */
 static int prove_winner(unsigned char *winners, gpa_proof *proof, uint32_t at, const unsigned char *oid, gpa_holder holder,
 			gpa_error *err)
 {
@@ -133,7 +133,7 @@ static int compare_holders(const void *left, const void *right)
 
 void gpa_proof_sort(gpa_proof *proof)
 {
-	if (proof->holder_count)	/* else there is no array yet */
+	if (proof->holder_count)	/* otherwise there is no array yet */
 		qsort(proof->holders, proof->holder_count, sizeof(*proof->holders), compare_holders);
 }
 
@@ -159,7 +159,7 @@ typedef struct part {
 	chain_source source;
 	gpa_progress *progress;
 	pthread_t thread;
-	int is_dear;		/* and so ended early */
+	int is_dear;		/* so the thread ended early */
 	uint64_t bytes_made;
 	int status;
 	gpa_error err;
@@ -179,7 +179,7 @@ static void hash_piece(void *context, const unsigned char *piece, size_t len)
 	hasher_update(context, piece, len);
 }
 
-/* Returns GPA_ENOTFOUND for an object that is better made at once. */
+/* Hash a large object in pieces. Returns GPA_ENOTFOUND for an object that is better made as a whole. */
 static int hash_in_pieces(worker *w, const chain_source *source, uint64_t offset, gpa_error *err)
 {
 	unsigned char ignored[GPA_OID_MAX];
@@ -198,7 +198,7 @@ static int hash_in_pieces(worker *w, const chain_source *source, uint64_t offset
 	return status;
 }
 
-/* *is_other: the copy cannot be made, or has another id than `oid`. */
+/* Make a copy and compare its id with `oid`. *is_other: it cannot be made, or has another id. */
 static int check_copy(worker *w, uint32_t *is_other, uint64_t offset, const unsigned char *oid, gpa_error *err)
 {
 	chain_source source = w->part->source;
@@ -223,7 +223,7 @@ static int check_copy(worker *w, uint32_t *is_other, uint64_t offset, const unsi
 	return GPA_OK;
 }
 
-/* Many doomed packs may have the same object: it is made once. */
+/* Check the copies of one thread. An object that many doomed packs have is made once. */
 static int check_part(worker *w, gpa_error *err)
 {
 	part *p = w->part;
@@ -262,7 +262,7 @@ static void *work(void *argument)
 	return NULL;
 }
 
-/* The idx may have the object more than once: the verdict on the copy at the holder's offset. */
+/* Whether the copy at the holder's offset is proved. The idx may have the object more than once. */
 static int is_proved_at(const unsigned char *verdicts, const gpa_idx *idx, const unsigned char *oid, uint64_t offset)
 {
 	uint32_t pos;

@@ -1,18 +1,18 @@
 /*
- * What a page calls an object is that object. An idx may lie: it may call other content by an object's id, with the
- * right CRC32. Where the sources have several copies of an object, or a delta stands on another copy of its base than in
- * its own pack, merging has made a choice that no reader made before. So the page is read again, and each such object is
- * made. Threads do that while the next page is written and this one is synced.
+ * The proof that each object in a page has the id that the page gives it. An idx may lie: it may have other content
+ * under an object's id, with the right CRC32. If the sources have several copies of an object, or if a delta is based
+ * on another copy of its base than in its own pack, the merge has made a choice that no reader made before. So the page
+ * is read again, and each such object is made. Threads do that while the next page is written and this one is synced.
  *
- * Its id is computed, unless its other copies are whole and say what it has to be: then type, size and Adler-32 of all and of
- * what was made agree. That is what thin packs bring: the base of a delta, whole. For content that somebody made up to
- * have the same size and Adler-32 this is no proof; for each other it is.
+ * Its id is computed, unless its other copies are whole and agree with it on type, size and Adler-32. Thin packs bring
+ * such copies: the base of a delta, whole. Against content made on purpose to have the same size and Adler-32 this
+ * proves nothing; against any other content it does.
  *
- * When an object is another, check_ids() computes the ids of all objects of all sources, once, to find out who lies.
+ * If an object is wrong, check_ids() computes the ids of all objects of all sources, once, to find the copies that lie.
  *
- * The threads read the page, and what was settled before they began; the caller's thread may go on with other pages, but
- * not plan anew. Memory (I11): KEPT_MOST of bases for each thread, or one base and one object where these are larger: a
- * long chain of large objects is made once, since the last one made is always kept.
+ * The threads read the page, and data that was final before they began. The caller's thread may go on with other pages,
+ * but may not plan anew. Memory (I11): KEPT_MOST of bases for each thread, or one base and one object if these are
+ * larger. The last object made is always kept, so a long chain of large objects is made once.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -28,14 +28,14 @@
 #include "merge/merge.h"
 
 #define THREADS 2
-#define FEW 32			/* slots; fewer are not worth a thread */
-#define PIECES_ABOVE (1024 * 1024)	/* larger whole objects are hashed in pieces, where nothing stands on them */
+#define FEW 32			/* slots; a thread is not worth it for fewer */
+#define PIECES_ABOVE (1024 * 1024)	/* larger whole objects are hashed in pieces, if no delta is based on them */
 #define KEPT_MOST (16 * 1024 * 1024)
 
 #define NEED_ID 1
-#define NEED_SUM 2		/* whole copies say what the content is */
+#define NEED_SUM 2		/* whole copies tell what the content is */
 
-/* What is known of content without inflating it. */
+/* Facts about content that are known without inflating it. */
 typedef struct content_sum {
 	uint32_t adler;
 	uint32_t fold : 16;
@@ -62,17 +62,17 @@ struct proof {
 	uint64_t *offsets;
 	uint64_t end;		/* of the last entry */
 	unsigned char *needed;	/* for each slot, NEED_ID and NEED_SUM */
-	content_sum *expected;	/* where the sum is needed */
-	uint32_t *waiting;	/* for each slot, how many deltas on it are made */
-	unsigned char *wanted;	/* slots that are made: those needed and what they stand on */
+	content_sum *expected;	/* for the slots with NEED_SUM */
+	uint32_t *waiting;	/* for each slot, how many deltas on it are still to be made */
+	unsigned char *wanted;	/* slots that are made: those needed and their bases */
 	const gpa_progress *progress;
 	int dropped;
 	uint64_t entries_read;	/* by all threads */
 	part parts[THREADS];
-	unsigned started;	/* of the parts, those that have a thread; the others ran at once */
+	unsigned started;	/* parts that have a thread; the others ran at once */
 };
 
-/* An object on the way from the whole one to the last delta. `made` is NULL where memory was needed for others. */
+/* An object on the way from the whole one to the last delta. `made` is NULL if its memory was needed for others. */
 typedef struct step {
 	uint32_t slot;
 	made_object *made;
@@ -97,7 +97,7 @@ static uint32_t base_slot(const struct proof *p, uint32_t i)
 	return p->slots[i].base == NONE ? NONE : p->slots[i].base - p->first_slot;
 }
 
-/* The slots whose content is what the chosen copy is in its own pack. A delta that was made has none. */
+/* Whether the content of slot `i` is that of the chosen copy in its own pack. A new delta has no own pack. */
 static int is_as_in_source(const gpa_merge *m, const struct proof *p, uint32_t i, const unsigned char *as_in_source)
 {
 	const slot *s = &p->slots[i];
@@ -110,14 +110,14 @@ static int is_as_in_source(const gpa_merge *m, const struct proof *p, uint32_t i
 	const copy *theirs = &m->copies[c->base];
 	if (p->slots[base].chosen == c->base)
 		return as_in_source[base];
-	/* Is the base here like theirs? It is, when the sum of that one is the sum of this; its id alone says nothing of it. */
+	/* Is the base here the same as in the pack? Only if their sums are equal; the id alone proves nothing. */
 	if (theirs->base != NONE || theirs->damaged || theirs->lies || m->is_checked)
 		return 0;
 	p->needed[base] |= NEED_SUM;
 	return 1;
 }
 
-/* One whose sum can be trusted to be that of the others; NULL where the slot itself is whole. */
+/* A copy whose sum holds for the other copies too; NULL if the slot itself is whole. */
 static const copy *whole_copy(const gpa_merge *m, const slot *s)
 {
 	const copy *chosen = &m->copies[s->chosen];
@@ -131,7 +131,7 @@ static const copy *whole_copy(const gpa_merge *m, const slot *s)
 	return NULL;
 }
 
-/* Do the whole copies speak for all: is the copy that is taken the only delta, and each other one whole? */
+/* Whether the whole copies decide for all: the chosen copy is the only delta, and every other copy is whole. */
 static int whole_ones_decide(const gpa_merge *m, const slot *s)
 {
 	uint32_t whole = 0, deltas = 0;
@@ -145,7 +145,7 @@ static int whole_ones_decide(const gpa_merge *m, const slot *s)
 	return whole && !deltas;
 }
 
-/* An idx v1 has its entries made when they are written; so are those that are rebuilt. */
+/* What has to be proved of a slot. Entries of an idx v1 and rebuilt ones were checked when they were written. */
 static unsigned char what_is_needed(const gpa_merge *m, const slot *s, int as_in_source)
 {
 	const copy *c = &m->copies[s->chosen];
@@ -157,7 +157,7 @@ static unsigned char what_is_needed(const gpa_merge *m, const slot *s, int as_in
 	return c->base == NONE ? 0 : NEED_SUM;
 }
 
-/* How many slots have to be proved. */
+/* Find the slots that have to be proved. Returns how many there are. */
 static uint32_t find_needed(const gpa_merge *m, struct proof *p)
 {
 	uint32_t needed = 0;
@@ -177,7 +177,7 @@ static uint32_t find_needed(const gpa_merge *m, struct proof *p)
 	}
 	for (uint32_t i = 0; i < p->count; i++)
 		p->wanted[i] = p->needed[i] != 0;
-	for (uint32_t i = p->count; needed && i-- > 0;) {	/* bases come before what is a delta on them */
+	for (uint32_t i = p->count; needed && i-- > 0;) {	/* bases come before their deltas */
 		uint32_t base = base_slot(p, i);
 		if (p->wanted[i] && base != NONE) {
 			p->wanted[base] = 1;
@@ -244,7 +244,7 @@ static int make_delta(made_object **out, prover *w, uint32_t i, const made_objec
 	return status;
 }
 
-/* A slot that is not kept: from the nearest one below it that is, or from its whole base on. */
+/* Make an object again that is not kept: from the nearest kept one below it, or from its whole base. */
 static int make_again(made_object **out, prover *w, uint32_t i, gpa_error *err)
 {
 	uint32_t *deltas = NULL, count = 0, room = 0, on_path = w->length, at = i;
@@ -310,7 +310,7 @@ static void hash_piece(void *context, const unsigned char *piece, size_t len)
 	hasher_update(context, piece, len);
 }
 
-/* Returns GPA_ENOTFOUND for an object that is better made at once. */
+/* Hash a large object in pieces. Returns GPA_ENOTFOUND for an object that is better made as a whole. */
 static int prove_in_pieces(prover *w, uint32_t i, gpa_error *err)
 {
 	gpa_entry entry;
@@ -337,7 +337,7 @@ static void leave_last(prover *w)
 		w->first_kept = w->length;
 }
 
-/* Keep the object at the end of the path, and of the others those nearest to it that there is room for. */
+/* Keep the object at the end of the path, and those nearest to it as far as there is room. */
 static void keep_last(prover *w, made_object *made)
 {
 	for (uint32_t k = w->first_kept; k + 1 < w->length && w->held + made->bytes.len > KEPT_MOST; k++) {
@@ -364,7 +364,7 @@ static int go_on(prover *w, uint32_t i, made_object *made, gpa_error *err)
 	return GPA_OK;
 }
 
-/* The base of a delta, from the path where it is there; *is_ours: the caller drops it. */
+/* The base of a delta, with an owner added: from the path if it is there, or made again. */
 static int find_base(made_object **out, prover *w, uint32_t base, gpa_error *err)
 {
 	while (w->length && w->path[w->length - 1].slot != base)
@@ -446,7 +446,7 @@ static void *prove(void *argument)
 	return NULL;
 }
 
-/* Cut the page where no family is cut, so that each thread has half of what is wanted. */
+/* Cut the page between two families, so that each thread has half of the work. */
 static unsigned share_out(struct proof *p, uint32_t needed)
 {
 	uint32_t wanted = 0, so_far = 0, cut = p->count;
@@ -483,7 +483,7 @@ static void start(struct proof *p, uint32_t needed)
 			break;
 		p->started++;
 	}
-	/* few of them, and those for which there is no thread, are done at once */
+	/* a few slots, and parts without a thread, are done at once */
 	for (unsigned i = p->started; i < count; i++)
 		prove(&p->parts[i]);
 }
@@ -534,7 +534,7 @@ void proof_drop(gpa_merge *m)
 	m->proof = NULL;
 }
 
-/* A wrong id: have every source checked. If they have been, it is this copy that shall not be taken again. */
+/* React to a wrong id: have every source checked. If that has been done, do not choose this copy again. */
 static void suspect(gpa_merge *m, const slot *s, gpa_error *err)
 {
 	copy *c = &m->copies[s->chosen];

@@ -1,6 +1,6 @@
 /*
- * The sources of a merge: collected, and read again when their entries are copied. Every entry header of a source is read once,
- * through a map that is closed again, so that memory holds 60 bytes for each stored copy and none of its content.
+ * The sources of a merge: collected, and read again when their entries are copied. Every entry header of a source is
+ * read once, through a map that is then closed. So memory holds 60 bytes for each stored copy, and none of its content.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 
 /* ---- adding a source ---- */
 
-/* The position, in idx order, of the delta base of an entry; NONE for a whole entry. */
+/* The position in idx order of an entry's delta base; NONE for a whole entry. */
 static int find_base(uint32_t *base, const gpa_entry *entry, uint64_t offset, const gpa_idx *idx, const idx_place *places,
 		     gpa_error *err)
 {
@@ -32,7 +32,7 @@ static int find_base(uint32_t *base, const gpa_entry *entry, uint64_t offset, co
 	return GPA_OK;
 }
 
-/* The fold of the size that an entry says its object has; 0 where that takes more than a look. */
+/* The fold of an object's size, as its entry says; 0 if finding that would take more than a look. */
 static unsigned entry_fold(const gpa_entry *entry, gpa_bytes stream)
 {
 	unsigned char program[PEEK];
@@ -46,7 +46,10 @@ static unsigned entry_fold(const gpa_entry *entry, gpa_bytes stream)
 	return size_fold(size) & 0xffff;
 }
 
-/* Read the header of every entry. `copies` are those of this source, in idx order; base is an idx position for now. */
+/*
+ * Read the header of every entry. `copies` are those of this source, in idx order. Their bases are idx positions for
+ * now.
+ */
 static int read_entries(copy *copies, gpa_bytes pack, const gpa_idx *idx, const idx_place *places, uint32_t source,
 			const gpa_progress *progress, gpa_error *err)
 {
@@ -83,15 +86,15 @@ static int read_entries(copy *copies, gpa_bytes pack, const gpa_idx *idx, const 
 }
 
 /*
- * A delta has its base's type. Follow each chain to an entry whose type is known, then walk it again to hand the type
- * on. A cycle, or a chain that ends in a damaged header, has none: all of it is damaged.
+ * Give each delta the type of its base. Each chain is followed to an entry with a known type, then walked again to set
+ * the type. A cycle, or a chain that ends in a damaged header, has none: all of it is damaged.
  */
 static void settle_types(copy *copies, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t at = i;
 		for (; !copies[at].type && !copies[at].damaged && !copies[at].named; at = copies[at].base)
-			copies[at].named = 1;	/* seen on this walk; what git reads is known later */
+			copies[at].named = 1;	/* marks the copies seen on this walk; what git reads is found out later */
 		unsigned type = copies[at].damaged ? 0 : copies[at].type;
 		for (at = i; !copies[at].type && !copies[at].damaged; at = copies[at].base) {
 			copies[at].named = 0;

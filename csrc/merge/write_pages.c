@@ -1,13 +1,13 @@
 /*
- * The bytes of a page: each chosen copy is read from its source, checked, and written with its zlib stream as it is. Only
- * the header changes: a delta names its base by the distance within the new page.
+ * Writing the bytes of a page. Each chosen copy is read from its source, checked, and written with its zlib stream
+ * unchanged. Only the header changes, because a delta names its base by the distance within the new page.
  *
- * I13: a copy is checked against the CRC32 in its idx before any of its bytes go into the page. An idx v1 has none: there
- * the object is made and must have its id. Where an object was chosen among several copies, or stands on another copy of
+ * I13: a copy is checked against the CRC32 in its idx before any of its bytes go into the page. An idx v1 has none;
+ * there the object is made and must have its id. If an object was chosen among several copies, or has another copy of
  * its base than in its own pack, prove_pages.c computes its id from the page.
  *
- * Neighbours in a page come from many packs, so copies are read a window at a time: as many as fit the buffer, in the
- * order of source and offset, then written in the order of the page. A copy larger than the buffer is read twice, in
+ * Neighbours in a page come from many packs, so copies are read in windows: as many as fit the buffer, in the order of
+ * source and offset. Then they are written in the order of the page. A copy larger than the buffer is read twice, in
  * pieces: once for its check and once to be written.
  */
 #include <stdlib.h>
@@ -21,8 +21,8 @@
 #include "format/types.h"
 #include "merge/merge.h"
 
-#define BASES_MOST (32u << 20)	/* bytes of objects on the way to others */
-#define DEAR ((uint64_t)1 << 30)	/* bytes made on the way to objects, beside what their own sizes explain */
+#define BASES_MOST (32u << 20)	/* bytes of cached bases */
+#define DEAR ((uint64_t)1 << 30)	/* bytes made on the way to objects, apart from a fair multiple of their own sizes */
 
 typedef struct writer {
 	gpa_merge *m;
@@ -35,7 +35,7 @@ typedef struct writer {
 	struct pending **by_source;
 } writer;
 
-/* A copy that is read with its window. */
+/* A copy that is read together with its window. */
 typedef struct pending {
 	const slot *slot;
 	copy *copy;
@@ -75,7 +75,7 @@ static void hash_piece(void *context, const unsigned char *piece, size_t len)
 	hasher_update(context, piece, len);
 }
 
-/* A whole object: inflate it in pieces, so that its size does not matter. */
+/* Check a whole object. It is inflated in pieces, so that its size does not matter. */
 static int check_whole(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, gpa_error *err)
 {
 	gpa_entry entry;
@@ -92,7 +92,10 @@ static int check_whole(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, g
 	return status ? status : end_id(h, m, c, err);
 }
 
-/* The next object of a chain stands on one that was made just now: keeping some of them makes long chains linear. */
+/*
+ * Make the object of a copy. The next object of a chain is a delta on the last one, so caching some of them makes long
+ * chains linear.
+ */
 int make_copy(made_object **out, gpa_merge *m, const copy *c, gpa_bytes pack, gpa_error *err)
 {
 	int status = m->bases ? GPA_OK : base_cache_new(&m->bases, BASES_MOST, err);
@@ -116,7 +119,7 @@ static int check_delta(gpa_merge *m, const copy *c, gpa_bytes pack, hasher *h, g
 	return status ? status : end_id(h, m, c, err);
 }
 
-/* A source with idx v1: map it for the time of the check, and make the object. */
+/* Check a copy of a source with idx v1: map the source for the time of the check, and make the object. */
 static int check_object(gpa_merge *m, const copy *c, gpa_error *err)
 {
 	const source *s = &m->sources[c->source];
@@ -175,7 +178,7 @@ static int begin_entry(writer *w, const slot *s, const gpa_entry *entry, gpa_err
 {
 	if (s->base == NONE)
 		return pack_begin_entry(&w->pack, entry->type, entry->size, err);
-	/* only packs that disagree on an object's type could put a base behind its delta */
+	/* a base can be behind its delta only if packs disagree on an object's type */
 	if (s->base - w->first_slot >= w->pack.count)
 		return corrupt(err, "delta and base are said to be of different types");
 	return pack_begin_delta(&w->pack, w->offsets[s->base - w->first_slot], entry->size, err);
@@ -232,8 +235,9 @@ static int check_content(gpa_merge *m, const copy *c, int type, gpa_bytes conten
 }
 
 /*
- * Many small objects, each at the end of a chain of large ones, cost a push little and would cost us the large ones for
- * each of them. They stay deltas then, on chains as long as they were pushed: GPA_ECORRUPT has the merge planned again.
+ * Whether rebuilding objects has become too expensive. Many small objects, each at the end of a chain of large ones,
+ * cost a push little, but a merge would make the large ones for each of them. Then they stay deltas, on chains as long
+ * as they were pushed: GPA_ECORRUPT makes the caller plan again.
  */
 static int is_too_dear(gpa_merge *m)
 {
@@ -244,7 +248,7 @@ static int is_too_dear(gpa_merge *m)
 	return 1;
 }
 
-/* No source has the object whole where a whole one is needed: inflate it, check it, deflate it. */
+/* Rebuild an object of which no source has a whole copy: inflate, check, deflate. */
 static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 {
 	gpa_merge *m = w->m;
@@ -266,7 +270,7 @@ static int write_rebuilt(writer *w, const copy *c, gpa_error *err)
 	return status;
 }
 
-/* Say which source a failure is about, and remember a damaged copy. A failed write is about the page. */
+/* Set the source that a failure is about, and remember a damaged copy. A failed write is about the page. */
 static int blame(copy *c, int status, gpa_error *err)
 {
 	if (status == GPA_ECORRUPT)
@@ -293,7 +297,7 @@ static int write_alone(writer *w, const slot *s, gpa_error *err)
 
 /* ---- a window of copies ---- */
 
-/* How many of the slots from `s` on are read together; 0 when the first goes alone. */
+/* Choose how many of the slots from `s` on are read together. Returns 0 if the first one goes alone. */
 static uint32_t fill_window(writer *w, const slot *s, uint32_t count)
 {
 	gpa_merge *m = w->m;
@@ -319,14 +323,14 @@ static int compare_pending(const void *left, const void *right)
 	return a->offset < b->offset ? -1 : a->offset > b->offset;
 }
 
-/* Read the copies in the order they lie in; what lies side by side is read at once. */
+/* Read the copies in the order of source and offset; adjacent ones are read at once. */
 static int read_window(writer *w, uint32_t count, gpa_error *err)
 {
 	gpa_merge *m = w->m;
 	size_t at = 0;
 	qsort(w->by_source, count, sizeof(*w->by_source), compare_pending);
 	for (uint32_t i = 0, end; i < count && w->by_source[i]->copy->source != MADE; i = end) {
-		copy *first = w->by_source[i]->copy;	/* MADE ones come last */
+		copy *first = w->by_source[i]->copy;	/* copies that are MADE come last */
 		uint64_t upto = first->offset;
 		for (end = i; end < count && w->by_source[end]->copy->source == first->source &&
 			      w->by_source[end]->copy->offset == upto; end++) {
@@ -343,7 +347,7 @@ static int read_window(writer *w, uint32_t count, gpa_error *err)
 	return GPA_OK;
 }
 
-/* A delta that find_deltas.c made: a copy without a header, and known to be right. */
+/* Write a delta that find_deltas.c made. It has no header, and its content has been checked. */
 static int write_made(writer *w, const pending *p, gpa_error *err)
 {
 	gpa_merge *m = w->m;
@@ -423,7 +427,7 @@ int gpa_merge_write(gpa_merge *m, uint32_t number, int pack_fd, int idx_fd, unsi
 	if (!status && !(status = proof_end(m, err))) {
 		memcpy(trailer, w.pack.trailer, m->hash_size);
 		status = proof_begin(m, number, pack_fd, w.offsets, end, err);
-		w.offsets = NULL;	/* the proof has them now */
+		w.offsets = NULL;	/* the proof owns them now */
 	}
 	output_free(&w.out);
 	free(w.offsets);

@@ -1,6 +1,6 @@
 /*
- * Finding an object, from any thread. The order: combined index, then the packs it does not name, then loose objects, for
- * each object directory in turn; and when that gives nothing, whether anything has changed.
+ * Finding an object, from any thread. For each object directory in turn the combined index is asked, then the packs
+ * that it does not name, then loose objects. If none has the object, the directories are checked for changes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,10 +9,10 @@
 #include "read/objdir.h"
 #include "read/reader.h"
 
-#define LOOKS_MAX 16		/* times that a call looks at the directories again because they changed meanwhile */
+#define LOOKS_MAX 16		/* rescans in one call, each because the directories changed during the last */
 #define LOOSE_COPY_MOST 16384	/* bytes of a loose file; more is mapped */
 
-/* One query under way. */
+/* A query that is being answered. */
 typedef struct search {
 	reader_session *v;
 	query *q;
@@ -21,7 +21,9 @@ typedef struct search {
 	gpa_error why;		/* about the first damaged copy */
 } search;
 
-/* GPA_OK, or GPA_ENOTFOUND: go on with the next copy. Anything else ends the call. */
+/*
+ * Note that a copy cannot be used. Returns GPA_ENOTFOUND to go on with the next copy; any other status ends the call.
+ */
 static int pass_over(search *s, int status, const gpa_error *err)
 {
 	if (status != GPA_ENOTFOUND && status != GPA_ECORRUPT && status != GPA_EUNSUPPORTED && !is_of_one_file(status, err))
@@ -126,7 +128,7 @@ static int try_snapshot(search *s, gpa_error *err)
 	return status;
 }
 
-/* The copy in one pack, by the pack's own idx, whoever else names it. */
+/* Try the copy in one pack, by the pack's own idx, whatever the combined index says. */
 static int try_pack(search *s, pack_file *p, gpa_error *err)
 {
 	place at = {p, 0};
@@ -156,7 +158,7 @@ static int try_everywhere(search *s, gpa_error *err)
 	return status;
 }
 
-/* An idx that cannot be read may hold what was not found. */
+/* The status if no copy was found. An idx that cannot be read may hold the object. */
 static int no_copy(search *s, gpa_error *err)
 {
 	gpa_error why;
@@ -184,7 +186,7 @@ static int put_back(const held_overlays *held)
 	return any;
 }
 
-/* Look at the directories again, and try what is there then. `*changed`: whether anything was new. */
+/* Rescan the directories and try again. *changed: whether anything was new. */
 static int try_again(search *s, int *changed, gpa_error *err)
 {
 	int status = reader_look_again(changed, &s->v->s, s->v->r, 0, err);
@@ -195,10 +197,10 @@ static int try_again(search *s, int *changed, gpa_error *err)
 }
 
 /*
- * A miss is looked at twice: the directories are listed again when they changed, or may have changed without showing it.
- * After that look one more try is enough unless they changed again, since an object that moves is written at its new
- * place before it goes from the old one, and loose files are tried both before the look and after it. A page of the reader's
- * own writer that `git gc` took away is put back before the miss is believed.
+ * Before a miss is reported, the directories are rescanned once if they changed, or if their times are too recent to
+ * tell. After that one more try is enough, unless they changed again: an object that moves is written at its new place
+ * before it is removed from the old one, and loose files are tried both before and after the rescan. A page of the
+ * reader's own writer that `git gc` took away is put back before a miss is reported.
  */
 int session_find(reader_session *v, query *q, gpa_error *err)
 {

@@ -1,6 +1,6 @@
 /*
- * Of many objects: are they here, and of what type and size. They are asked in the order in which they are stored; for what
- * is in no pack, one look at the directories serves all.
+ * Whether many objects exist, and their types and sizes. They are looked up in the order in which they are stored. For
+ * those that are in no pack, one check of the directories is enough.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -42,7 +42,10 @@ static void answer_packed_one(job *j, reader_session *v, uint32_t i)
 
 /* ---- what is in no pack ---- */
 
-/* Bytes with which no loose object begins: it would need a directory, and whether that is there is asked once for each. */
+/*
+ * First bytes of ids for which there is no loose object, because their directory does not exist. Each directory is
+ * looked for once.
+ */
 typedef struct fans {
 	unsigned char asked[256];
 	unsigned char empty[256];
@@ -75,7 +78,7 @@ static void look_at_fans(fans *f, const job *j, uint32_t from)
 	}
 }
 
-/* All its packs can be read, and nothing was added to them until now. */
+/* Whether all packs of the snapshot can be read, and none was added since. */
 static int is_whole(const job *j)
 {
 	for (uint32_t dir = 0; dir < j->s->dir_count; dir++)
@@ -84,7 +87,7 @@ static int is_whole(const job *j)
 	return snapshot_check(j->s, j->r->dirs) == SNAPSHOT_SURE;
 }
 
-/* From order[from] on. An object may go from a loose file to a pack: so the packs are looked at last. */
+/* Answer for order[from] and the rest. An object may move from a loose file to a pack, so packs are checked last. */
 static int answer_rest(asking *a, uint32_t from, gpa_error *err)
 {
 	job *j = &a->job;
@@ -117,7 +120,7 @@ static int ask_all(uint32_t *failed, asking *a, gpa_reader *r, const unsigned ch
 	if (status || !count)
 		return status;
 	for (uint32_t i = 0; i < count; i++)
-		a->answers[i] = GPA_ENOMEM;	/* unless a thread comes to it */
+		a->answers[i] = GPA_ENOMEM;	/* stays if no thread gets to it */
 	job_run(j, threads, answer_packed_one);
 	uint32_t rest = count;
 	while (rest && !j->order[rest - 1].at.pack)

@@ -1,4 +1,4 @@
-/* All ids of a reader, and those that begin with some digits. Both look at the directories again first, if these changed. */
+/* All ids of a reader, and the ids that begin with some digits. Both rescan the directories first if these changed. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "read/objdir.h"
 #include "read/parallel.h"
 
-/* Ids that lie `stride` bytes apart. */
+/* Ids in memory, `stride` bytes apart. */
 typedef struct id_table {
 	const unsigned char *oids;
 	const unsigned char *fanout;	/* NULL: not sorted */
@@ -44,7 +44,7 @@ static id_table midx_table(const gpa_midx *midx)
 	return (id_table){midx->oids, midx->fanout, midx->hash_size, midx->object_count};
 }
 
-/* The packed ones, from a snapshot that stays; the last table is left free for those that are not. */
+/* Collect the tables of packed ids from a snapshot that the caller holds. Room for one more table is left. */
 static int collect_tables(id_tables *out, const snapshot *s, gpa_error *err)
 {
 	uint32_t most = 1;
@@ -79,7 +79,10 @@ static int collect_loose(id_tables *out, gpa_reader *r, unsigned from, unsigned 
 	return GPA_OK;
 }
 
-/* Collect the ids of overlays, before the snapshot is taken: an object that an overlay ceases to name is in that snapshot. */
+/*
+ * Collect the ids of overlays, before the snapshot is taken: an object that an overlay ceases to name is in that
+ * snapshot.
+ */
 static int collect_overlaid(id_tables *out, gpa_reader *r, gpa_error *err)
 {
 	held_overlays held;
@@ -169,14 +172,14 @@ int gpa_reader_list(gpa_buffer *oids, gpa_reader *reader, gpa_error *err)
 
 typedef struct candidates {
 	unsigned char *oids;
-	uint32_t count;		/* of `oids`, and one more when there were more */
+	uint32_t count;		/* of `oids`; one more if there are more */
 	uint32_t room;
 	size_t hash_size;
 	const unsigned char *prefix;
 	unsigned digits;
 } candidates;
 
-/* -1, 0, 1: the oid comes before those with the prefix, is one of them, or comes after. */
+/* Compare an oid with the prefix: -1 and 1 if it comes before or after all ids with the prefix, 0 if it has it. */
 static int compare_prefix(const candidates *c, const unsigned char *oid)
 {
 	int whole = memcmp(oid, c->prefix, c->digits / 2);
@@ -186,7 +189,7 @@ static int compare_prefix(const candidates *c, const unsigned char *oid)
 	return here < wanted ? -1 : here > wanted;
 }
 
-/* Keep the first `room` ids, in order, each once. */
+/* Add an id. The first `room` are kept, in order, each once. */
 static void add_candidate(candidates *c, const unsigned char *oid)
 {
 	size_t h = c->hash_size;

@@ -1,4 +1,4 @@
-/* Where an object lies, for those who take its entry over as it is. */
+/* Where an object is stored, for callers that copy its entry. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +42,7 @@ static int locate_loose(query *q, reader_session *v, held_file *file, gpa_error 
 	return GPA_OK;
 }
 
-/* In no pack yet: as if it were loose. */
+/* An object in an overlay is in no pack yet, so it counts as loose. */
 static int locate_overlaid(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
 {
 	(void)object;

@@ -1,4 +1,4 @@
-/* What the files of an object directory are called, and which are there. */
+/* The names of the files in an object directory, and which of them exist. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -89,7 +89,7 @@ static void sort_names(names *list)
 		qsort(list->names, list->count, sizeof(*list->names), compare_names);
 }
 
-/* Keep the .idx files beside which stands a .pack; both lists are sorted. */
+/* Keep the .idx files that have a .pack. Both lists are sorted. */
 static void keep_whole_packs(names *idx, const names *packs)
 {
 	uint32_t kept = 0, at = 0;
@@ -176,7 +176,7 @@ static int hex_digit(char c)
 	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The name of a loose file as the rest of an oid. -1 when it is another file. */
+/* Parse the name of a loose file, which is the rest of an oid. Returns -1 for any other file. */
 static int parse_rest(unsigned char *out, const char *name, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {

@@ -11,7 +11,10 @@ typedef struct names {
 } names;
 
 void names_free(names *list);
-/* List the packs in <dir>/pack that have both .idx and .pack, as "pack-<hex>.idx", ascending. No directory has no packs. */
+/*
+ * List the packs in <dir>/pack that have both .idx and .pack, as "pack-<hex>.idx", ascending. No directory has no
+ * packs.
+ */
 int objdir_packs(names *out, const char *dir, gpa_error *err);
 /* gpa_files_ahead() for files in the pack directory. */
 void objdir_packs_ahead(const char *dir, uint32_t count, const char *const *names);

@@ -1,9 +1,9 @@
 /*
- * Overlays: objects that a reader finds beside its packs and loose files. A writer is one, because its objects can be read
- * before they are in a pack that others see. A cold store or a cache may be others.
+ * Overlays: objects that a reader finds beside its packs and loose files. A writer is one, because its objects can be
+ * read before they are in a pack that others see. A cold store or a cache may be others.
  *
- * A reader has a list of overlays, which is NULL if there is none: a read then calls nothing of an overlay. A reader owns none of
- * its overlays. A session does, for as long as it lasts.
+ * A reader has a list of overlays, which is NULL if there is none: a read then calls nothing of an overlay. A reader
+ * owns none of its overlays. A session does, for as long as it lasts.
  */
 #ifndef GPA_OVERLAY_H
 #define GPA_OVERLAY_H
@@ -38,7 +38,10 @@ typedef struct overlay_calls {
 	int (*put_back)(overlay *o);
 	/* Append the ids of all objects that the reader's packs and loose files may lack. */
 	int (*list)(gpa_buffer *oids, size_t *room, overlay *o, gpa_error *err);
-	/* The reader is about to scan its directories, and has done so. The number is passed from the first to the second. */
+	/*
+	 * The reader is about to scan its directories, and has done so. The number is passed from the first to the
+	 * second.
+	 */
 	uint64_t (*before_scan)(overlay *o);
 	void (*after_scan)(overlay *o, const gpa_reader *r, uint64_t number);
 	/* Between these two no other thread is inside the overlay. */

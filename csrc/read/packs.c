@@ -1,9 +1,9 @@
 /*
- * Packs and their idx files, mapped when they are used and unmapped when there are too many: one that was not used lately
- * and that nobody reads from goes first. A map needs no descriptor, so the number of packs is not bound by `ulimit -n`.
+ * Packs and their idx files, mapped when they are used. If there are too many maps, a pack that was not used lately and
+ * that has no pin is unmapped. A map needs no descriptor, so the number of packs is not limited by `ulimit -n`.
  *
- * Pinning a mapped pack takes no lock: one word says that it is mapped and how many have pinned it, and only a pack that
- * nobody has pinned ceases to be mapped.
+ * Pinning a mapped pack takes no lock. One word holds a flag for the map and the number of pins, and only a pack
+ * without pins is unmapped.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,8 @@
 #include "read/objdir.h"
 #include "read/packs.h"
 
-#define IDX_COPY_MOST (64 * 1024)	/* bytes; an idx of a page, which a map would give a whole page of memory more */
-#define FAULT_AROUND 65536		/* bytes that the kernel maps in when one of them is read */
+#define IDX_COPY_MOST (64 * 1024)	/* bytes; for the idx of a page, a map would take a whole VM page more */
+#define FAULT_AROUND 65536		/* bytes that the kernel maps when one of them is read */
 
 struct pack_maps {
 	uint64_t most_bytes;
@@ -29,8 +29,8 @@ struct pack_maps {
 	uint64_t open_count;
 	uint64_t map_count;
 	uint64_t map_bytes;
-	uint64_t read_bytes;		/* since pages were let go */
-	pack_file *newest, *oldest;	/* the mapped ones; those not used lately drift to `oldest` */
+	uint64_t read_bytes;		/* since pages were last released */
+	pack_file *newest, *oldest;	/* mapped packs; those not used lately drift to `oldest` */
 };
 
 int pack_maps_new(pack_maps **out, const gpa_reader_options *options, gpa_error *err)
@@ -47,7 +47,7 @@ int pack_maps_new(pack_maps **out, const gpa_reader_options *options, gpa_error 
 	return GPA_OK;
 }
 
-/* All packs are dropped before. */
+/* Call after all packs have been dropped. */
 void pack_maps_free(pack_maps *maps)
 {
 	if (!maps)
@@ -146,7 +146,7 @@ static void unload_idx(pack_file *p)
 	p->idx = (gpa_idx){0};
 }
 
-/* Not while somebody has it pinned. */
+/* Unmap a pack, unless it is pinned. */
 static void unload_pack(pack_file *p)
 {
 	uint32_t mapped = PACK_MAPPED;
@@ -158,7 +158,9 @@ static void unload_pack(pack_file *p)
 	unload_idx(p);
 }
 
-/* Once through the mapped ones: what was used since the last time gets another chance. Then once more, without mercy. */
+/*
+ * Unmap packs until few enough are mapped. The first pass spares those used since the last call; the second does not.
+ */
 static void make_room(pack_maps *maps)
 {
 	for (int round = 0; round < 2; round++) {
@@ -274,7 +276,7 @@ int pack_file_pin(pack_file *pack, gpa_error *err)
 	if (pin_mapped(pack))
 		return GPA_OK;
 	pthread_mutex_lock(&pack->maps->lock);
-	/* another thread may have mapped it; under the lock nobody unmaps it */
+	/* another thread may have mapped it; under the lock none unmaps it */
 	if (!pin_mapped(pack) && !(status = load_pack(pack, err))) {
 		pin_mapped(pack);
 		make_room(pack->maps);
@@ -306,7 +308,7 @@ void pack_file_unpin_idx(pack_file *pack)
 	pthread_mutex_unlock(&pack->maps->lock);
 }
 
-/* Pages that were let go come back from the page cache; that costs less than to count what is there. */
+/* Released pages come back from the page cache. That costs less than counting the resident pages. */
 void pack_maps_note_read(pack_maps *maps, uint64_t bytes)
 {
 	if (__atomic_load_n(&maps->map_bytes, __ATOMIC_RELAXED) <= maps->most_bytes ||
@@ -315,7 +317,7 @@ void pack_maps_note_read(pack_maps *maps, uint64_t bytes)
 	pthread_mutex_lock(&maps->lock);
 	__atomic_store_n(&maps->read_bytes, 0, __ATOMIC_RELAXED);
 	for (pack_file *p = maps->newest; p; p = p->older)
-		/* of a pack that nobody has used since the last time no page is there */
+		/* a pack without use since the last time has no resident page */
 		if (__atomic_exchange_n(&p->used, 0, __ATOMIC_RELAXED) ||
 		    __atomic_load_n(&p->hold, __ATOMIC_RELAXED) != PACK_MAPPED)
 			madvise((void *)p->pack.ptr, p->pack.len, MADV_DONTNEED);

@@ -9,8 +9,8 @@
 typedef struct pack_maps pack_maps;
 
 /*
- * A pack, identified by the name of its idx. While it is pinned, `pack` and `idx` do not change. The first pin maps them; they
- * are unmapped when there are too many maps. The idx stays mapped while a snapshot looks up in it.
+ * A pack, identified by the name of its idx. While it is pinned, `pack` and `idx` do not change. The first pin maps
+ * them; they are unmapped when there are too many maps. The idx stays mapped while a snapshot looks up in it.
  */
 typedef struct pack_file {
 	pack_maps *maps;
@@ -38,7 +38,9 @@ void pack_maps_free(pack_maps *maps);
 void pack_maps_count(pack_maps *maps, gpa_reader_stats *out);
 void pack_maps_lock(pack_maps *maps);
 void pack_maps_unlock(pack_maps *maps);
-/* Note that `bytes` of an object were read. If more is mapped than `map_bytes`, pages are released after as many bytes. */
+/*
+ * Note that `bytes` of an object were read. If more is mapped than `map_bytes`, pages are released after as many bytes.
+ */
 void pack_maps_note_read(pack_maps *maps, uint64_t bytes);
 
 int pack_file_new(pack_file **out, pack_maps *maps, const char *dir_path, uint32_t dir, const char *idx_name,

@@ -1,6 +1,6 @@
 /*
- * Reading many objects: in the order in which they are stored, so that neighbours find their delta bases made, and with
- * several threads, each of which takes a run of neighbours at a time. read_many.c hands runs out while others are read.
+ * Reading many objects with several threads, in the order in which they are stored, so that delta bases are still in
+ * the cache. Each thread takes a run of neighbours at a time. read_many.c returns runs while others are read.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static const unsigned char *asked_oid(const void *context, const oid_ref *ref)
 	return j->oids + ref->pos * j->r->hash_size;
 }
 
-/* In the order of their ids, which is that of an index: so each look is near the one before. */
+/* Order the job by id, as an index is, so that each look-up is near the one before. */
 static int order_by_oid(job *j, gpa_error *err)
 {
 	oid_ref *refs = malloc(((size_t)j->count + 1) * 2 * sizeof(*refs));
@@ -114,7 +114,7 @@ static void *work(void *argument)
 	return NULL;
 }
 
-/* Where no further thread can be had, fewer do the work; this one always does. */
+/* If no more threads can be started, fewer do the work; the calling thread always does. */
 void job_run(job *j, unsigned threads, void (*step)(job *j, reader_session *v, uint32_t at))
 {
 	pthread_t ids[THREADS_MAX];
@@ -196,7 +196,7 @@ int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_r
 	j.most = most;
 	memset(out, 0, count * sizeof(*out));
 	for (uint32_t i = 0; i < count; i++)
-		statuses[i] = GPA_ENOMEM;	/* unless a thread comes to it */
+		statuses[i] = GPA_ENOMEM;	/* stays if no thread gets to it */
 	job_run(&j, threads, read_one);
 	*failed = j.failed;
 	*err = j.failed < count ? j.err : *err;

@@ -1,4 +1,4 @@
-/* What is asked about an object that was found: is it there, its type and size, its content. */
+/* Questions about an object: whether it exists, its type and size, its content. */
 #include <string.h>
 
 #include "base/error.h"
@@ -14,7 +14,9 @@ static chain_source source_of(const reader_session *v, const pack_file *pack)
 			      .pack_id = pack->id, .misses = &v->w->misses};
 }
 
-/* Where it was found in a snapshot that is still held; when that gives anything but an object, from the beginning. */
+/*
+ * Ask about the copy at `at`, in a snapshot that the caller holds. If that fails, find the object from the beginning.
+ */
 static int do_at(reader_session *v, query *q, const place *at, gpa_error *err)
 {
 	int status = at->pack ? pack_file_pin(at->pack, err) : GPA_ENOTFOUND;
@@ -121,10 +123,10 @@ int gpa_reader_info(int *type, uint64_t *size, gpa_reader *reader, const unsigne
 typedef struct read_query {
 	query query;
 	uint64_t most;
-	made_object *made;		/* stays NULL for a whole object of more bytes */
+	made_object *made;		/* stays NULL for an object of more bytes that is stored whole */
 } read_query;
 
-/* With `verify`, refuse an object whose hash is not its id. */
+/* With `verify`, check that the hash of the object is its id. */
 static int check_made(read_query *read, reader_session *v, gpa_error *err)
 {
 	unsigned char sum[GPA_OID_MAX];

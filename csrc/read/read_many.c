@@ -1,6 +1,7 @@
 /*
- * Runs of objects, handed to the calling thread while other threads read on. Whoever asks for a run that is not there yet
- * reads one, so that no thread waits before the end; and a run that was taken is filled again, while its memory is near.
+ * Runs of objects for the calling thread, while other threads read on. If no run is ready, the caller reads one itself,
+ * so no thread waits before the end. A run that was returned is filled again soon, while its memory is in the
+ * processor's caches.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 #include "base/error.h"
 #include "read/parallel.h"
 
-#define RUN_BYTES (1 << 20)	/* of content: a run that has more is handed out as it is */
+#define RUN_BYTES (1 << 20)	/* of content; a run that reaches it is returned as it is */
 
 typedef struct run {
 	gpa_run seen;
@@ -23,15 +24,15 @@ typedef struct run {
 struct gpa_many {
 	job job;
 	reader_session v;		/* of the calling thread */
-	run *taken;		/* by the caller */
+	run *taken;		/* by the caller, until its next call */
 	pthread_t ids[THREADS_MAX];
 	unsigned started;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	unsigned reading;	/* threads that may add to `done`; under lock, as what follows */
+	unsigned reading;	/* threads that may add to `done`; under lock, like the rest */
 	run *done;
 	run *spare;
-	uint32_t missing;	/* the first one, or count */
+	uint32_t missing;	/* the first missing object, or count */
 };
 
 /* ---- runs ---- */
@@ -113,7 +114,7 @@ static int read_wanted(run *r, gpa_many *m, reader_session *v, const wanted *w, 
 	return status;
 }
 
-/* The objects that job_take() gave, as one run or, if they are large, several. */
+/* Read the objects of one job_take(), as one run, or as several if they are large. */
 static void read_run(gpa_many *m, reader_session *v, uint32_t at)
 {
 	run *r = NULL;
@@ -144,7 +145,7 @@ static void *help(void *argument)
 		for (uint32_t at; (at = job_take(&m->job)) < m->job.count;)
 			read_run(m, &v, at);
 		session_end(&v);
-	}	/* else the caller reads alone */
+	}	/* otherwise the caller reads alone */
 	pthread_mutex_lock(&m->lock);
 	m->reading--;
 	pthread_cond_signal(&m->changed);
@@ -194,7 +195,7 @@ int gpa_many_begin(gpa_many **out, gpa_reader *reader, const unsigned char *oids
 	return GPA_OK;
 }
 
-/* NULL when there is none, and none will come. */
+/* Take a run that is done. Returns NULL if there is none, and with `may_wait` only if there will be none. */
 static run *wait_for_run(gpa_many *m, int may_wait)
 {
 	pthread_mutex_lock(&m->lock);
@@ -216,7 +217,7 @@ static void give_back(gpa_many *m)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* Nobody reads any more. */
+/* The result, after all threads have ended. */
 static int outcome(uint32_t *failed, const gpa_many *m, gpa_error *err)
 {
 	int status = m->job.failed < m->job.count ? m->job.status : m->missing < m->job.count ? GPA_ENOTFOUND : GPA_OK;

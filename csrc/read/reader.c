@@ -1,7 +1,4 @@
-/*
- * A reader: opened, shared, closed, and looking at its directories again when something may have changed. find.c finds an
- * object, and read.c tells of it.
- */
+/* A reader: opened, shared, closed, and rescanning its directories when they may have changed. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,7 +197,7 @@ int reader_look_again(int *changed, snapshot **s, gpa_reader *r, int anyway, gpa
 	*changed = 0;
 	pthread_mutex_lock(&r->scan_lock);
 	snapshot *current = reader_snapshot(r);
-	/* another thread may have looked while this one waited */
+	/* another thread may have rescanned while this one waited */
 	if (anyway || snapshot_check(current, r->dirs) != SNAPSHOT_SURE) {
 		status = snapshot_new(&made, r->dirs, r->dir_count, current, r->maps, r->options.algo, err);
 		if (!status) {

@@ -1,9 +1,9 @@
 /*
- * The reader, from inside: reader.c (opening, sessions, rescans), find.c (finding an object), read.c (what is asked about it),
- * parallel.c and the files on top of it (many objects).
+ * The reader, from inside: reader.c (opening, sessions, rescans), find.c (finding an object), read.c (what is asked
+ * about it), parallel.c and the files on top of it (many objects).
  *
- * A snapshot never changes. A rescan makes a new one; a session that uses the old one keeps it. Locks, in this order: an
- * overlay's, reader.scan_lock, then one of reader.lock, the lock of pack_maps and the cache's.
+ * A snapshot never changes. A rescan makes a new one; a session that uses the old one keeps it. Locks, in this order:
+ * an overlay's, reader.scan_lock, then one of reader.lock, the lock of pack_maps and the cache's.
  */
 #ifndef GPA_READER_H
 #define GPA_READER_H
@@ -43,7 +43,10 @@ struct gpa_reader {
 
 /* The current snapshot, with an owner added. */
 snapshot *reader_snapshot(gpa_reader *r);
-/* Rescan the directories if they may have changed, or `anyway`. Replaces *s by the current snapshot; *changed: it is another. */
+/*
+ * Rescan the directories if they may have changed, or `anyway`. Replaces *s by the current snapshot; *changed: it is
+ * another.
+ */
 int reader_look_again(int *changed, snapshot **s, gpa_reader *r, int anyway, gpa_error *err);
 
 /* What a thread borrows from a reader while it reads, for one call or for many objects. */
@@ -58,8 +61,8 @@ int session_begin(reader_session *v, gpa_reader *r, gpa_error *err);
 void session_end(reader_session *v);
 
 /*
- * A question about one object. One of the three functions is called for a copy that was found. If it returns GPA_ECORRUPT, the
- * next copy is tried.
+ * A question about one object. One of the three functions is called for a copy that was found. If it returns
+ * GPA_ECORRUPT, the next copy is tried.
  */
 typedef struct query query;
 struct query {
@@ -72,7 +75,10 @@ struct query {
 	int (*overlaid)(query *q, reader_session *v, const overlay_object *object, gpa_error *err);
 	int with_entry;
 };
-/* Find a copy and call the query's function for it. Rescans the directories if the object is missing and something moved. */
+/*
+ * Find a copy and call the query's function for it. Rescans the directories if the object is missing and something
+ * moved.
+ */
 int session_find(reader_session *v, query *q, gpa_error *err);
 /* session_find() in a session of its own. */
 int find_once(gpa_reader *r, query *q, gpa_error *err);
@@ -83,8 +89,8 @@ int session_read(gpa_object *out, reader_session *v, const unsigned char *oid, g
 /* session_read(); out->owner is NULL if the object is not stored as a delta and has more than `most` bytes. */
 int session_read_most(gpa_object *out, reader_session *v, const unsigned char *oid, uint64_t most, gpa_error *err);
 /*
- * The same three questions about an object that was found at `at`, in a snapshot that the caller holds. That copy is tried
- * first. If at->pack is NULL, the location is unknown.
+ * Ask about an object that was found at `at`, in a snapshot that the caller holds. That copy is
+ * tried first. If at->pack is NULL, the location is unknown.
  */
 int session_has_at(reader_session *v, const unsigned char *oid, const place *at, gpa_error *err);
 int session_info_at(int *type, uint64_t *size, reader_session *v, const unsigned char *oid, const place *at,
@@ -96,9 +102,10 @@ int session_read_at(gpa_object *out, reader_session *v, const unsigned char *oid
 int64_t info_number(int type, uint64_t size, gpa_error *err);
 
 /*
- * Read `count` objects with `threads` threads (parallel.c). statuses[i] is the status of out[i]. Only after GPA_OK is there
- * something to free; out[i].owner is NULL for an object of more than `most` bytes. *failed is the first object whose status is
- * neither GPA_OK nor GPA_ENOTFOUND, or `count`, and `err` is about it. Returns GPA_OK even if some failed.
+ * Read `count` objects with `threads` threads (parallel.c). statuses[i] is the status of out[i]. Only after GPA_OK is
+ * there something to free; out[i].owner is NULL for an object of more than `most` bytes. *failed is the first object
+ * whose status is neither GPA_OK nor GPA_ENOTFOUND, or `count`, and `err` is about it. Returns GPA_OK even if some
+ * failed.
  */
 int reader_read_many(gpa_object *out, int32_t *statuses, uint32_t *failed, gpa_reader *r, const unsigned char *oids,
 		     uint32_t count, uint64_t most, unsigned threads, gpa_error *err);

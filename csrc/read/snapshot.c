@@ -1,8 +1,9 @@
 /*
- * What the object directories held when they were looked at. A look costs a listing of the pack directory and, once, an
- * idx file for each pack that the combined index does not name; whatever is as before is taken over from the last look.
+ * An immutable view of the object directories at the last scan. A scan lists the pack directory and opens the idx of
+ * each new pack that the combined index does not name. Unchanged parts of the last snapshot are reused.
  *
- * The objects of small unindexed packs go into one sorted table, so that a thousand packs cost a look-up no more than one.
+ * The objects of small unindexed packs are in one sorted table, so a look-up in a thousand packs costs no more than in
+ * one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +19,8 @@
 #define IDX_AHEAD 64			/* files that the disk reads at a time */
 #define UNWATCHED 15
 #define LARGE_PACK 16384		/* objects; a pack with more is looked up by its own idx */
-#define TICK_NS 20000000		/* a file system's clock may stand still for so long: two ticks of 10 ms */
-#define COARSE_TICK_NS 2000000000	/* where it shows no fractions of a second: FAT's granularity, the coarsest */
+#define TICK_NS 20000000		/* the time of a file system may stand still this long: two ticks of 10 ms */
+#define COARSE_TICK_NS 2000000000	/* for a file system without fractions of a second: as coarse as FAT */
 
 /* ---- the combined index ---- */
 
@@ -32,7 +33,10 @@ static void index_drop(index_file *index)
 	free(index);
 }
 
-/* *out stays NULL when there is none, or none that can be read: then all packs are looked up by their idx. */
+/*
+ * Open the combined index. *out stays NULL if there is none, or none that can be read: then all packs are looked up by
+ * their idx.
+ */
 static int index_open(index_file **out, const char *dir, int algo, gpa_error *err)
 {
 	gpa_error why;
@@ -74,7 +78,7 @@ static void view_drop(view *v)
 	free(v);
 }
 
-/* The old view's pack of that name; *at goes forward through its sorted packs. */
+/* The old view's pack of that name, or NULL. *at moves forward through its sorted packs. */
 static pack_file *old_pack(const view *old, uint32_t *at, const char *name)
 {
 	while (old && *at < old->pack_count && strcmp(old->packs[*at]->name, name) < 0)
@@ -104,7 +108,7 @@ static int add_pack(view *v, const look *l, uint32_t *old_at, const char *name, 
 	return GPA_OK;
 }
 
-/* An idx that cannot be read says nothing; a miss will tell of it. */
+/* Add an unindexed pack. If its idx cannot be read, the next miss reports that. */
 static int add_unindexed(view *v, pack_file *p, gpa_error *err)
 {
 	gpa_error why;
@@ -118,15 +122,15 @@ static int add_unindexed(view *v, pack_file *p, gpa_error *err)
 	return status == GPA_ENOTFOUND || v->unreadable == p ? GPA_OK : status;
 }
 
-/* Goes through the packs that the index names or the listing has, in order of name; both are sorted. */
+/* A walk through the packs that the index names or the listing has, in order of name. Both are sorted. */
 typedef struct walk {
-	const gpa_midx *midx;		/* NULL without an index */
+	const gpa_midx *midx;		/* NULL if there is no index */
 	const names *listed;
 	uint32_t named_at;
 	uint32_t listed_at;
 } walk;
 
-/* The next name, or NULL; *named and *listed say which of the two have it. */
+/* The next name, or NULL. *named and *listed tell which of the two have it. */
 static const char *next_name(walk *w, int *named, int *listed)
 {
 	int has_named = w->midx && w->named_at < w->midx->pack_count, has_listed = w->listed_at < w->listed->count;
@@ -151,7 +155,7 @@ static long disk_reads(void)
 	return getrusage(RUSAGE_THREAD, &used) ? 0 : used.ru_inblock;
 }
 
-/* The idx of the packs that come next; returns how many. */
+/* Have the disk read the idx of the next packs. Returns how many. */
 static uint32_t read_ahead(const look *l, walk w)
 {
 	const char *names[IDX_AHEAD], *name;
@@ -165,8 +169,9 @@ static uint32_t read_ahead(const look *l, walk w)
 }
 
 /*
- * Of a first look. Where an idx came from the disk, so will those that follow, and a disk can read many at a time. Most
- * often none does: only one of some is watched, those that `unwatched` counts are not.
+ * Add an unindexed pack in a first scan. If its idx was read from the disk, the next ones will be too, and the disk can
+ * read many at a time. Mostly all are in memory, so this is measured for only one of several; `unwatched` counts the
+ * others.
  */
 static int add_unindexed_ahead(view *v, const look *l, pack_file *p, const walk *w, uint32_t *unwatched, gpa_error *err)
 {
@@ -222,7 +227,7 @@ const unsigned char *view_table_oid(const view *v, uint32_t at)
 	return ref_oid(v, &v->table[at]);
 }
 
-/* The largest packs stay apart, and as many more as the table has no room for. */
+/* Build the table of small packs. The largest packs stay out of it, and as many more as it has no room for. */
 static int make_table(view *v, uint32_t hash_size, gpa_error *err)
 {
 	uint64_t count = 0;
@@ -273,7 +278,7 @@ static int view_new(view **out, const look *l, index_file *index, const names *l
 	return status;
 }
 
-/* The old view still says it all: the same index and packs, and none of them is to be opened anew. */
+/* Whether the old view is still right: it has the same index and packs, and no pack has to be opened anew. */
 static int is_same(const view *old, const index_file *index, const names *listed)
 {
 	walk w = walk_packs(index, listed);
@@ -357,8 +362,8 @@ void snapshot_drop(snapshot *s)
 }
 
 /*
- * A directory that changed less than a tick before the look may change again without its time changing. What lies in the
- * future says nothing about ticks, and is believed: a clock was set.
+ * Whether a change after the scan would show. A directory that changed less than a tick before may change again with
+ * the same time. A time in the future tells nothing about ticks, and is taken as it is: a clock was set.
  */
 static int is_sure(const file_stamp *stamp, int64_t looked_ns)
 {
@@ -404,7 +409,10 @@ int view_find_indexed(place *out, const scanned_dir *l, uint32_t dir, const unsi
 	return GPA_OK;
 }
 
-/* Ids are spread evenly, so that the first guess is near; from there in growing steps, then by halves. */
+/*
+ * The first row whose key is not below that of `oid`. Ids are spread evenly, so the first guess is near; from there the
+ * search goes in growing steps, then by bisection.
+ */
 uint32_t view_table_begin(const view *v, const unsigned char *oid)
 {
 	uint64_t key = be64(oid);
@@ -434,7 +442,7 @@ uint32_t view_table_begin(const view *v, const unsigned char *oid)
 		else
 			high = middle;
 	}
-	/* of equal keys the first: the whole ids are compared by the caller, one after the other */
+	/* with equal keys this is the first row; the caller compares the whole ids, one after the other */
 	return (uint32_t)low;
 }
 
@@ -447,7 +455,7 @@ static int place_of(place *out, pack_file *p, uint32_t pos, gpa_error *err)
 	return status;
 }
 
-/* Turns: the large packs, then the rows of the table that hold the oid. */
+/* Turns: the large packs, then the rows of the table with this oid. */
 int view_find_unindexed(place *out, const view *v, uint32_t *turn, const unsigned char *oid, gpa_error *err)
 {
 	uint32_t pos;

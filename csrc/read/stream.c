@@ -1,6 +1,6 @@
 /*
- * An object piece by piece. What is stored whole is inflated as it is read, and pages of the file that are behind are let
- * go: memory does not grow with the object. A delta, and what is small, is made as a whole.
+ * An object read piece by piece. An object that is stored whole is inflated as it is read, and the pages of the file
+ * behind are released, so memory does not grow with the object. A delta, or a small object, is made as a whole.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,19 +16,19 @@
 #include "read/reader.h"
 
 #define WHOLE_MOST (256 * 1024)		/* bytes; smaller objects are made as a whole */
-#define LET_GO (4 * 1024 * 1024)	/* compressed bytes between two times */
+#define LET_GO (4 * 1024 * 1024)	/* compressed bytes between two releases */
 
 struct gpa_stream {
 	gpa_reader *r;
 	int type;
 	uint64_t size;
 	uint64_t at;			/* bytes handed out */
-	made_object *made;		/* all of it; or NULL, and `inflating` */
+	made_object *made;		/* the whole object; NULL: use `inflating` */
 	inflate_stream *inflating;
-	gpa_bytes in;			/* what it inflates from */
+	gpa_bytes in;			/* the input of `inflating` */
 	size_t let_go;
 	pack_file *pack;		/* pinned, with an owner; or NULL */
-	held_file file;			/* loose */
+	held_file file;			/* of a loose object */
 	hasher hash;			/* with `verify` */
 	unsigned char oid[GPA_OID_MAX];
 	int64_t offset;
@@ -40,7 +40,7 @@ typedef struct stream_query {
 	gpa_stream *stream;
 } stream_query;
 
-/* Nothing is left of another copy that turned out to be damaged. */
+/* Begin to inflate a copy. A damaged copy may have been begun before. */
 static int begin_inflating(gpa_stream *s, gpa_bytes in, gpa_error *err)
 {
 	inflate_stream_free(s->inflating);
@@ -66,7 +66,7 @@ static int stream_packed(query *q, reader_session *v, pack_file *pack, uint64_t 
 	s->type = entry.type;
 	s->size = entry.size;
 	if (entry.type > GPA_TAG || entry.size <= WHOLE_MOST)
-		return GPA_OK;		/* reading it as a whole is better */
+		return GPA_OK;		/* it is better to read it as a whole */
 	if ((status = begin_inflating(s, stream, err)) || (status = pack_file_pin(pack, err)))
 		return status;
 	s->pack = pack_file_share(pack);
@@ -74,7 +74,7 @@ static int stream_packed(query *q, reader_session *v, pack_file *pack, uint64_t 
 	return GPA_OK;
 }
 
-/* Pass over the header, which is inflated with the content. */
+/* Skip the header, which is inflated with the content. */
 static int skip_header(gpa_stream *s, size_t header, gpa_error *err)
 {
 	unsigned char passed[64];
@@ -99,7 +99,7 @@ static int stream_loose(query *q, reader_session *v, held_file *file, gpa_error 
 	return status;
 }
 
-/* It is not large: reading it as a whole is better. */
+/* An object of an overlay is small: it is better to read it as a whole. */
 static int stream_overlaid(query *q, reader_session *v, const overlay_object *object, gpa_error *err)
 {
 	(void)q, (void)v, (void)object, (void)err;
@@ -150,7 +150,10 @@ static void let_go(gpa_stream *s)
 	s->let_go = s->in.len - left;
 }
 
-/* After the last byte the stream must end, in a loose file at the file's end; with `verify` the id must be right. */
+/*
+ * Check the end: the stream ends after the last byte, and a loose file with the stream. With `verify` the id must be
+ * right.
+ */
 static int check_end(gpa_stream *s, gpa_error *err)
 {
 	unsigned char more[GPA_OID_MAX];

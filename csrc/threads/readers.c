@@ -1,7 +1,7 @@
 /*
  * Many threads and one reader, for ThreadSanitizer: readers <objects-dir> <threads> <seconds>. Each thread reads random
- * objects of those that were there at the beginning, in every way there is, and none of them may be missing, whatever
- * maintenance does meanwhile.
+ * objects of those that existed at the beginning, by every function of the reader. None of them may be missing,
+ * whatever maintenance does meanwhile.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -49,7 +49,7 @@ static void read_one(unsigned *seed)
 	gpa_object_free(&object);
 }
 
-/* Sometimes only the first run is waited for. */
+/* Read many objects; sometimes only the first run. */
 static void read_many(unsigned *seed)
 {
 	unsigned char oids[MANY * OID];
@@ -72,7 +72,7 @@ static void read_many(unsigned *seed)
 	gpa_many_end(many);
 }
 
-/* One of them is absent. */
+/* Ask about many objects, of which one is absent. */
 static void ask_many(unsigned *seed)
 {
 	unsigned char oids[MANY * OID] = {0};

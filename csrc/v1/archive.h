@@ -1,5 +1,7 @@
-/* What the files of a v1 archive share: v1/page.c, v1/view.c (its pages and the tables over them), v1/values.c
- * (those and the values that wait to be saved), v1/backend.c. */
+/*
+ * The old format, from inside: page.c, view.c (pages and the tables over them), values.c (these and the values that
+ * wait to be saved), backend.c.
+ */
 #ifndef GPA_ARCHIVE_H
 #define GPA_ARCHIVE_H
 
@@ -9,30 +11,35 @@
 
 /* ---- v1/page.c ---- */
 
-/* An object's type and content out of its value; `place` in its page is for the message. GPA_ECORRUPT with err->fault. */
+/*
+ * Split a value into an object's type and content. `place` in its page is for the message. GPA_ECORRUPT with
+ * err->fault.
+ */
 int archive_split_value(int *type, gpa_bytes *content, gpa_bytes value, size_t place, gpa_error *err);
 
 /* ---- v1/view.c: the pages of an archive and the tables over them; never changes, and has any number of owners ---- */
 
 typedef struct archive_view archive_view;
 
-/* `before` (may be NULL) lends the pages that it has of these paths. */
+/* Make a view. Pages of these paths are shared with `before`, which may be NULL. */
 int archive_view_new(archive_view **out, const archive_view *before, const char *const *paths, uint32_t count,
 		     gpa_archive_table *const *tables, const uint32_t *const *numbers, uint32_t table_count,
 		     gpa_error *err);
 archive_view *archive_view_share(archive_view *view);
 void archive_view_drop(archive_view *view);
-/* The entry that is read for this key, as the original finds it; row->page is the page's place. GPA_ENOTFOUND. */
+/* Find the entry that is read for a key, as the original finds it. row->page is the page's place. GPA_ENOTFOUND. */
 int archive_view_find(gpa_archive_row *row, const archive_view *view, const unsigned char *key);
-/* As gpa_archive_lend(), without the values that wait; the bytes are lent by the view. */
+/* gpa_archive_lend() without the values that wait. The view keeps the bytes. */
 int archive_view_read(int *type, gpa_bytes *out, const archive_view *view, const unsigned char *key, int as,
 		      gpa_error *err);
-/* How many keys the tables have, each in as many as it is in; and these keys, of which `keys` has room for all. Gives how
- * many there were: those of pages that are in no list any more are left out. */
+/*
+ * The number of keys in all tables, with repetitions; and the keys themselves, for which `keys` has room.
+ * archive_view_keys() returns how many it wrote: keys of pages that are in no list any more are left out.
+ */
 uint64_t archive_view_most_keys(const archive_view *view);
 uint64_t archive_view_keys(unsigned char *keys, const archive_view *view);
 
-/* Keys that begin alike, each once, until there are `most`. */
+/* Keys with a common prefix, each once, at most two. */
 typedef struct archive_found {
 	unsigned char keys[2][GPA_ARCHIVE_KEY];
 	uint32_t count;
@@ -41,14 +48,14 @@ typedef struct archive_found {
 /* Whether the first `digits` hex digits of both are the same. */
 int archive_begins_so(const unsigned char *key, const unsigned char *prefix, size_t digits);
 void archive_note_found(archive_found *found, const unsigned char *key);
-/* Up to two keys that begin with these digits. */
+/* Find up to two keys that begin with these digits. */
 void archive_view_expand(archive_found *found, const archive_view *view, const unsigned char *prefix, size_t digits);
 
 /* ---- v1/values.c ---- */
 
-/* The same, with the values that wait. */
+/* archive_view_expand() with the values that wait. */
 void archive_expand(archive_found *found, gpa_archive *archive, const unsigned char *prefix, size_t digits);
-/* Whether adding the object of that id would change nothing. */
+/* Whether the archive has a sound object of this id, so that adding it would change nothing. */
 int archive_has_sound(gpa_archive *archive, const unsigned char *key);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * A v1 archive, lent to a libgit2 repository: one git_odb_backend that is all of its object database. It owns a share of
- * the archive, so that everything may be let go in any order, and nothing here knows of Python. What is written waits in
- * the archive until that is saved.
+ * A v1 archive for a libgit2 repository: one git_odb_backend that is all of its object database. It is an owner of the
+ * archive, so both may be freed in any order. Nothing here depends on Python. Objects that are written wait in the
+ * archive until it is saved.
  *
- * There is no refresh(): an archive is what was opened and what was written since, so libgit2 need not ask twice.
+ * There is no refresh(): an archive consists of what was opened and written since, so libgit2 need not ask twice.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,14 +17,14 @@
 #define MESSAGE_ROOM 1024
 
 typedef struct archive_backend {
-	git_odb_backend base;	/* first: libgit2 knows no more */
+	git_odb_backend base;	/* first: libgit2 knows only this */
 	libgit2 git;
 	gpa_archive *archive;
 } archive_backend;
 
 /* ---- answers ---- */
 
-/* A value that is no object of any type is not found, as the original has it. */
+/* Report a failure. A value of no object type counts as missing, as in the original. */
 static int refuse(const archive_backend *b, int status, const gpa_error *err)
 {
 	char text[MESSAGE_ROOM];
@@ -103,7 +103,7 @@ static int list_objects(git_odb_backend *base, git_odb_foreach_cb callback, void
 
 /* ---- writing ---- */
 
-/* A damaged object does not count as there: writing it again mends it. */
+/* Whether an object need not be written. A damaged one has to be: that repairs it. */
 static int freshen(git_odb_backend *base, const unsigned char *oid)
 {
 	return archive_has_sound(((archive_backend *)base)->archive, oid) ? 0 : GIT_ENOTFOUND;
@@ -141,7 +141,7 @@ static archive_backend *backend_new(const libgit2 *git, gpa_archive *archive)
 	return b;
 }
 
-/* The database owns the backend once it was added. What can fail here is memory. */
+/* Add the backend to the database, which owns it from then on. The only possible failure is a lack of memory. */
 static int give(const libgit2 *git, git_odb *odb, git_repository *repository, archive_backend *b)
 {
 	if (git->odb_add_backend(odb, &b->base, PRIORITY)) {

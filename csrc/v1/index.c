@@ -1,6 +1,6 @@
 /*
- * One sorted index over many pages of a v1 archive (docs/formats/archive-v1.md): a key gives page and slot. It is a
- * shortcut only: the page's own entry is read afterwards, and has to have the same key.
+ * One sorted index over many pages of a v1 archive (docs/formats/archive-v1.md), from a key to page and slot. It is
+ * only a shortcut: the page's own entry is read afterwards, and must have the same key.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +78,7 @@ int gpa_archive_index_find(uint32_t *page, uint32_t *slot, const gpa_archive_ind
 	return read_place(page, slot, index, pos, err);
 }
 
-/* The first key that does not come before `prefix`, or with `after` the first that comes behind all that begin so. */
+/* The first key that is not below `prefix`, or with `after` the first one beyond all that begin with it. */
 static uint32_t bound(const gpa_archive_index *index, const unsigned char *prefix, size_t prefix_size, int after)
 {
 	uint32_t low = 0, high = index->object_count;
@@ -98,7 +98,7 @@ void gpa_archive_index_range(uint32_t *first, uint32_t *count, const gpa_archive
 {
 	*first = bound(index, prefix, prefix_size, 0);
 	uint32_t end = bound(index, prefix, prefix_size, 1);
-	*count = end > *first ? end - *first : 0;	/* in an index that is out of order the two may cross */
+	*count = end > *first ? end - *first : 0;	/* if the index is out of order, the two may cross */
 }
 
 int gpa_archive_index_check(const gpa_archive_index *index, gpa_error *err)

@@ -1,6 +1,6 @@
 /*
- * A page of a v1 archive (docs/formats/archive-v1.md): header, index, values. The original trusted what it read; here
- * every number is compared with the file, and an object's content with its key.
+ * A page of a v1 archive (docs/formats/archive-v1.md): header, index, values. The original library trusted its files.
+ * Here every number is compared with the file, and an object's content with its key.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +119,7 @@ int gpa_archive_entry(gpa_archive_row *row, const gpa_archive_page *page, uint32
 
 int gpa_archive_value(gpa_bytes *out, const gpa_archive_page *page, const gpa_archive_row *row, gpa_error *err)
 {
-	/* A page that is rescued may end inside its index: then there is no data, and only an empty value fits. */
+	/* A rescued page may end inside its index: then it has no data, and only an empty value fits. */
 	size_t room = page->file.len < GPA_ARCHIVE_DATA_START ? 0 : page->file.len - GPA_ARCHIVE_DATA_START;
 	size_t place = HEADER_SIZE + (size_t)row->slot * ENTRY_SIZE;
 	if (row->offset > room || row->size > room - row->offset)
@@ -135,7 +135,9 @@ int gpa_archive_value(gpa_bytes *out, const gpa_archive_page *page, const gpa_ar
 
 /* ---- objects ---- */
 
-/* The type is in the byte order of the machine that wrote it: at most one of the two readings is a type. */
+/*
+ * Split a value. The type is in the byte order of the machine that wrote it; at most one of the two readings is a type.
+ */
 int archive_split_value(int *type, gpa_bytes *content, gpa_bytes value, size_t place, gpa_error *err)
 {
 	if (value.len < TYPE_SIZE)
@@ -192,7 +194,9 @@ static int by_key_and_slot(const void *left, const void *right)
 	return c ? c : a->slot < b->slot ? -1 : a->slot > b->slot;
 }
 
-/* The first entry of a key is the one that is read; a later one is a fault even where nothing else is wrong with it. */
+/*
+ * Mark entries whose key occurs before. The first entry of a key is read; a later one is a fault even if it is sound.
+ */
 static void mark_duplicates(gpa_archive_row *rows, uint32_t count)
 {
 	gpa_archive_row *order[GPA_ARCHIVE_CAPACITY];

@@ -1,6 +1,6 @@
 /*
- * The values of a v1 archive for many threads: those of its pages, and those that were set since and wait for a page. The
- * lock is held to look among these and to take a share of the view; pages are read without it.
+ * The values of a v1 archive, for many threads: those of its pages, and those that were set since and wait for a page.
+ * The lock is held to search these and to share the view. Pages are read without it.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ typedef struct waiting_value {
 } waiting_value;
 
 typedef struct waiting_row {
-	unsigned char key[GPA_OID_MAX];	/* as oid_map wants it */
+	unsigned char key[GPA_OID_MAX];	/* as oid_map needs it */
 	waiting_value *value;
 } waiting_row;
 
@@ -33,7 +33,7 @@ struct gpa_archive {
 	waiting_row *rows;	/* in the order in which they were set */
 	uint32_t room;
 	uint64_t waiting_bytes;
-	oid_map map;		/* of the rows, and their count */
+	oid_map map;		/* of the rows; has their count */
 };
 
 static void value_drop(waiting_value *value)
@@ -89,7 +89,7 @@ void gpa_archive_after_fork(gpa_archive *archive)
 
 /* ---- what it consists of ---- */
 
-/* The first rows have been saved; the others move up. Their slots are there already, so nothing can fail. */
+/* Forget the first rows, which have been saved, and move the others up. Their slots exist, so nothing can fail. */
 static void forget_saved(gpa_archive *a, uint32_t saved)
 {
 	uint32_t left = a->map.count - saved;
@@ -144,7 +144,7 @@ static void lend_row(gpa_archive_lease *out, const waiting_row *row)
 	memcpy(out->key, row->key, GPA_ARCHIVE_KEY);
 }
 
-/* A value that waits was given as it is: of an object only type and size are looked at. */
+/* Lend a value that waits. It is as the caller set it, so only an object's type and size are checked. */
 static int lend_as(gpa_archive_lease *out, int as, gpa_error *err)
 {
 	int type = 0;
@@ -231,7 +231,7 @@ static waiting_value *value_new(int type, gpa_bytes content)
 	return value;
 }
 
-/* Under the lock: 1 when it was put, 0 when it was there already, -1 without memory. */
+/* Put a row, under the lock. Returns 1 if it was added, 0 if the key exists, -1 without memory. */
 static int put_row(gpa_archive *a, const unsigned char *key, waiting_value *value, int is_object)
 {
 	gpa_archive_row ignored;
@@ -289,7 +289,7 @@ static size_t drop_repeated(unsigned char *keys, size_t count)
 	return kept;
 }
 
-/* The view as it is now, and the keys of what waits, with room for those of the view in front of them. */
+/* Take the current view, and the keys of the values that wait, with room for the view's keys before them. */
 static archive_view *waiting_keys(unsigned char **keys, size_t *most, size_t *count, gpa_archive *a)
 {
 	pthread_mutex_lock(&a->lock);

@@ -1,6 +1,6 @@
 /*
- * The pages of a v1 archive, mapped, and the tables that lead into them. A table is a shortcut: where it leads to another
- * key, or to a page that is not in the list any more, all pages are asked, the newest first.
+ * The pages of a v1 archive, mapped, and the tables over them. A table is a shortcut: if it leads to another key, or to
+ * a page that is no longer in the list, all pages are searched, the newest first.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 struct gpa_archive_table {
 	uint32_t owners;
 	gpa_bytes map;		/* of its file */
-	unsigned char *image;	/* or what was copied */
+	unsigned char *image;	/* or a copied image */
 	gpa_archive_index index;
 };
 
@@ -35,7 +35,7 @@ struct archive_view {
 	uint32_t owners;
 	uint32_t page_count;
 	uint32_t table_count;
-	mapped_page **pages;	/* the oldest first */
+	mapped_page **pages;	/* oldest first */
 	asked_table *tables;
 };
 
@@ -130,7 +130,7 @@ static int page_open(mapped_page **out, const char *path, gpa_error *err)
 	return status;
 }
 
-/* A list mostly goes on as it was: the search begins behind the page that was found last. */
+/* Find a page of the previous view. Lists mostly keep their order, so the search begins after the page found last. */
 static mapped_page *page_of(const archive_view *before, uint32_t *at, const char *path)
 {
 	for (uint32_t i = 0; before && i < before->page_count; i++) {
@@ -222,7 +222,7 @@ int archive_view_new(archive_view **out, const archive_view *before, const char 
 
 /* ---- looking up ---- */
 
-/* The newest entry of a key in the first `count` pages. */
+/* Find the newest entry of a key in the first `count` pages. */
 static int search(gpa_archive_row *row, const archive_view *v, const unsigned char *key, uint32_t count)
 {
 	while (count--)
@@ -280,7 +280,7 @@ int archive_view_read(int *type, gpa_bytes *out, const archive_view *v, const un
 	if (archive_view_find(&row, v, key))
 		return GPA_ENOTFOUND;
 	int status = read_row(type, out, v->pages[row.page], &row, as, err);
-	/* Of other values than objects an older one is another one. */
+	/* only an older copy of an object is the same value */
 	while (status == GPA_ECORRUPT && as != GPA_ARCHIVE_STORED && !search(&row, v, key, row.page))
 		if (!read_row(type, out, v->pages[row.page], &row, as, &ignored))
 			return GPA_OK;
@@ -297,7 +297,7 @@ uint64_t archive_view_most_keys(const archive_view *v)
 	return count;
 }
 
-/* The key at `pos` of a table, or NULL where no page of the list has it. */
+/* The key at `pos` of a table; NULL if no page of the list has it. */
 static const unsigned char *listed_key(const archive_view *v, const asked_table *asked, uint32_t pos)
 {
 	gpa_archive_row row;

@@ -1,7 +1,7 @@
 /*
- * Writing a page of a v1 archive, byte for byte as the original library saves it: values in the order in which they are
- * set, entries grouped by the first byte of their key and in a group in that same order. The values come first, header
- * and index when all of them are there.
+ * Writing a page of a v1 archive, byte for byte as the original library does: values in the order in which they are
+ * set, entries grouped by the first byte of their key, and in a group in that same order. The values are written first,
+ * header and index at the end.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +20,8 @@
 struct gpa_archive_writer {
 	output out;
 	uint32_t item_count;
-	uint32_t data_size;	/* what has been begun included */
-	uint64_t left;		/* bytes that the value under way lacks */
+	uint32_t data_size;	/* with the value that has been begun */
+	uint64_t left;		/* bytes that the current value still lacks */
 	int broken;
 	unsigned char entries[GPA_ARCHIVE_CAPACITY][ENTRY_SIZE];	/* in the order in which they were set */
 };

@@ -1,7 +1,7 @@
-/* Adding objects that are at hand, one by one and many at a time, from any thread. */
+/* Adding objects in memory, one by one and many at a time, from any thread. */
 #include "write/writer.h"
 
-/* As it comes in pieces: that takes no memory. */
+/* Add a large object piece by piece, which takes no memory. */
 static int put_large(group *g, unsigned char *oid, int type, gpa_bytes data, gpa_error *err)
 {
 	gpa_new_object *object;
@@ -61,7 +61,7 @@ int gpa_writer_pack_loose(unsigned char *oid, gpa_writer *writer, int type, cons
 	return add_one(oid, writer, 1, type, (gpa_bytes){data, len}, err);
 }
 
-/* A commit that is not sealed yet has to be, as if it were added now. */
+/* Whether the object is a commit or tag that is not sealed yet. It has to be sealed, as if it were added now. */
 static int seals(gpa_writer *w, const unsigned char *oid)
 {
 	const page_row *row = open_page_find(w->open, oid, w->hash_size);

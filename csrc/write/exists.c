@@ -1,10 +1,10 @@
 /*
- * What is there already. An object that is stored is not written again, but made young (I9): the pack or loose file that
- * holds it gets the present as its time, so that git does not prune it before something refers to it. A pack whose time
- * cannot be set, since it is somebody else's or holds cruft, does not count, as with git.
+ * Existence check before writing. An existing object is not stored twice; instead the mtime of its pack or loose file
+ * is set to now (I9), so that git does not prune it before something refers to it. A pack whose mtime cannot be set,
+ * because it belongs to another user or is a cruft pack, does not count, as in git.
  *
- * The reader's last look is believed, and no directory is listed for an object that is new: a pack of others that came
- * since then costs a second copy. That a pack which is believed in has gone shows when its time is set.
+ * The reader's last scan is used, and no directory is listed for a new object: if another writer added a pack with it
+ * since, the object is stored twice. If a pack has been deleted since, setting its mtime fails.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +41,7 @@ typedef struct asked {
 	const gpa_writer *w;
 	const snapshot *s;
 	const unsigned char *oid;
-	int lost;		/* a pack that should hold it is gone */
+	int lost;		/* a pack that should have it is gone */
 } asked;
 
 static int is_in(asked *a, const place *at)

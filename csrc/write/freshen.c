@@ -1,6 +1,6 @@
 /*
- * What is written again although it is there already is not stored twice: the file that holds it gets a new mtime, so
- * that `git gc` does not take the object for old garbage.
+ * Update the mtime of the file that holds an object when the object is written again, so that `git gc` does not prune
+ * it.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "read/objdir.h"
 #include "write/writer.h"
 
-#define EVERY_NS 2000000000	/* a pack is touched at most so often, as by libgit2 */
+#define EVERY_NS 2000000000	/* a pack is touched at most this often, as by libgit2 */
 
 int64_t coarse_ns(void)
 {

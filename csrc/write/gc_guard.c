@@ -1,9 +1,9 @@
 /*
- * Pages that are published while `git gc` runs. At its end gc removes each .idx and .keep beside which it has seen no .pack.
- * A directory is not listed in one instant. So gc may see the .idx and the .keep of a page whose .pack got its name during
- * the listing, and not the .pack. The idx therefore keeps its temporary name too for a while. When gc has taken the names,
- * the writer puts back the .keep first, and then the .idx: a visible page without its .keep would be deleted by gc's next
- * repack. When the writer dies, the temporary name stays, and the next writer does the same.
+ * Pages that are published while `git gc` runs. At its end gc removes each .idx and .keep beside which it has seen no
+ * .pack. A directory is not listed in one instant. So gc may see the .idx and the .keep of a page whose .pack got its
+ * name during the listing, and not the .pack. The idx therefore keeps its temporary name too for a while. When gc has
+ * taken the names, the writer puts back the .keep first, and then the .idx: a visible page without its .keep would be
+ * deleted by gc's next repack. When the writer dies, the temporary name stays, and the next writer does the same.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include "write/writer.h"
 
 #define WATCH_NS 10000000000	/* longer than gc lists a directory */
-#define PAUSE_NS 50000000	/* between two looks at all of them */
+#define PAUSE_NS 50000000	/* between two checks of all pages */
 
 int guard_add(gc_guard *list, temp_page *t, int64_t now_ns)
 {

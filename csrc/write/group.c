@@ -1,8 +1,9 @@
 /*
- * One call's adding of objects, from any thread.
+ * The objects that one call adds, from any thread.
  *
- * An object is hashed, looked for, and deflated without the lock, then put into the open page under it. At the end of a
- * call the journal is written once, and synced or sealed as it has to be: threads that come together share the sync.
+ * An object is hashed, looked up, and deflated without the lock, then put into the open page under the lock. At the end
+ * of the call the journal is written once, and synced or sealed as needed. Threads that call at the same time share one
+ * sync.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,9 +13,9 @@
 #include "format/types.h"
 #include "write/writer.h"
 
-#define ROOM_MOST (1024 * 1024)		/* bytes of an idle encoder */
+#define ROOM_MOST (1024 * 1024)		/* bytes that an idle encoder keeps */
 #define FIRST_ROOM (64 * 1024)
-#define PAGE_FRAME (12 + GPA_OID_MAX)	/* bytes of a pack beside its entries */
+#define PAGE_FRAME (12 + GPA_OID_MAX)	/* bytes of a pack apart from its entries */
 
 /* ---- encoders ---- */
 
@@ -91,7 +92,7 @@ int group_begin(group *g, gpa_writer *w, gpa_error *err)
 	return status;
 }
 
-/* Wait until the page's records, as far as it has some now, are synced, or its objects in a page that is. */
+/* Wait until the records that the page has now are synced, or its objects are in a sealed page. */
 static int sync_journal(gpa_writer *w, open_page *p, gpa_error *err)
 {
 	uint64_t number = p->number, end = p->end;
@@ -140,7 +141,7 @@ static int acknowledge(group *g, gpa_error *err)
 	return status ? status : sync_journal(w, open, err);
 }
 
-/* Under the lock: the encoder goes back. */
+/* Return the encoder, under the lock. */
 static void give_back(group *g)
 {
 	gpa_writer *w = g->w;
@@ -190,7 +191,7 @@ static int fits(const gpa_writer *w, size_t length)
 static int append(gpa_writer *w, const unsigned char *oid, const journal_entry *entry, int must_sync, gpa_error *err)
 {
 	int status;
-	/* Sealing lets the lock go: afterwards another thread may have added it. */
+	/* Sealing releases the lock: afterwards another thread may have added the object. */
 	while (is_full(w) || !fits(w, entry->entry.len)) {
 		if (w->closed)
 			return writer_closed(err);
@@ -199,7 +200,7 @@ static int append(gpa_writer *w, const unsigned char *oid, const journal_entry *
 	}
 	if (writer_holds(w, oid))
 		return GPA_OK;
-	/* by this file others know that the writer lives */
+	/* this file shows other processes that the writer lives */
 	if (w->closed || (status = open_page_make_file(&w->pages[0], &w->door, err)))
 		return w->closed ? writer_closed(err) : status;
 	if ((status = open_page_add(w->open, &w->door, oid, entry, w->algo, err)))

@@ -1,6 +1,6 @@
 /*
- * An object that comes in pieces. One that is not large is gathered in memory and added as a whole; a large one is hashed
- * and deflated into a page of its own as it comes, without the writer's lock, and named when it is complete.
+ * An object that comes in pieces. A small one is collected in memory and added as a whole. A large one is hashed and
+ * deflated into a page of its own, without the writer's lock; the page is named when the object is complete.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ struct gpa_new_object {
 	uint64_t size;
 	uint64_t got;
 	int packs_loose;
-	unsigned char *whole;		/* all of it; NULL: it is large */
+	unsigned char *whole;		/* the whole object; NULL: it is large */
 	temp_page temp;
 	hasher hash;
 	deflater *d;
@@ -98,7 +98,7 @@ int gpa_new_object_write(gpa_new_object *object, const unsigned char *data, size
 	return deflate_piece(object->d, &object->out, (gpa_bytes){data, len}, object->got == object->size, err);
 }
 
-/* The page is written: give it its name. */
+/* Finish the page, and give it its name. */
 static int publish(gpa_new_object *o, const unsigned char *oid, gpa_error *err)
 {
 	gpa_writer *w = o->w;

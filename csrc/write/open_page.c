@@ -1,6 +1,6 @@
 /*
- * The open page: a table of its objects, their entries in memory while they are few, and its journal. Bytes are counted
- * as records lie in the journal behind its header, whether they are written yet or not.
+ * The open page: a table of its objects, their entries in memory while they are few, and its journal. Positions count
+ * the bytes of records after the journal's header, whether they are written yet or not.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include "base/files.h"
 #include "write/open_page.h"
 
-#define KEPT_MOST (4 * 1024 * 1024)	/* bytes of records in memory; more are in the file alone */
+#define KEPT_MOST (4 * 1024 * 1024)	/* bytes of records in memory; earlier ones are only in the file */
 #define FIRST_ROWS 64
 #define FIRST_ROOM (64 * 1024)
 
@@ -58,10 +58,7 @@ const page_row *open_page_find(const open_page *p, const unsigned char *oid, siz
 
 /* ---- its file ---- */
 
-/*
- * Lock a new file. GPA_ENOTFOUND when it is not ours any more: another writer that cleared up took it for a dead
- * writer's file, and holds the lock or has unlinked it.
- */
+/* Lock a new file. GPA_ENOTFOUND if another writer took it for a dead writer's file, and has locked or unlinked it. */
 static int lock_new(int fd, const char *path, gpa_error *err)
 {
 	struct stat st;
@@ -95,7 +92,7 @@ int open_page_make_file(open_page *p, const door *d, gpa_error *err)
 	}
 }
 
-/* What the end of the file holds is no complete record: cut it off, or give the file up. */
+/* Remove an incomplete record at the end of the file. If that fails, the file is not used any more. */
 static void cut_back(open_page *p, const door *d)
 {
 	gpa_error ignored;
@@ -154,7 +151,7 @@ int open_page_remove_file(open_page *p, const door *d, gpa_error *err)
 
 /* ---- its objects ---- */
 
-/* Room in memory for a record. What is there already moves to the file when it is too much. */
+/* Make room in memory for a record. If there is too much, the records in memory go to the file first. */
 static int make_room(open_page *p, const door *d, size_t length, int algo, gpa_error *err)
 {
 	size_t used = (size_t)(p->end - p->kept_from);

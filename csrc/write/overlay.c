@@ -1,6 +1,6 @@
 /*
- * The writer as an overlay of its reader (read/overlay.h): objects that are not sealed, and objects of pages that were sealed
- * after the reader's last scan. So neither reading nor adding has to scan the directories after each page.
+ * The writer as an overlay of its reader (read/overlay.h): objects that are not sealed, and objects of pages that were
+ * sealed after the reader's last scan. So neither reading nor adding has to scan the directories after each page.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +45,7 @@ static int find_locked(overlay_object *out, gpa_writer *w, const gpa_reader *r, 
 	if (!row && (p = w->closing))
 		row = open_page_find(p, oid, w->hash_size);
 	if (!row) {
-		/* what another reader has mapped is its own */
+		/* another reader may not use these maps */
 		const sealed_row *found = r == w->reader ? sealed_find(&w->lately, oid, w->hash_size) : NULL;
 		return found ? take_place(out, w, r, found, err) : GPA_ENOTFOUND;
 	}
@@ -102,7 +102,7 @@ int writer_ids(gpa_buffer *oids, size_t *room, overlay *o, gpa_error *err)
 	for (int i = 0; i < 2 && !failed; i++)
 		if (pages[i])
 			failed = add_ids(oids, room, pages[i]->rows, sizeof(page_row), pages[i]->count, w->hash_size);
-	/* of a page that is gone the reader finds the objects where they went */
+	/* if a page is gone, the reader finds its objects in their new place */
 	for (uint32_t i = 0; i < w->lately.map.count && !failed; i++)
 		if (!w->lately.pages[w->lately.rows[i].page].gone)
 			failed = add_ids(oids, room, &w->lately.rows[i], sizeof(sealed_row), 1, w->hash_size);

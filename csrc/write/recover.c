@@ -1,6 +1,6 @@
 /*
- * Journals of dead writers. Each complete record is taken: its entry has to inflate, and goes into a page as it is. The
- * journal is removed when the pages are durable, so that a crash meanwhile leaves it for the next writer.
+ * Journals of dead writers. Each complete record is used: its entry must inflate, and goes unchanged into a page. The
+ * journal is removed when the pages are durable, so that after a crash the next writer recovers it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,18 +18,18 @@
 #include "write/writer.h"
 
 #define WINDOW (1024 * 1024)
-/* No writer's record is longer: a larger object goes into a page of its own at once. */
+/* No record of a writer is longer, because a larger object goes directly into a page of its own. */
 #define RECORD_MOST (RECORD_HEADER + ENTRY_HEADER_MAX + deflate_room(LARGE_OBJECT))
 
 /*
- * A journal that is ours alone to recover. It is read, not mapped: whoever may write there can cut it short meanwhile,
- * which then costs its objects and not the process.
+ * A journal that this writer has locked. It is read, not mapped: another process may shorten it meanwhile, which then
+ * loses objects but does not kill this process.
  */
 typedef struct orphan {
 	char *path;
-	int fd;			/* -1: none */
+	int fd;			/* -1: not open */
 	uint64_t size;
-	/* a window of it: `len` bytes that lie at `offset`, of which `used` have been looked at */
+	/* a window of it: `len` bytes from `offset`, of which `used` have been processed */
 	unsigned char *room;
 	size_t room_size;
 	size_t len;
@@ -37,7 +37,7 @@ typedef struct orphan {
 	uint64_t offset;
 } orphan;
 
-/* GPA_ENOTFOUND: its writer lives, or somebody else has just recovered it. */
+/* Lock the journal. GPA_ENOTFOUND if its writer lives, or another process has just recovered it. */
 static int take_lock(orphan *o, const door *d, gpa_error *err)
 {
 	struct stat st;
@@ -61,7 +61,7 @@ static int make_room(orphan *o, size_t need, gpa_error *err)
 	return array_reserve(o->room, o->room_size, need > WINDOW ? need : WINDOW, WINDOW) ? out_of_memory(err) : GPA_OK;
 }
 
-/* The next `need` bytes. GPA_ENOTFOUND when the file ends before, also if it did not a moment ago. */
+/* Read the next `need` bytes. GPA_ENOTFOUND if the file ends before, also if it was longer a moment ago. */
 static int look_ahead(gpa_bytes *out, orphan *o, size_t need, gpa_error *err)
 {
 	if (o->len - o->used < need) {
@@ -86,7 +86,7 @@ static int look_ahead(gpa_bytes *out, orphan *o, size_t need, gpa_error *err)
 	return GPA_OK;
 }
 
-/* As journal_next(), of the file; the entry holds until the next call. */
+/* Read the next record, as journal_next() does. The entry is valid until the next call. */
 static int next_record(journal_entry *out, orphan *o, gpa_error *err)
 {
 	gpa_bytes record;
@@ -105,7 +105,7 @@ static int next_record(journal_entry *out, orphan *o, gpa_error *err)
 	return out->size > LARGE_OBJECT ? GPA_ENOTFOUND : GPA_OK;
 }
 
-/* The object's id. GPA_ENOTFOUND when the entry is damaged behind its CRC32. */
+/* Compute the object's id. GPA_ENOTFOUND if the entry is damaged although its CRC32 is right. */
 static int id_of(unsigned char *oid, group *g, inflater *z, const journal_entry *entry, gpa_error *err)
 {
 	gpa_error ignored;
@@ -155,7 +155,7 @@ static int take_records(gpa_recovery *out, group *g, orphan *o, gpa_error *err)
 	return status == GPA_ENOTFOUND ? GPA_OK : status;
 }
 
-/* What was there already may wait in our own open page. */
+/* Seal the open page durably. It may hold objects that the journal has too. */
 static int seal_durably(gpa_writer *w, gpa_error *err)
 {
 	writer_lock(w);

@@ -1,10 +1,10 @@
 /*
- * Sealing: the entries of the open page are copied into a pack as they are, an idx is written, and temp_page.c names both.
- * They stand in git's order: commits, tags, trees, blobs, and within a type as they were added. Where deltas are asked for,
- * seal_deltas.c orders trees and blobs, and gives smaller entries for some of them.
+ * Sealing: the entries of the open page are copied into a pack, an idx is written, and temp_page.c names both. The
+ * objects are in git's order: commits, tags, trees, blobs, and within a type as they were added. With deltas,
+ * seal_deltas.c orders trees and blobs, and replaces some of their entries by smaller ones.
  *
- * One thread seals at a time, and what comes meanwhile goes into the next page; threads that wait for the same seal do
- * not each make one.
+ * One thread seals at a time, while new objects go into the next page. Threads that wait for the same page share one
+ * seal.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -29,8 +29,8 @@ typedef struct sealing {
 	gpa_idx_entry *entries;		/* of the idx */
 	pack_writer pack;
 	unsigned char *room;		/* for the longest entry */
-	uint32_t *order;		/* the page's rows as they are written */
-	delta_search *deltas;		/* or NULL */
+	uint32_t *order;		/* the page's rows in the order in which they are written */
+	delta_search *deltas;		/* NULL: no deltas */
 } sealing;
 
 static int make_rooms(sealing *s, gpa_error *err)
@@ -106,13 +106,13 @@ void writer_note_page(gpa_writer *w, temp_page *t, const gpa_idx_entry *entries,
 	int64_t now = coarse_ns();
 	w->stats.page_count++;
 	if (sealed_add(&w->lately, t->name, entries, count, now))
-		w->looked_ns = 0;	/* the reader has to find it by itself */
+		w->looked_ns = 0;	/* without memory the reader has to find the page by a scan */
 	if (t->guarded)
 		guard_add(&w->guard, t, now);
 	guard_look(w, now);
 }
 
-/* Its objects are in a pack: the page is empty, and its journal too. */
+/* Empty the page and its journal, because its objects are in a pack. */
 static void end_page(sealing *s, open_page *p)
 {
 	gpa_writer *w = s->w;

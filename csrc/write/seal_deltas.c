@@ -1,15 +1,15 @@
 /*
- * Deltas in a page that is being sealed: which of its trees and blobs are written as deltas, and on what.
+ * Deltas in a page that is being sealed: which of its trees and blobs become deltas, and on which bases.
  *
- * The page knows no paths, but its trees do: an object has the name that the first tree gives it. Trees and blobs stand by
- * name, then the newest first: a base is before its deltas, and what was written last is read fastest. Blobs without a
- * name stand by size. Each object is tried on the few before it that are in memory.
+ * The page knows no paths, but its trees do: an object has the name that the first tree gives it. Trees and blobs are
+ * ordered by name, newest first, so a base comes before its deltas, and the object written last is read fastest. Blobs
+ * without a name are ordered by size. Each object is tried on a few of those before it, which are in memory.
  *
- * Sealing never fails for a delta: where there is no memory, or an entry does not inflate, objects stay as they are. I13: a
- * delta is applied before it is taken, since nothing else has the object when the page is sealed.
+ * Sealing never fails because of a delta: without memory, or if an entry does not inflate, objects stay whole. I13: a
+ * delta is applied before it is used, because no other copy of the object exists when the page is sealed.
  *
- * What is in vain is bounded: by counts, so that small objects which have nothing in common cost next to nothing, and by
- * bytes, so that large ones are looked at about once.
+ * Work without success is limited by counts, so that small objects without similarity cost almost nothing, and by
+ * bytes, so that large ones are read about once.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +24,14 @@
 #define WINDOW_BYTES (32 * 1024 * 1024)	/* of contents */
 #define LEAST 50			/* bytes of an object that is tried, as in git */
 #define MOST (8 * 1024 * 1024)
-#define PATIENCE 16			/* objects in vain; then only one in so many is tried on all */
-#define PATIENCE_NAME 2			/* and of one name so many on the one before it */
-#define SPARE (16 * 1024 * 1024)	/* bytes that may be tried in vain beyond those there are */
+#define PATIENCE 16			/* objects without success; after them only one of as many is tried on all */
+#define PATIENCE_NAME 2			/* and of those with one name, as many on the last one */
+#define SPARE (16 * 1024 * 1024)	/* bytes that may be tried without success, in addition to those of the objects */
 
 typedef struct candidate {
 	unsigned char *content;
 	size_t size;
-	delta_index *index;		/* NULL before it is needed */
+	delta_index *index;		/* NULL until it is needed */
 	uint32_t name;
 	uint32_t depth;
 	uint64_t offset;
@@ -45,15 +45,15 @@ typedef struct room {
 struct delta_search {
 	const open_page *page;
 	const uint32_t *order;
-	uint32_t *names;		/* for each row the hash of its name; 0: none */
+	uint32_t *names;		/* for each row the hash of its name; 0: it has none */
 	uint32_t depth_most;
 	uint32_t type;			/* of the window */
-	candidate window[WINDOW];	/* the newest one last */
+	candidate window[WINDOW];	/* the newest last */
 	uint32_t count;
 	size_t held;			/* bytes of their contents */
-	uint32_t missed;		/* objects since one became a delta */
-	uint32_t missed_name;		/* of these, the ones of the last name */
-	uint64_t spent;			/* their bytes, as often as they were tried */
+	uint32_t missed;		/* objects since the last delta */
+	uint32_t missed_name;		/* of these, those of the last name */
+	uint64_t spent;			/* the bytes of these, counted each time they were tried */
 	uint64_t seen;			/* bytes of all objects of the type, so far */
 	room program, other, entry, proof;
 	inflater *z;
@@ -70,7 +70,7 @@ static int make_room(room *r, size_t len)
 	return r->ptr ? 0 : -1;
 }
 
-/* The content of a row whose entry is `entry`; NULL when it cannot be had. */
+/* Inflate the content of a row whose entry is `entry`. Returns NULL if that fails. */
 static unsigned char *inflate_entry(delta_search *s, const page_row *row, gpa_bytes entry)
 {
 	gpa_error ignored;
@@ -89,7 +89,10 @@ static unsigned char *inflate_entry(delta_search *s, const page_row *row, gpa_by
 
 /* ---- names ---- */
 
-/* As git does: the last 16 characters count, the last ones most, so that names with the same end are neighbours. */
+/*
+ * Hash a name as git does: the last 16 characters count, the last ones most, so that names with the same end are
+ * neighbours.
+ */
 static uint32_t hash_name(const unsigned char *name, const unsigned char *end)
 {
 	uint32_t hash = 0;
@@ -132,10 +135,10 @@ static void name_objects(delta_search *s, unsigned char *room, size_t hash_size)
 
 typedef struct spot {
 	uint32_t row;
-	uint32_t rank;			/* 0: stays where it is, before all others */
+	uint32_t rank;			/* 0: stays in place, before all others */
 	uint32_t name;
-	uint64_t size;			/* 0 where it does not count */
-	uint32_t at;			/* in the order before */
+	uint64_t size;			/* 0 if it does not count */
+	uint32_t at;			/* place in the previous order */
 } spot;
 
 static int by_family(const void *one, const void *other)
@@ -197,13 +200,16 @@ static void begin_type(delta_search *s, uint32_t type)
 
 /* ---- an object and its base ---- */
 
-/* Of a blob without a name nobody knows whether another one has the same. */
+/* Whether two rows have the same name. A blob without a name may have any. */
 static int is_named_alike(const delta_search *s, uint32_t one, uint32_t other)
 {
 	return one == other && (one || s->type == GPA_TREE);
 }
 
-/* On how many of the window an object of that name is tried, since `missed` became no deltas, `missed_name` of its name. */
+/*
+ * How many of the window an object of that name is tried on, after `missed` objects without success, `missed_name` of
+ * its name.
+ */
 static uint32_t count_tries(const delta_search *s, uint32_t name)
 {
 	if (s->missed < PATIENCE || s->missed % PATIENCE == 0)
@@ -217,7 +223,7 @@ static int can_be_base(const delta_search *s, const candidate *base, const candi
 	       (c->size <= base->size || c->size - base->size <= most);
 }
 
-/* The length of the program in `other`; 0: it would be longer than `most`. */
+/* Make a program in `other`. Returns its length; 0 if it would be longer than `most`. */
 static size_t try_base(delta_search *s, candidate *base, const candidate *c, size_t most)
 {
 	gpa_error ignored;
@@ -228,7 +234,7 @@ static size_t try_base(delta_search *s, candidate *base, const candidate *c, siz
 	return delta_make(s->other.ptr, most, base->index, to);
 }
 
-/* The best base of those that are tried, and the length of its program; NULL: none makes half of the object. */
+/* The best base in the window, and the length of its program. NULL if none saves half of the object. */
 static candidate *find_base(size_t *len, delta_search *s, const candidate *c, uint32_t tries)
 {
 	candidate *best = NULL;
@@ -259,7 +265,7 @@ static int is_right(delta_search *s, const candidate *base, const candidate *c, 
 	       !memcmp(s->proof.ptr, c->content, c->size);
 }
 
-/* At least 30% smaller than *entry, which it replaces. */
+/* Replace *entry by a delta, if that is at least 30 % smaller. */
 static int make_entry(gpa_bytes *entry, delta_search *s, const candidate *base, const candidate *c, size_t len)
 {
 	gpa_error ignored;
@@ -287,7 +293,7 @@ static int try_deltas(gpa_bytes *entry, delta_search *s, candidate *c, uint32_t 
 	return 0;
 }
 
-/* In vain now, but will the next one be tried on it? */
+/* Whether an object that did not become a delta may be the base of the next one. */
 static int may_serve(const delta_search *s, uint32_t at)
 {
 	uint32_t next = at + 1;

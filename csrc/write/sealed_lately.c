@@ -1,6 +1,6 @@
 /*
- * Pages sealed lately: where each of their objects is, so that neither reading nor adding has to list the pack directory
- * after each of them. Under the writer's lock.
+ * Pages sealed since the reader's last scan, and where their objects are, so that neither reading nor adding lists the
+ * pack directory after each page. Call with the writer's lock held.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ static int make_room(sealed_lately *r, uint32_t count)
 	return array_reserve(r->rows, r->room, (uint64_t)r->map.count + count, FIRST_ROOM);
 }
 
-/* Of an object that is in several pages the last one counts. */
+/* Add a row. If an object is in several pages, the last one counts. */
 static int add_row(sealed_lately *r, const sealed_row *row)
 {
 	uint32_t at = oid_map_find(&r->map, r->rows, sizeof(*r->rows), row->oid, GPA_OID_MAX);
@@ -60,7 +60,7 @@ uint64_t sealed_end(const sealed_lately *r)
 
 void sealed_drop(sealed_lately *r, uint64_t end)
 {
-	uint64_t wanted = end > r->dropped ? end - r->dropped : 0;	/* another thread may have dropped some */
+	uint64_t wanted = end > r->dropped ? end - r->dropped : 0;	/* another thread may have dropped some already */
 	uint32_t count = wanted < r->page_count ? (uint32_t)wanted : r->page_count;
 	uint32_t kept = 0, rows = r->map.count;
 	if (!count)
@@ -70,7 +70,7 @@ void sealed_drop(sealed_lately *r, uint64_t end)
 		if (r->rows[i].page >= count) {
 			r->rows[kept] = r->rows[i];
 			r->rows[kept++].page -= count;
-			oid_map_add(&r->map, r->rows, sizeof(*r->rows));	/* has room for more */
+			oid_map_add(&r->map, r->rows, sizeof(*r->rows));	/* cannot fail: the map has room */
 		}
 	for (uint32_t i = 0; i < count; i++)
 		pack_file_drop(r->pages[i].file);

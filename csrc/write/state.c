@@ -1,4 +1,7 @@
-/* The state of a writer that its other files share: names, the lock, the batches of threads, and what a fork leaves to the child. */
+/*
+ * The state of a writer that its other files share: names, the lock, the batches of threads, and what a fork leaves to
+ * the child.
+ */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +40,7 @@ int writer_name_files(gpa_writer *w, gpa_error *err)
 
 /* ---- fork ---- */
 
-/* The objects that wait are the parent's to seal, and so are the files. */
+/* Become the writer of a forked child. Unsealed objects and files belong to the parent. */
 static void become_child(gpa_writer *w)
 {
 	gpa_error ignored;
@@ -58,7 +61,7 @@ static void become_child(gpa_writer *w)
 	w->batch_count = kept;
 }
 
-/* The lock; and whoever forked behind the back of gpa_reader_in_child() is told here. */
+/* Take the lock. A process that forked without gpa_reader_in_child() becomes the child here. */
 void writer_enter(gpa_writer *w)
 {
 	writer_lock(w);

@@ -1,7 +1,7 @@
 /*
- * The two files of a page on their way to their names. This is the one place of the core where a pack gets its name.
+ * The two files of a page, from temporary names to their final ones. No other file of the core gives a pack its name.
  *
- * I4: .pack before .idx. The files are synced before they have names, and the directory is synced after that. I14: the page gets a
+ * I4: .pack before .idx. The files are synced before they are named, and the directory after that. I14: the page gets a
  * .keep before it is visible.
  */
 #include <errno.h>
@@ -18,10 +18,10 @@ int writer_gc_runs(const gpa_writer *w)
 	return w->options.gc_pid && !access(w->options.gc_pid, F_OK);
 }
 
-/* What a .keep of ours begins with; gpa_maint/fs/holds.py reads it. */
+/* The first line of a .keep of git-gpa; gpa_maint/fs/holds.py reads it. */
 static const char new_objects[] = "git-gpa new\n";
 
-/* "<journal_dir>/<id>-<number>.<suffix>", or in the pack directory with tmp_pack_ before it; NULL without memory. */
+/* "<journal_dir>/<id>-<number>.<suffix>", or in the pack directory with tmp_pack_ before it. NULL without memory. */
 static char *temp_path(const gpa_writer *w, uint32_t number, const char *suffix)
 {
 	char *path;
@@ -29,7 +29,7 @@ static char *temp_path(const gpa_writer *w, uint32_t number, const char *suffix)
 	return asprintf(&path, "%s/%s%s-%u.%s", dir, prefix, w->id, number, suffix) < 0 ? NULL : path;
 }
 
-/* A file with the words of a hold. */
+/* Create a .keep. */
 static int write_hold(const gpa_writer *w, const char *path, gpa_error *err)
 {
 	gpa_error ignored;
@@ -37,7 +37,7 @@ static int write_hold(const gpa_writer *w, const char *path, gpa_error *err)
 	if (status)
 		return status;
 	status = door_write(NULL, &w->door, fd, path, new_objects, sizeof(new_objects) - 1, 0, err);
-	/* an empty one would be somebody else's */
+	/* an empty one would not be recognized as ours */
 	if (!status && w->options.durability != GPA_DURABLE_NONE)
 		status = door_sync_unnamed(&w->door, fd, path, err);
 	close(fd);
@@ -60,7 +60,7 @@ static int make_keep(gpa_writer *w, gpa_error *err)
 int temp_page_open(temp_page *t, gpa_writer *w, gpa_error *err)
 {
 	*t = (temp_page){.pid = w->pid, .pack_fd = -1, .idx_fd = -1};
-	/* by this file others know that the writer of the temporary ones lives */
+	/* this file shows other processes that the writer of the temporary files lives */
 	int status = open_page_make_file(&w->pages[0], &w->door, err);
 	if (!status && !w->keep)
 		status = make_keep(w, err);
@@ -98,7 +98,7 @@ static int name_files(temp_page *t, const gpa_writer *w, const char *hex, gpa_er
 {
 	char path[PATH_ROOM];
 	int status = pack_path(path, w, hex, "pack", err);
-	/* A pack of this name holds the same bytes, or was damaged since. */
+	/* An existing pack of this name has the same bytes, or was damaged since. */
 	if (status || (status = door_rename(&w->door, t->pack_path, path, err)))
 		return status;
 	t->named = 1;
@@ -108,7 +108,7 @@ static int name_files(temp_page *t, const gpa_writer *w, const char *hex, gpa_er
 	return t->guarded ? GPA_OK : door_rename(&w->door, t->idx_path, path, err);
 }
 
-/* Is there a pack of this name, or one on its way? */
+/* Whether a pack of this name exists, or is about to. */
 static int is_taken(const gpa_writer *w, const char *hex)
 {
 	static const char *const suffixes[] = {"idx", "keep"};
@@ -121,8 +121,8 @@ static int is_taken(const gpa_writer *w, const char *hex)
 }
 
 /*
- * The pack's checksum, or where a pack of that name is there, which has the same bytes, a hash of it: that pack may be
- * old, or cruft, or about to be deleted by somebody, and is not held.
+ * Find a name for the pack: its checksum, or a hash of that if a pack of that name exists. The existing pack has the
+ * same bytes, but it may be old, or cruft, or about to be deleted by another process, and has no .keep.
  */
 static int free_name(char *hex, const gpa_writer *w, const unsigned char *trailer, gpa_error *err)
 {
@@ -139,14 +139,14 @@ static int free_name(char *hex, const gpa_writer *w, const unsigned char *traile
 }
 
 /*
- * The .keep is there before the page is visible, so that no `git repack` that lists packs deletes the page before a ref names
- * its objects. It stays: maintenance removes it when it is old.
+ * The .keep exists before the page is visible, so that no `git repack` that lists packs deletes the page before a ref
+ * names its objects. It stays until maintenance removes it when it is old.
  */
 int page_hold(const gpa_writer *w, const char *path, gpa_error *err)
 {
 	if (w->keep && !door_link(&w->door, w->keep, path, err))
 		return GPA_OK;
-	/* there are no links, or too many of this one */
+	/* there are no links, or too many to this file */
 	int status = write_hold(w, path, err);
 	return status && err->sys_errno == EEXIST ? GPA_OK : status;
 }
@@ -187,7 +187,7 @@ void temp_page_free(temp_page *t)
 	t->pack_path = t->idx_path = NULL;
 }
 
-/* In a forked child the files are the parent's. */
+/* In a forked child the files belong to the parent. */
 void temp_page_drop(temp_page *t, const gpa_writer *w)
 {
 	gpa_error ignored;

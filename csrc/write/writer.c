@@ -29,7 +29,7 @@ static void in_child(overlay *o)
 
 /* ---- the writer as an overlay of its reader ---- */
 
-/* Add an owner, unless the writer is about to go: its reader does not own it. */
+/* Add an owner. Returns 0 if the writer is about to be freed, because its reader does not own it. */
 static int share_live(overlay *o)
 {
 	gpa_writer *w = (gpa_writer *)o;
@@ -111,13 +111,13 @@ gpa_writer *gpa_writer_share(gpa_writer *writer)
 	return writer;
 }
 
-/* The packs that it was lent to go on having it. */
+/* Remove the file that packs have as their .keep. Their own names for it stay. */
 static int remove_keep(gpa_writer *w, gpa_error *err)
 {
 	return w->keep ? door_unlink(&w->door, w->keep, err) : GPA_OK;
 }
 
-/* Of a journal that holds nothing the name goes too; in a forked child it is the parent's. */
+/* Free the pages. An empty journal is unlinked, except in a forked child, because it is the parent's. */
 static void free_pages(gpa_writer *w)
 {
 	gpa_error ignored;
@@ -194,12 +194,12 @@ int gpa_writer_close(gpa_writer *writer, gpa_error *err)
 {
 	writer_enter(writer);
 	int before = writer->closed;
-	writer->closed = 1;	/* nothing is added while the last page is sealed */
+	writer->closed = 1;	/* no object is added while the last page is sealed */
 	int status = writer_seal(writer, err);
 	guard_put_back(writer);
 	if (!status)
 		status = remove_keep(writer, err);
-	/* the first one last: it says that the writer lives */
+	/* the first one last, because it shows that the writer lives */
 	for (int i = 1; i >= 0 && !status; i--)
 		status = open_page_remove_file(&writer->pages[i], &writer->door, err);
 	writer->closed = before || !status;
@@ -212,7 +212,7 @@ void gpa_writer_move(gpa_writer *writer, gpa_reader *reader)
 	writer_lock(writer);
 	gpa_reader *before = writer->reader;
 	reader_detach(before, &writer->layer);
-	sealed_free(&writer->lately);	/* what was mapped belongs to it, and the new one has just scanned_dir */
+	sealed_free(&writer->lately);	/* its maps belong to the old reader, and the new one has just scanned */
 	writer->reader = gpa_reader_share(reader);
 	reader_attach(reader, &writer->layer);
 	writer_unlock(writer);

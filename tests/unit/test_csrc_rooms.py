@@ -133,3 +133,18 @@ def test_names_of_the_contract_begin_with_gpa_and_no_others_do() -> None:
         if not static and function.startswith("gpa_")
     }
     assert declared == defined
+
+
+ODD = re.compile(
+    r"\b(whoever|whom|shall|is told|tells of|of theirs|an owner more|made young|lets? go|but for)\b"
+    r"|(?:/\*|[.;]) gives\b|\bhas not (?:a|its|the)\b|/\* (?:The same|As before)\b",
+    flags=re.IGNORECASE,
+)
+
+
+def test_comments_say_what_they_mean_in_common_words() -> None:
+    """Rule of STYLE: name the thing, and no word that a reader has to look at twice."""
+    for path in sorted(CSRC.glob("*/*.[ch]")):
+        for comment in re.findall(r"/\*.*?\*/", path.read_text(), flags=re.DOTALL):
+            text = " ".join(comment.replace("\n *", " ").split())
+            assert not ODD.search(text), f"{path.relative_to(ROOT)}: {text}"
