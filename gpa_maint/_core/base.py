@@ -1,4 +1,4 @@
-"""What all of the C core's wrappers share: errors, progress, maps, names and numbers (csrc/base/gpa_base.h)."""
+"""Errors, progress, maps of files, names and numbers, for all wrappers of the C core (csrc/base/gpa_base.h)."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def check(status: int, err: Any, path: str) -> None:
 
 
 class Progress:
-    """Counts objects while the C core works; another thread may read `done`, or stop the call.
+    """A counter of objects for one call into the C core; another thread may read `done`, or stop the call.
 
-    One value may go through several calls, one after the other: `done` adds up, and once stopped it stays so.
+    One value may be used for several calls in turn: `done` adds up, and a stopped value stays stopped.
     """
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ class Progress:
 
 
 def pointer_of(progress: Progress | None) -> Any:
-    """Return the argument for C functions: a gpa_progress *, or NULL."""
+    """Return the pointer that C functions take: a gpa_progress *, or NULL."""
     return ffi.NULL if progress is None else progress.pointer
 
 
 def hash_size(object_format: str) -> int:
-    """Bytes of an object id: 20 or 32."""
+    """Return the bytes of an object id: 20 or 32."""
     return int(lib.gpa_hash_size(ALGORITHMS[object_format]))
 
 
@@ -103,7 +103,7 @@ def close_all(fds: list[int]) -> None:
 
 
 class Map:
-    """A file mapped read-only; `bytes_` is what the C functions take. SystemFailed or Corrupt when it cannot be."""
+    """A file mapped read-only. C functions take `bytes_`. Raises SystemFailed or Corrupt if it cannot be mapped."""
 
     def __init__(self, path: str) -> None:
         self.path = path

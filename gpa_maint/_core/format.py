@@ -23,7 +23,7 @@ class IdxFiles:
     """Many idx files of one directory, mapped and parsed: `idx[name]` is a `gpa_idx *`."""
 
     def __init__(self, pack_dir: str, names: Sequence[str], object_format: str) -> None:
-        """`names` are pack names without suffix. Corrupt names the first bad file; then none stays open."""
+        """Open the idx files of `names`, without suffix. Corrupt names the first bad file; then none stays open."""
         self.names = tuple(names)
         self._array = ffi.new("gpa_idx[]", max(1, len(self.names)))
         self._place = {name: place for place, name in enumerate(self.names)}
@@ -56,7 +56,7 @@ class IdxFiles:
 
 
 def idx_fault(pack_dir: str, name: str, object_format: str) -> str:
-    """Why the idx of a pack cannot be used; "" when it can, or is gone."""
+    """Return why the idx of a pack cannot be used; "" if it can, or does not exist."""
     path = os.path.join(pack_dir, f"{name}.idx")
     try:
         with IdxFiles(pack_dir, [name], object_format) as files:
@@ -69,7 +69,7 @@ def idx_fault(pack_dir: str, name: str, object_format: str) -> str:
 
 
 def idx_object_counts(pack_dir: str, names: Sequence[str], object_format: str) -> list[int | None]:
-    """Objects in each pack by its idx; None for an idx that cannot be read."""
+    """Return the object count of each pack, from its idx; None for an idx that cannot be read."""
     if not names:
         return []
     counts = ffi.new("uint32_t[]", len(names))
@@ -83,7 +83,7 @@ class Midx:
     """A combined index, mapped and parsed. Its trailer is not checked until check_trailer()."""
 
     def __init__(self, path: str, object_format: str) -> None:
-        """FileNotFoundError when there is none; Corrupt or Unsupported when it does not parse."""
+        """Open an index. Raises FileNotFoundError, or Corrupt or Unsupported if it does not parse."""
         self.path = path
         self._map = Map(path)
         self.pointer = ffi.new("gpa_midx *")
@@ -113,11 +113,11 @@ class Midx:
 
     @property
     def trailer(self) -> str:
-        """Hex of the hash the file ends with: the name of this very index."""
+        """Return the hash that the file ends with, in hex. It names this index."""
         return self._map.tail(self.pointer.hash_size).hex()
 
     def pack_names(self) -> tuple[str, ...]:
-        """Names without suffix, in the index's order: a pack's place is its pack_int_id."""
+        """Return the pack names without suffix, in the index's order: a pack's place is its pack_int_id."""
         names, count = self.pointer.names, self.pointer.pack_count
         if not count:
             return ()
@@ -126,14 +126,14 @@ class Midx:
         return tuple(name[:-4] for name in os.fsdecode(bytes(texts)).split("\0"))
 
     def referenced(self) -> tuple[int, ...]:
-        """For each pack, how many objects it is the winner of."""
+        """Return, for each pack, the number of objects whose winner it has."""
         counts = ffi.new("uint32_t[]", max(1, self.pointer.pack_count))
         err = new_error()
         check(lib.gpa_midx_count(counts, self.pointer, err), err, self.path)
         return tuple(ffi.unpack(counts, self.pointer.pack_count))
 
     def check_trailer(self) -> None:
-        """Corrupt when the file's hash is not what it ends with."""
+        """Raise Corrupt if the file's hash is not the one at its end."""
         err = new_error()
         check(lib.gpa_midx_check_trailer(self.pointer, err), err, self.path)
 
@@ -164,7 +164,7 @@ def open_midx(path: str, object_format: str) -> Midx | None:
 
 
 def idx_oids(idx: Any, path: str) -> tuple[str, ...]:
-    """All ids of a pack, in hex, ascending. Corrupt unless the idx, which is the file `path`, is sound."""
+    """Return all ids of a pack, in hex, ascending. Raise Corrupt unless the idx, which is the file `path`, is sound."""
     check_idx(idx, path)
     size = int(idx.hash_size)
     raw = bytes(ffi.buffer(lib.gpa_idx_oid(idx, 0), size * int(idx.object_count))) if idx.object_count else b""
@@ -177,7 +177,7 @@ def idx_has(idx: Any, oid: str) -> bool:
 
 
 def midx_oids(midx: Midx, name: str) -> tuple[str, ...]:
-    """Ids (hex) of the objects that the combined index says are in the pack `name`, which it must name."""
+    """Return the ids (hex) of the objects that the combined index has in the pack `name`, which it must name."""
     number = midx.pack_names().index(name)
     pack, offset, err = ffi.new("uint32_t *"), ffi.new("uint64_t *"), new_error()
     found = []
@@ -190,7 +190,7 @@ def midx_oids(midx: Midx, name: str) -> tuple[str, ...]:
 
 
 def check_idx(idx: Any, path: str) -> None:
-    """Corrupt unless the idx, which is the file `path`, has the checksum it ends with, and its ids ascend."""
+    """Raise Corrupt unless the idx, which is the file `path`, has the right checksum and its ids ascend."""
     err = new_error()
     check(lib.gpa_idx_check(idx, err), err, path)
 
@@ -201,7 +201,7 @@ def pack_trailer(idx: Any, object_format: str) -> str:
 
 
 def match_pack(pack_path: str, idx: Any) -> None:
-    """Corrupt unless the pack has a sound header, and the object count and trailer that its idx names."""
+    """Raise Corrupt unless the pack's header is sound, and its object count and trailer are those of its idx."""
     err = new_error()
     with Map(pack_path) as pack:
         check(lib.gpa_pack_match(pack.bytes_, idx, err), err, pack_path)
@@ -211,14 +211,14 @@ def match_pack(pack_path: str, idx: Any) -> None:
 
 
 def loose_name(oid: str) -> str:
-    """Where the loose object `oid` (hex) lies below the object directory."""
+    """Return the path of the loose object `oid` (hex) below the object directory."""
     return f"{oid[:2]}/{oid[2:]}"
 
 
 def loose_heads(
     objects: str, objects_fd: int, oids: Sequence[str], progress: Progress | None = None
 ) -> list[tuple[str, int]]:
-    """Type and size of each loose object (hex id) by its header; the type is "" where that cannot be read."""
+    """Return type and size of each loose object (hex id) from its header; the type is "" if that cannot be read."""
     heads = ffi.new("gpa_loose_head[]", max(1, len(oids)))
     err = new_error()
     paths = c_strings([loose_name(oid) for oid in oids])
@@ -293,7 +293,7 @@ def verify_midx(midx: Midx, idx: Sequence[Any], progress: Progress) -> list[str]
 
 
 def check_pack(pack_path: str, idx: Any, threads: int, progress: Progress) -> list[str]:
-    """Everything wrong with a pack and its idx: trailer, CRC32 of each entry, id of each object."""
+    """Return every fault of a pack and its idx: trailer, CRC32 of each entry, id of each object."""
     err = new_error()
     with Map(pack_path) as pack, _report() as (report, lines):
         check(lib.gpa_pack_check(report, pack.bytes_, idx, threads, progress.pointer, err), err, pack_path)

@@ -25,12 +25,12 @@ FIELDS = {
 
 
 def _bytes(data: bytes) -> tuple[Any, int]:
-    """As a gpa_bytes."""
+    """Return the two fields of a gpa_bytes."""
     return ffi.from_buffer("unsigned char[]", data), len(data)
 
 
 class Batch:
-    """Answers about the objects of a reader, written to a descriptor; for one thread."""
+    """Answers of cat-file about the objects of a reader, written to a descriptor. For one thread."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Batch:
         are_known: bool = False,
         replaced: Mapping[str, str] = {},
     ) -> None:
-        """`fields`: what is said of an object: names from FIELDS, or "" with a text. `replaced`: see git-replace(1).
+        """Begin. `fields` are the parts of an object's line: names from FIELDS, or "" with a text.
 
-        `are_known`: only objects of this reader are asked for.
+        `replaced`: see git-replace(1). `are_known`: all objects asked for exist.
         """
         self._reader = reader
         texts = [ffi.new("unsigned char[]", text) for _, text in fields]
@@ -71,7 +71,7 @@ class Batch:
         self._used, self._done, self._err = ffi.new("size_t *"), ffi.new("uint32_t *"), err
 
     def answer_lines(self, lines: bytes) -> tuple[int, bool]:
-        """Answer whole lines: how many bytes of them are done with, and whether the next line has no whole id.
+        """Answer whole lines. Return how many bytes were answered, and whether the next line has no whole id.
 
         Errors are about the object of the line after `used`.
         """
@@ -82,11 +82,11 @@ class Batch:
 
     @property
     def used(self) -> int:
-        """Bytes that the last answer_lines() was done with, also when it failed."""
+        """Return the bytes that the last answer_lines() has answered, also if it failed."""
         return int(self._used[0])
 
     def answer_objects(self, oids: bytes, *, name: bytes = b"", rest: bytes = b"") -> None:
-        """Answer for raw oids, one after the other; one that is missing is called `name`."""
+        """Answer for concatenated raw oids. A missing object is called `name`."""
         count = len(oids) // self._reader.hash_size
         text, more = _bytes(name), _bytes(rest)
         status = lib.gpa_batch_objects(self._done, self._pointer, oids, count, text, more, self._err)
@@ -103,10 +103,10 @@ class Batch:
 def lend_to_libgit2(
     library: str, repository: int, reader: Reader, writer: CoreWriter | None, *, replace: bool, fsync: bool
 ) -> None:
-    """As gpa_libgit2_attach() in csrc/gpa.h: `repository` is the address of a git_repository.
+    """Let `repository`, the address of a git_repository, read through `reader` (see gpa_libgit2_attach()).
 
-    The C reader and writer are shared; the objects here have to live as long as the repository, so that forks are safe
-    and what waits is sealed at the end. Unsupported for a version of libgit2 that is not known here.
+    `reader` and `writer` must live as long as the repository, so that forks are safe and open pages are sealed at the
+    end. Unsupported for a version of libgit2 that is not known here.
     """
     err = new_error()
     status = lib.gpa_libgit2_attach(

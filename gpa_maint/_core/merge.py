@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class MergeStats(NamedTuple):
-    """What a planned merge will write. `entry_count` are the stored copies it chose from."""
+    """The content of a planned merge. `entry_count` is the number of stored copies that it chose from."""
 
     entry_count: int
     object_count: int
@@ -39,7 +39,7 @@ class MergeStats(NamedTuple):
 
 
 class DamagedCopy(GpaError):
-    """A source's entry is damaged; the merge will not choose it again. `cause` says what is wrong with which file."""
+    """An entry of a source is damaged. The merge will not choose it again. `cause` names the file and the fault."""
 
     def __init__(self, cause: Corrupt) -> None:
         super().__init__(str(cause))
@@ -47,7 +47,7 @@ class DamagedCopy(GpaError):
 
 
 class Merge:
-    """Sources are added oldest first, then plan(), then the pages are written in any order."""
+    """A verbatim merge. Sources are added oldest first; then plan(); then the pages are written in any order."""
 
     def __init__(
         self,
@@ -83,11 +83,11 @@ class Merge:
         return os.path.join(self._pack_dir, name + suffix)
 
     def read_ahead(self, names: Sequence[str]) -> None:
-        """Ask the system to read these files, which are added next: a disk is faster with many requests at a time."""
+        """Have the system read these files, which are added next. A disk is faster with many requests at a time."""
         lib.gpa_files_ahead(len(names), self._dir_fd, c_strings([f"{name}.pack" for name in names]))
 
     def add(self, name: str, progress: Progress | None = None) -> None:
-        """Add a pack. Corrupt names the pack or its idx; the merge then goes on without it."""
+        """Add a pack. Corrupt names the pack or its idx; the merge then continues without it."""
         err = new_error()
         idx, path = self._idx_files[name], os.fsencode(name + ".pack")
         status = lib.gpa_merge_add(self._pointer, idx, self._dir_fd, path, pointer_of(progress), err)
@@ -98,15 +98,15 @@ class Merge:
 
     @property
     def entries_read(self) -> int:
-        """How many entries were read to make objects of chains of deltas."""
+        """Return the number of entries that were read to make objects of chains of deltas."""
         return int(lib.gpa_merge_entries_read(self._pointer))
 
     def plan(
         self, midx: Midx | None, not_counted: set[str], *, reverse: bool = False, progress: Progress | None = None
     ) -> MergeStats:
-        """Decide what goes where. `not_counted`: the packs of `midx` whose copies keep no object out of the pages.
+        """Decide what goes where. Copies in the packs `not_counted` of `midx` keep no object out of the pages.
 
-        A `conflict_count` says that nothing is planned: sources lie about objects, and check_all() finds out which.
+        If `conflict_count` is not 0, nothing is planned: sources disagree about objects. See check_all().
         """
         stats = ffi.new("gpa_merge_stats *")
         err = new_error()
@@ -161,7 +161,7 @@ class Merge:
         return bytes(ffi.buffer(trailer, hash_size(self._object_format))).hex()
 
     def prove(self) -> None:
-        """Wait for the proofs of the pages: what they call an object is that object. Raises what write_page() does."""
+        """Wait until all ids in the pages are proved. Raises the same errors as write_page()."""
         err = new_error()
         status = lib.gpa_merge_prove(self._pointer, err)
         try:
@@ -170,7 +170,7 @@ class Merge:
             raise DamagedCopy(cause) from cause
 
     def check_all(self, progress: Progress | None = None) -> int:
-        """Check every copy of every source; how many are damaged. In doubt about ids, every id is computed."""
+        """Check every copy of every source, and return how many are damaged. After a conflict every id is computed."""
         damaged = ffi.new("uint32_t *")
         err = new_error()
         self._progress = progress
@@ -179,7 +179,7 @@ class Merge:
         return int(damaged[0])
 
     def left_out(self) -> list[tuple[str, str]]:
-        """(pack, oid in hex) of each object that no source can give."""
+        """Return (pack, oid in hex) of each object that cannot be read from any source."""
         found: list[tuple[str, str]] = []
         oid = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
         source = ffi.new("uint32_t *")
@@ -188,7 +188,7 @@ class Merge:
         return found
 
     def lies(self) -> list[tuple[str, str]]:
-        """(pack, oid in hex) of each copy that is another object than its idx says; the object is sound elsewhere."""
+        """Return (pack, oid in hex) of each copy whose content has another id. Another copy of the object is sound."""
         found: list[tuple[str, str]] = []
         oid = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
         source, at = ffi.new("uint32_t *"), ffi.new("uint32_t *")
@@ -211,7 +211,7 @@ class Merge:
 
 
 class BadLoose(GpaError):
-    """A loose object is damaged, gone or cannot be read; `cause` says what is wrong with which file."""
+    """A loose object is damaged, missing or cannot be read. `cause` names the file and the fault."""
 
     def __init__(self, cause: GpaError) -> None:
         super().__init__(str(cause))
@@ -222,7 +222,7 @@ class PageWriter:
     """A pack of whole objects, written once from its start to `pack_fd`, which is the file `target`."""
 
     def __init__(self, pack_fd: int, target: str, object_format: str, *, object_count: int, level: int) -> None:
-        """For exactly `object_count` objects, deflated with zlib's `level`."""
+        """Begin a page for exactly `object_count` objects, deflated at zlib's `level`."""
         self._target = target
         self._object_format = object_format
         out = ffi.new("gpa_page **")
@@ -232,7 +232,7 @@ class PageWriter:
         self._pointer: Any = out[0]
 
     def add(self, oid: bytes, kind: str, content: Buffer, progress: Progress | None = None) -> None:
-        """Add an object that is at hand. Corrupt, with the page as it was, when the content has another id.
+        """Add an object in memory. Corrupt, with the page unchanged, if the content has another id.
 
         After SystemFailed about `target`, or Stopped, the page is half-written: begin it again.
         """
@@ -243,7 +243,7 @@ class PageWriter:
         check(status, err, self._target if err.source < 0 else oid.hex())
 
     def finish(self, idx_fd: int) -> str:
-        """End the pack, write its idx, and give the pack's trailer (hex)."""
+        """End the pack, write its idx, and return the pack's trailer (hex)."""
         trailer = ffi.new("unsigned char[]", lib.GPA_OID_MAX)
         err = new_error()
         check(lib.gpa_page_finish(self._pointer, idx_fd, trailer, err), err, self._target)
@@ -274,20 +274,20 @@ class LoosePageWriter(PageWriter):
         object_count: int,
         level: int,
     ) -> None:
-        """As PageWriter; the loose objects are below `objects`, of which `objects_fd` is a descriptor."""
+        """Begin a page as PageWriter does. Loose objects are below `objects`; `objects_fd` is a descriptor of it."""
         super().__init__(pack_fd, target, object_format, object_count=object_count, level=level)
         self._objects = objects
         self._objects_fd = objects_fd
 
     def add_loose(self, oid: str, progress: Progress | None = None) -> None:
-        """Add a loose object (hex id). Whatever is raised, the page is then half-written: begin it again.
+        """Add a loose object (hex id). After any exception the page is half-written: begin it again.
 
         BadLoose about the loose file, SystemFailed about `target`, Stopped.
         """
         self._take(lib.gpa_page_add_loose, oid, progress)
 
     def check_loose(self, oid: str, progress: Progress | None = None) -> None:
-        """Raise what add_loose() would about the loose file, and write nothing; also where the page is half-written."""
+        """Raise what add_loose() would raise about the loose file, without writing. The page may be half-written."""
         self._take(lib.gpa_page_check_loose, oid, progress)
 
     def _take(self, call: Callable[..., int], oid: str, progress: Progress | None) -> None:
@@ -309,10 +309,10 @@ class LoosePageWriter(PageWriter):
 
 
 class Proof:
-    """I7: that every object of a doomed pack is in a pack that stays; these are told to it as they are opened.
+    """I7: the proof that every object of a doomed pack is in a pack that stays.
 
-    `outside`: (idx) of packs that stay and that the index, which may be missing, does not name. Packs have numbers:
-    those of the index, and after them the outside packs.
+    `outside` are the idx files of packs that stay and that the index, which may be missing, does not name. Packs of the
+    index have its numbers, and outside packs the numbers after those.
     """
 
     def __init__(self, midx: Midx | None, outside: Sequence[Any] = ()) -> None:
@@ -338,18 +338,18 @@ class Proof:
 
     @property
     def bytes_made(self) -> int:
-        """Of the objects that check_copies() made one by one; where that is dear, it checks the whole pack instead."""
+        """Return the bytes of objects that check_copies() made one by one. If too many, it checks the whole pack."""
         return int(self._proof.bytes_made)
 
     def add_live(self, number: int, idx: Any) -> None:
-        """Pack `number` of the index stays, and this is its idx."""
+        """Add the idx of pack `number` of the index, which stays."""
         self._live[number] = idx
 
     def is_live(self, number: int) -> bool:
         return bool(self._live[number] != ffi.NULL)
 
     def begin(self, doomed: Any, trusted: Iterable[int]) -> int:
-        """Take the next doomed pack and return its number. What `trusted` packs have is proved already."""
+        """Take the next doomed pack and return its number. Copies in `trusted` packs need no further proof."""
         ffi.memmove(self._trusted, bytes(len(self._trusted)), len(self._trusted))
         for number in trusted:
             self._trusted[number] = 1
@@ -394,7 +394,7 @@ class Proof:
         return {int(self._proof.holders[at].doomed) for at in range(first, end)}
 
     def check_copies(self, pack_path: str, span: tuple[int, int, int], progress: Progress | None) -> dict[int, str]:
-        """Make these copies and compute their ids: for each doomed pack that relies on a wrong one, an object's id."""
+        """Make these copies and compute their ids. Return {doomed pack: id of an object whose copy is wrong}."""
         number, first, end = span
         in_index = number < self._pack_count
         idx = self._live[number] if in_index else self._outside[number - self._pack_count]

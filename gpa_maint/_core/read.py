@@ -1,6 +1,6 @@
 """Any object of a repository, from any thread, and after a fork too (csrc/read/gpa_read.h).
 
-A C reader lives as long as a call is inside it or a stream is open: closing only lets go of it.
+A C reader lives as long as a call is inside it or a stream is open; close() only releases it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ assert _ROW.size == ffi.sizeof("gpa_run_row")
 
 
 class _Room(NamedTuple):
-    """What one call writes its answer to; kept for the next one, since making it costs as much as a small read."""
+    """The memory for the answer of one call. It is reused, because allocating it costs as much as a small read."""
 
     answer: Any  # a gpa_read_slot
     content: Any  # its content, as a buffer
@@ -50,7 +50,7 @@ class _Room(NamedTuple):
 
 
 class ReaderStats(NamedTuple):
-    """Counters since the reader was opened, and what is held now."""
+    """Counters since the reader was opened, and what it holds now."""
 
     scan_count: int
     open_count: int
@@ -62,7 +62,7 @@ class ReaderStats(NamedTuple):
 
 
 class Reader:
-    """Objects by raw id. Any number of threads may call; results are the caller's own.
+    """A reader of objects by raw id. Any number of threads may call. Each result belongs to the caller.
 
     A miss is ObjectMissing; Corrupt names a damaged file when no other copy of the object is there.
     """
@@ -77,7 +77,7 @@ class Reader:
         map_bytes: int,
         map_count: int,
     ) -> None:
-        """`dirs`: the object directory, then its alternates. SystemFailed when one cannot be listed."""
+        """Open a reader of `dirs`: the object directory, then its alternates. SystemFailed if one cannot be listed."""
         self.dirs = tuple(dirs)
         self.hash_size = hash_size(object_format)
         options = ffi.new("gpa_reader_options *")
@@ -96,7 +96,7 @@ class Reader:
 
     @property
     def pointer(self) -> Any:
-        """The gpa_reader *, for a writer."""
+        """Return the gpa_reader *, for a writer."""
         return self._pointer
 
     def has(self, oid: bytes) -> bool:
@@ -111,7 +111,7 @@ class Reader:
         return bool(status == _OK)
 
     def info(self, oid: bytes) -> tuple[str, int]:
-        """Type and size."""
+        """Return type and size."""
         try:
             room = self._rooms.pop()
         except IndexError:
@@ -123,7 +123,7 @@ class Reader:
         return TYPES[packed & _TYPE_MASK], packed >> _TYPE_BITS
 
     def read(self, oid: bytes) -> tuple[str, bytes]:
-        """Type and content."""
+        """Return type and content."""
         try:
             room = self._rooms.pop()
         except IndexError:
@@ -146,7 +146,7 @@ class Reader:
         return (pack, int(offsets[0]), int(offsets[1])) if pack else None
 
     def read_many(self, oids: bytes, threads: int) -> list[tuple[str, bytes]]:
-        """Type and content of each of `oids`, which lie one after the other; they are read as they are stored."""
+        """Return type and content of each of `oids`, which are concatenated. They are read in the order of storage."""
         count = len(oids) // self.hash_size
         answers: list[Any] = [None] * count
         out, failed, err = ffi.new("gpa_many **"), ffi.new("uint32_t *"), new_error()
@@ -167,7 +167,7 @@ class Reader:
         return list(map(made.get, answers))
 
     def has_many(self, oids: bytes, threads: int) -> list[bool]:
-        """Whether each is here. False for one with no sound copy."""
+        """Return whether each object exists; False for one without a sound copy."""
         return [packed != _MISSING for packed in self._ask_many(lib.gpa_many_has, oids, threads)]
 
     def _ask_many(self, ask: Any, oids: bytes, threads: int) -> list[int]:
@@ -186,7 +186,7 @@ class Reader:
         return found, count[0] > most
 
     def list(self) -> bytes:
-        """All ids, one after the other, ascending."""
+        """Return all ids, concatenated, ascending."""
         out, err = ffi.new("gpa_buffer *"), new_error()
         self._check(lib.gpa_reader_list(out, self._pointer, err), err)
         try:
@@ -209,7 +209,7 @@ class Reader:
         return StreamHandle(self, out[0], TYPES[kind[0]], int(size[0]))
 
     def refresh(self) -> None:
-        """Look at the directories now."""
+        """Rescan the directories now."""
         err = new_error()
         self._check(lib.gpa_reader_refresh(self._pointer, err), err)
 
@@ -219,11 +219,11 @@ class Reader:
         return ReaderStats(*(int(getattr(out, name)) for name in ReaderStats._fields))
 
     def close(self) -> None:
-        """Let go of the C reader; calls that are inside end well."""
+        """Release the C reader. Calls that are inside it complete."""
         self._pointer = None
 
     def _check(self, status: int, err: Any, oid: bytes = b"") -> None:
-        """Raise what `status` stands for, about the file that `err` names."""
+        """Raise the error that `status` stands for, about the file that `err` names."""
         if status == _OK:
             return
         if status == _MISSING:
@@ -242,7 +242,7 @@ class StreamHandle:
         self.size = size
 
     def readinto(self, out: Any) -> int:
-        """Fill `out`, a writable buffer; fewer bytes come only at the end."""
+        """Fill `out`, a writable buffer, and return the bytes read; fewer than its size only at the end."""
         got, err = ffi.new("size_t *"), new_error()
         room = ffi.from_buffer("unsigned char[]", out, require_writable=True)
         status = lib.gpa_stream_read(got, self._pointer, room, len(room), err)
@@ -262,7 +262,7 @@ def _taken(made: Any) -> bytes:
 
 
 def _take_run(answers: list[Any], run: Any) -> None:
-    """Put the objects of a gpa_run where they belong."""
+    """Store the objects of a gpa_run at their places in `answers`."""
     content, at = _buffer(_cast("char *", run.content.ptr), run.content.len), 0
     for number, kind, size in _ROW.iter_unpack(_buffer(run.rows, run.count * _ROW.size)):
         end = at + size

@@ -56,7 +56,7 @@ assert _PAGE_ROW.size == lib.GPA_ARCHIVE_PAGE_ROW
 
 
 class Entry(NamedTuple):
-    """An entry of a page's index. `page` is the number that the page was given; `type` is "" unless it was looked at.
+    """An entry of a page's index. `page` is the number given to the page; `type` is "" if it was not checked.
 
     `offset` counts from where the page's data begins. `wins`: of all entries of this key it is the one to be read.
     """
@@ -84,7 +84,7 @@ def _row_of(entry: Entry) -> Any:
 
 
 def check_page(status: int, err: Any, path: str) -> None:
-    """As status.check(), with the fault of a page or an entry."""
+    """Raise the error that `status` stands for, with the fault of a page or an entry."""
     if status == lib.GPA_ECORRUPT and err.fault:
         text = ffi.string(err.text).decode("utf-8", "replace")
         raise DamagedArchive(path, text, fault=FAULTS[err.fault], offset=int(err.offset))
@@ -95,7 +95,7 @@ class PageFile:
     """One page, mapped read-only and parsed."""
 
     def __init__(self, path: str, *, rescue: bool = False) -> None:
-        """DamagedArchive when header and file do not agree; with `rescue` the header is not looked at.
+        """Open a page. DamagedArchive if header and file do not agree; with `rescue` the header is not read.
 
         SystemFailed when the file cannot be opened.
         """
@@ -122,12 +122,12 @@ class PageFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Return the bytes of the file."""
         return self._map.size
 
     @property
     def is_torn(self) -> bool:
-        """Whether there is something in the index behind the last entry that the header counts."""
+        """Return whether the index has bytes after the last entry that the header counts."""
         return bool(lib.gpa_archive_is_torn(self._page))
 
     def find(self, prefix: bytes) -> Entry | None:
@@ -151,18 +151,18 @@ class PageFile:
         return memoryview(ffi.buffer(out.ptr, out.len))
 
     def object(self, entry: Entry) -> tuple[str, memoryview]:
-        """Type and content, lent until close(), of the git object whose id is the key; else DamagedArchive."""
+        """Return type and content, valid until close(), of the object whose id is the key, or raise DamagedArchive."""
         kind, out, err = ffi.new("int *"), ffi.new("gpa_bytes *"), new_error()
         check_page(lib.gpa_archive_object(kind, out, self._page, _row_of(entry), err), err, self.path)
         return TYPES[kind[0]], memoryview(ffi.buffer(out.ptr, out.len))
 
     @property
     def behind_size(self) -> int:
-        """Bytes of the file from where its data begins, those behind the data too."""
+        """Return the bytes of the file from the beginning of its data to its end."""
         return max(0, self.size - DATA_START)
 
     def behind(self, offset: int) -> memoryview:
-        """All bytes of the file from `offset` of the data on, lent until close()."""
+        """Return all bytes of the file from `offset` of the data on, valid until close()."""
         size = self.behind_size - offset
         if size <= 0:
             return memoryview(b"")
@@ -199,7 +199,7 @@ class Rows:
         return _entry(_ROW.unpack_from(ffi.buffer(self._rows, self._count * _ROW.size), place * _ROW.size))
 
     def add_page(self, page: PageFile, number: int, *, objects: bool, progress: Progress | None = None) -> None:
-        """Add all entries of a page, each with its fault; with `objects` types and ids are checked too. Or Stopped."""
+        """Add all entries of a page, each with its fault; with `objects`, check types and ids too. Raises Stopped."""
         if page.item_count > self._room - self._count:
             raise ValueError(f"no room for '{page.path}'")
         err = new_error()
@@ -216,11 +216,11 @@ class Rows:
         return int(lib.gpa_archive_choose(self._rows, self._count, only_sound))
 
     def let_win(self, place: int, wins: bool) -> None:
-        """Say of one row whether it is the one to be read."""
+        """Set whether the entry at `place` is the one to be read."""
         self._rows[place].wins = wins
 
     def sort_stored(self) -> None:
-        """Sort by page, then as the values were set."""
+        """Sort by page, then in the order in which the values were set."""
         lib.gpa_archive_sort_stored(self._rows, self._count)
 
 
@@ -231,7 +231,7 @@ MADE = 2
 
 
 class IndexedPage(NamedTuple):
-    """A page that an index knows of: `since` is when it was superseded, else 0; `made`: by us, not by the original."""
+    """A page that an index names. `since`: when it was superseded, or 0; `made`: not by the original library."""
 
     name: str
     superseded: bool = False
@@ -252,7 +252,7 @@ class ArchiveIndex:
     """A combined index of pages: on disk, or made in memory."""
 
     def __init__(self, source: str | bytes) -> None:
-        """From the file of that path, or from an image. Corrupt or Unsupported; FileNotFoundError."""
+        """Open the file of that path, or an image. Raises Corrupt, Unsupported or FileNotFoundError."""
         self._map = Map(source) if isinstance(source, str) else None
         self.path = source if isinstance(source, str) else "index in memory"
         self._image = ffi.from_buffer(source) if isinstance(source, bytes) else None
@@ -285,7 +285,7 @@ class ArchiveIndex:
         return (keys[at : at + KEY_SIZE] for at in range(0, len(keys), KEY_SIZE))
 
     def find(self, key: bytes) -> tuple[int, int] | None:
-        """Page number and slot. Corrupt when the index points to nowhere."""
+        """Return page number and slot, or None. Raise Corrupt if the index points to no page."""
         page, slot, err = ffi.new("uint32_t *"), ffi.new("uint32_t *"), new_error()
         status = lib.gpa_archive_index_find(page, slot, self._index, key, err)
         if status == lib.GPA_ENOTFOUND:
@@ -315,7 +315,7 @@ class ArchiveIndex:
         return max((place + 1 for place, page in enumerate(self.pages) if not page.superseded), default=0)
 
     def check(self) -> None:
-        """Corrupt unless the checksum is right, keys ascend, and each leads to a page that there is."""
+        """Raise Corrupt unless the checksum is right, keys ascend, and each leads to an existing page."""
         err = new_error()
         check(lib.gpa_archive_index_check(self._index, err), err, self.path)
 
@@ -354,7 +354,7 @@ def _page_table(pages: Iterable[IndexedPage]) -> bytes:
 
 
 class PageFileWriter:
-    """A page written to `fd`, an empty file that is `target`. After any error it cannot be gone on with."""
+    """A page written to `fd`, an empty file that is `target`. After any error it cannot be continued."""
 
     def __init__(self, fd: int, target: str) -> None:
         self._target = target
@@ -364,11 +364,11 @@ class PageFileWriter:
         self._pointer: Any = out[0]
 
     def has_room(self, kind: str, size: int) -> bool:
-        """For an object of that type and size, or with "" for a plain value."""
+        """Return whether an object of that type and size has room, or with "" a plain value."""
         return bool(lib.gpa_archive_writer_has_room(self._pointer, CODES.get(kind, 0), size))
 
     def add(self, key: bytes, kind: str, content: Buffer) -> None:
-        """Add an object, or with the type "" a plain value, as it is: nothing is compared with the key."""
+        """Add an object, or with the type "" a plain value. Its content is not compared with the key."""
         self.begin(key, kind, len(content))
         self.piece(content)
 
@@ -386,7 +386,7 @@ class PageFileWriter:
         check(lib.gpa_archive_writer_piece(self._pointer, borrowed[0], err), err, self._target)
 
     def finish(self) -> str:
-        """Write header and index. Gives the name of the page: an UUID made from its content, so the same each time."""
+        """Write header and index, and return the page's name: a UUID made from its content."""
         digest, err = ffi.new("unsigned char[]", KEY_SIZE), new_error()
         check(lib.gpa_archive_writer_finish(self._pointer, digest, err), err, self._target)
         return str(UUID(bytes=bytes(ffi.buffer(digest, 16)), version=4))
@@ -409,7 +409,7 @@ NO_PAGE = 0xFFFFFFFF
 
 
 class Table:
-    """A sorted index over pages: the file of that path, or an image. Corrupt or Unsupported; FileNotFoundError."""
+    """A sorted index over pages: a file, or an image. Raises Corrupt, Unsupported or FileNotFoundError."""
 
     def __init__(self, source: str | bytes) -> None:
         out, err = ffi.new("gpa_archive_table **"), new_error()
@@ -424,10 +424,10 @@ class Table:
 
 
 class Values:
-    """The values of an archive. Any number of threads may call; results are the caller's own."""
+    """The values of an archive. Any number of threads may call. Each result belongs to the caller."""
 
     def __init__(self, directory: str) -> None:
-        """`directory` is what messages say."""
+        """Make an archive without pages. Messages name `directory`."""
         self._directory = directory
         out, err = ffi.new("gpa_archive **"), new_error()
         check(lib.gpa_archive_new(out, err), err, directory)
@@ -436,10 +436,10 @@ class Values:
             _ARCHIVES.add(self)
 
     def show(self, paths: Sequence[str], tables: Sequence[tuple[Table, Sequence[int]]], saved: int = 0) -> None:
-        """From now on it consists of these pages, and the first `saved` values wait no longer.
+        """Replace the pages of the archive by these, and forget the first `saved` of the waiting values.
 
-        Each table comes with the places in `paths` of the pages it names, or NO_PAGE. DamagedArchive, SystemFailed:
-        nothing has changed.
+        Each table comes with the index in `paths` of each page that it names, or NO_PAGE. After DamagedArchive or
+        SystemFailed nothing has changed.
         """
         names = c_strings(paths)
         handles = ffi.new("gpa_archive_table *[]", [table._pointer for table, _ in tables])
@@ -473,7 +473,7 @@ class Values:
         return _taken(lease)
 
     def add(self, key: bytes, kind: str, content: Buffer) -> None:
-        """Add an object, or with "" a plain value, unless the key is there. Unsupported when it is too large."""
+        """Add an object, or with "" a plain value, unless the key exists. Unsupported if it is too large."""
         held, err = ffi.from_buffer("unsigned char[]", content), new_error()
         borrowed = ffi.new("gpa_bytes *", (held, len(held)))
         status = lib.gpa_archive_add(self._pointer, _checked(key), CODES.get(kind, 0), borrowed[0], err)
@@ -481,13 +481,13 @@ class Values:
 
     @property
     def waiting(self) -> tuple[int, int]:
-        """How many values wait to be saved, and their bytes."""
+        """Return how many values wait to be saved, and their bytes."""
         count, size = ffi.new("uint32_t *"), ffi.new("uint64_t *")
         lib.gpa_archive_waiting(count, size, self._pointer)
         return int(count[0]), int(size[0])
 
     def waiting_value(self, place: int) -> tuple[bytes, bytes]:
-        """Key and value of one of them, in the order in which they were set."""
+        """Return key and value of the waiting value number `place`, counted as they were set."""
         lease = ffi.new("gpa_archive_lease *")
         if lib.gpa_archive_lend_waiting(lease, self._pointer, place):
             raise IndexError(place)
@@ -495,7 +495,7 @@ class Values:
         return key, _taken(lease)
 
     def all_keys(self) -> list[bytes]:
-        """All keys, ascending."""
+        """Return all keys, ascending."""
         out, err = ffi.new("gpa_buffer *"), new_error()
         check(lib.gpa_archive_list(out, self._pointer, err), err, self._directory)
         try:
@@ -505,7 +505,7 @@ class Values:
         return [keys[at : at + KEY_SIZE] for at in range(0, len(keys), KEY_SIZE)]
 
     def lend_to_libgit2(self, library: str, repository: int) -> None:
-        """Let the git_repository at that address read and write here, also when this object is gone.
+        """Let the git_repository at that address read and write here, even after this object is gone.
 
         `library` is a loaded file that is linked with its libgit2. Unsupported for a version that is not known here.
         """

@@ -41,7 +41,7 @@ _c_check = lib.gpa_object_check
 
 
 class WriterStats(NamedTuple):
-    """Counters since the writer was opened, and what waits to be sealed."""
+    """Counters since the writer was opened, and the objects that are not sealed."""
 
     page_count: int
     object_count: int
@@ -52,7 +52,7 @@ class WriterStats(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """What a dead writer's journal held."""
+    """The content of a dead writer's journal."""
 
     object_count: int
     known_count: int
@@ -60,7 +60,7 @@ class Recovery(NamedTuple):
 
 
 class _Room:
-    """What one call writes its answer to; kept for the next one."""
+    """The memory for the answer of one call. It is reused."""
 
     def __init__(self, size: int) -> None:
         self.oid = ffi.new("unsigned char[]", size)
@@ -68,7 +68,7 @@ class _Room:
 
 
 class CoreWriter:
-    """Adds objects for a reader's own object directory. Any number of threads may call.
+    """A writer of objects for a reader's own object directory. Any number of threads may call.
 
     SystemFailed and Corrupt name the file. It is closed when nobody refers to it any more, and when the program ends.
     """
@@ -110,11 +110,11 @@ class CoreWriter:
 
     @property
     def pointer(self) -> Any:
-        """The gpa_writer *, for a libgit2 backend."""
+        """Return the gpa_writer *, for a libgit2 backend."""
         return self._pointer
 
     def add(self, kind: int, data: bytes) -> bytes:
-        """Return the raw id of an object of the type with that number."""
+        """Add an object of the type with that number, and return its raw id."""
         room = self._rooms.pop() if self._rooms else _Room(self._size)
         status = _c_add(room.oid, self._pointer, kind, data, len(data), room.err)
         if status != _OK:
@@ -124,12 +124,12 @@ class CoreWriter:
         return oid
 
     def pack_loose(self, kind: int, data: bytes) -> None:
-        """Put an object that may be a loose one into a page; the loose file stays."""
+        """Put an object into a page, also if it exists as a loose file. That file stays."""
         room = _Room(self._size)
         self._check(lib.gpa_writer_pack_loose(room.oid, self._pointer, kind, data, len(data), room.err), room.err)
 
     def check(self, kind: int, data: bytes) -> None:
-        """Raise Malformed when `git hash-object` would refuse this content for an object of that type."""
+        """Raise Malformed if `git hash-object` would refuse this content for an object of that type."""
         room = self._rooms.pop() if self._rooms else _Room(self._size)
         status = _c_check(self._algo, kind, data, len(data), room.err)
         if status != _OK:
@@ -149,7 +149,7 @@ class CoreWriter:
         self._check(status, err)
 
     def add_many(self, kinds: bytes, sizes: Sequence[int], data: bytes) -> list[bytes]:
-        """Return the ids of objects whose types, sizes and contents, one after the other, are given."""
+        """Add objects whose contents are concatenated in `data`, and return their ids."""
         count = len(kinds)
         oids, err = ffi.new("unsigned char[]", max(1, count * self._size)), new_error()
         numbers = ffi.new("uint64_t[]", sizes or 1)
@@ -157,7 +157,7 @@ class CoreWriter:
         return cut(bytes(_buffer(oids, count * self._size)), self._size)
 
     def freshen(self, oid: bytes) -> bool:
-        """Whether the object is there, and safe as if it were added now."""
+        """Return whether the object exists, and is as safe as if it were added now."""
         err = new_error()
         status = lib.gpa_writer_freshen(self._pointer, oid, err)
         if status == lib.GPA_ENOTFOUND:
@@ -180,12 +180,12 @@ class CoreWriter:
         self._call(lib.gpa_writer_end_batch)
 
     def close(self) -> None:
-        """Seal, and remove the journals. After a failure it may be tried again."""
+        """Seal, and remove the journals. After a failure it may be called again."""
         _close(self._pointer, self._directory)
         self._end.detach()
 
     def recover(self, name: str) -> Recovery | None:
-        """Take over a journal of that name; None when its writer lives, or when it is gone."""
+        """Recover the journal of that name; None if its writer lives, or it does not exist."""
         out, err = ffi.new("gpa_recovery *"), new_error()
         status = lib.gpa_writer_recover(out, self._pointer, os.fsencode(name), err)
         if status == lib.GPA_ENOTFOUND:
@@ -194,7 +194,7 @@ class CoreWriter:
         return Recovery(*(int(getattr(out, field)) for field in Recovery._fields))
 
     def move(self, reader: Reader) -> None:
-        """Go over to another reader of the same directory."""
+        """Change to another reader of the same directory."""
         lib.gpa_writer_move(self._pointer, reader.pointer)
         self._reader = reader
 
