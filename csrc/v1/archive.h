@@ -22,13 +22,16 @@ int archive_split_value(int *type, gpa_bytes *content, gpa_bytes value, size_t p
 typedef struct archive_view archive_view;
 
 /* Make a view. Pages of these paths are shared with `before`, which may be NULL. */
-int archive_view_new(archive_view **out, const archive_view *before, const char *const *paths, uint32_t count,
-		     gpa_archive_table *const *tables, const uint32_t *const *numbers, uint32_t table_count,
-		     gpa_error *err);
+int archive_view_new(archive_view **out, const archive_view *before, const gpa_archive_shown *shown, gpa_error *err);
 archive_view *archive_view_share(archive_view *view);
 void archive_view_drop(archive_view *view);
-/* Find the entry that is read for a key, as the original finds it. row->page is the page's place. GPA_ENOTFOUND. */
-int archive_view_find(gpa_archive_row *row, const archive_view *view, const unsigned char *key);
+/*
+ * Find the entry that is read for a key, as the original finds it. row->page is the page's place. GPA_ENOTFOUND, or the
+ * error of the page that has it.
+ */
+int archive_view_find(gpa_archive_row *row, const archive_view *view, const unsigned char *key, gpa_error *err);
+/* Count the mapped pages, and the searches through all pages for want of a table. */
+void archive_view_counts(uint32_t *mapped, uint32_t *searches, const archive_view *view);
 /* gpa_archive_lend() without the values that wait. The view keeps the bytes. */
 int archive_view_read(int *type, gpa_bytes *out, const archive_view *view, const unsigned char *key, int as,
 		      gpa_error *err);

@@ -188,19 +188,34 @@ void gpa_archive_free(gpa_archive *archive);
 void gpa_archive_before_fork(gpa_archive *archive);
 void gpa_archive_after_fork(gpa_archive *archive);
 /*
- * Replace the pages of the archive: by these, oldest first. The tables cover all of them, and are asked one after the
- * other. The first `saved` of the waiting values are forgotten. For each table, `numbers` has the index in `paths` of
- * each page that it names, or UINT32_MAX. A page that the archive has already is not opened again. On failure nothing
- * changes; err->source is the page that the failure is about, or -1.
+ * What an archive consists of: pages, oldest first, and tables that cover all of them and are asked one after the other.
+ * For each table, `numbers` has the index in `paths` of each page that it names, or UINT32_MAX. The first `later` pages
+ * are mapped when they are first needed, the others at once. The first `saved` of the waiting values are forgotten.
  */
-int gpa_archive_show(gpa_archive *archive, const char *const *paths, uint32_t count, gpa_archive_table *const *tables,
-		     const uint32_t *const *numbers, uint32_t table_count, uint32_t saved, gpa_error *err);
+typedef struct gpa_archive_shown {
+	const char *const *paths;
+	uint32_t count;
+	uint32_t later;
+	gpa_archive_table *const *tables;
+	const uint32_t *const *numbers;
+	uint32_t table_count;
+	uint32_t saved;
+} gpa_archive_shown;
+/*
+ * Replace the pages of the archive. A page that the archive has already is not opened again. On failure nothing changes;
+ * err->source is the page that the failure is about, or -1.
+ */
+int gpa_archive_show(gpa_archive *archive, const gpa_archive_shown *shown, gpa_error *err);
 int gpa_archive_lend(gpa_archive_lease *out, gpa_archive *archive, const unsigned char *key, int as, gpa_error *err);
 /* Lend the waiting value number `place`, counted as they were set. GPA_ENOTFOUND beyond the last. */
 int gpa_archive_lend_waiting(gpa_archive_lease *out, gpa_archive *archive, uint32_t place);
 void gpa_archive_return(gpa_archive_lease *lease);
 /* GPA_OK if there is an entry for the key, sound or not. */
 int gpa_archive_has(gpa_archive *archive, const unsigned char *key);
+/* Find the entry of a key in the pages; row->page is an index into their paths. GPA_ENOTFOUND, or its page's error. */
+int gpa_archive_locate(gpa_archive_row *row, gpa_archive *archive, const unsigned char *key, gpa_error *err);
+/* Count the mapped pages, and the searches through all pages for want of a table. */
+void gpa_archive_counts(uint32_t *mapped, uint32_t *searches, gpa_archive *archive);
 /*
  * Add an object, or with type 0 a plain value, which waits until it is saved. Does nothing if the key exists; for an
  * object, if it has a sound copy. GPA_EUNSUPPORTED if the value is too large for any page.

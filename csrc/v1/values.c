@@ -47,7 +47,8 @@ static void value_drop(waiting_value *value)
 int gpa_archive_new(gpa_archive **out, gpa_error *err)
 {
 	gpa_archive *a = calloc(1, sizeof(*a));
-	int status = a ? archive_view_new(&a->view, NULL, NULL, 0, NULL, NULL, 0, err) : out_of_memory(err);
+	gpa_archive_shown nothing = {.count = 0};
+	int status = a ? archive_view_new(&a->view, NULL, &nothing, err) : out_of_memory(err);
 	if (status) {
 		free(a);
 		return status;
@@ -111,11 +112,11 @@ static archive_view *share_view(gpa_archive *a)
 	return view;
 }
 
-int gpa_archive_show(gpa_archive *a, const char *const *paths, uint32_t count, gpa_archive_table *const *tables,
-		     const uint32_t *const *numbers, uint32_t table_count, uint32_t saved, gpa_error *err)
+int gpa_archive_show(gpa_archive *a, const gpa_archive_shown *shown, gpa_error *err)
 {
 	archive_view *before = share_view(a), *view;
-	int status = archive_view_new(&view, before, paths, count, tables, numbers, table_count, err);
+	uint32_t saved = shown->saved;
+	int status = archive_view_new(&view, before, shown, err);
 	archive_view_drop(before);
 	if (status)
 		return status;
@@ -197,11 +198,27 @@ void gpa_archive_return(gpa_archive_lease *lease)
 
 int gpa_archive_has(gpa_archive *a, const unsigned char *key)
 {
-	gpa_archive_row ignored;
+	gpa_archive_row row;
+	gpa_error ignored;
 	pthread_mutex_lock(&a->lock);
-	int status = find_waiting(a, key) ? GPA_OK : archive_view_find(&ignored, a->view, key);
+	int is_waiting = find_waiting(a, key) != NULL;
 	pthread_mutex_unlock(&a->lock);
+	return is_waiting ? GPA_OK : gpa_archive_locate(&row, a, key, &ignored);
+}
+
+int gpa_archive_locate(gpa_archive_row *row, gpa_archive *a, const unsigned char *key, gpa_error *err)
+{
+	archive_view *view = share_view(a);
+	int status = archive_view_find(row, view, key, err);
+	archive_view_drop(view);
 	return status;
+}
+
+void gpa_archive_counts(uint32_t *mapped, uint32_t *searches, gpa_archive *a)
+{
+	archive_view *view = share_view(a);
+	archive_view_counts(mapped, searches, view);
+	archive_view_drop(view);
 }
 
 int archive_has_sound(gpa_archive *a, const unsigned char *key)
@@ -234,8 +251,9 @@ static waiting_value *value_new(int type, gpa_bytes content)
 /* Put a row, under the lock. Returns 1 if it was added, 0 if the key exists, -1 without memory. */
 static int put_row(gpa_archive *a, const unsigned char *key, waiting_value *value, int is_object)
 {
-	gpa_archive_row ignored;
-	if (find_waiting(a, key) || (!is_object && !archive_view_find(&ignored, a->view, key)))
+	gpa_archive_row found;
+	gpa_error ignored;
+	if (find_waiting(a, key) || (!is_object && !archive_view_find(&found, a->view, key, &ignored)))
 		return 0;
 	if (array_reserve(a->rows, a->room, (uint64_t)a->map.count + 1, 64))
 		return -1;

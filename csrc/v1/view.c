@@ -19,10 +19,15 @@ struct gpa_archive_table {
 	gpa_archive_index index;
 };
 
-typedef struct mapped_page {
-	uint32_t owners;
+typedef struct page_map {
 	gpa_bytes map;
 	gpa_archive_page page;
+} page_map;
+
+/* `mapped` is NULL until the page is first needed. Set once, without a lock: a fork may come at any moment. */
+typedef struct mapped_page {
+	uint32_t owners;
+	page_map *mapped;
 	char path[];
 } mapped_page;
 
@@ -33,6 +38,7 @@ typedef struct asked_table {
 
 struct archive_view {
 	uint32_t owners;
+	uint32_t searches;	/* how often all pages were asked one after the other */
 	uint32_t page_count;
 	uint32_t table_count;
 	mapped_page **pages;	/* oldest first */
@@ -104,30 +110,60 @@ void gpa_archive_table_free(gpa_archive_table *t)
 
 /* ---- pages ---- */
 
+static void name_page(gpa_error *err, const mapped_page *p)
+{
+	const char *slash = strrchr(p->path, '/');
+	snprintf(err->file, sizeof(err->file), "%.*s", (int)sizeof(err->file) - 1, slash ? slash + 1 : p->path);
+}
+
+static void map_free(page_map *m)
+{
+	if (m)
+		gpa_map_close(&m->map);
+	free(m);
+}
+
 static void page_drop(mapped_page *p)
 {
 	if (!p || !was_last(&p->owners))
 		return;
-	gpa_map_close(&p->map);
+	map_free(p->mapped);
 	free(p);
 }
 
-static int page_open(mapped_page **out, const char *path, gpa_error *err)
+static mapped_page *page_new(const char *path)
 {
 	size_t len = strlen(path) + 1;
 	mapped_page *p = calloc(1, sizeof(*p) + len);
-	if (!p)
-		return out_of_memory(err);
-	p->owners = 1;
-	memcpy(p->path, path, len);
-	int status = gpa_map_open(&p->map, AT_FDCWD, path, err);
-	if (!status)
-		status = gpa_archive_parse(&p->page, p->map, err);
-	if (status)
-		page_drop(p);
-	else
-		*out = p;
-	return status;
+	if (p) {
+		p->owners = 1;
+		memcpy(p->path, path, len);
+	}
+	return p;
+}
+
+/* Map the page unless it is mapped. Of two threads that do it at once, one takes the map of the other. */
+static int page_map_now(const gpa_archive_page **out, mapped_page *p, gpa_error *err)
+{
+	page_map *m = __atomic_load_n(&p->mapped, __ATOMIC_ACQUIRE), *none = NULL;
+	if (!m) {
+		if (!(m = calloc(1, sizeof(*m))))
+			return out_of_memory(err);
+		int status = gpa_map_open(&m->map, AT_FDCWD, p->path, err);
+		if (!status)
+			status = gpa_archive_parse(&m->page, m->map, err);
+		if (status) {
+			name_page(err, p);
+			map_free(m);
+			return status;
+		}
+		if (!__atomic_compare_exchange_n(&p->mapped, &none, m, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+			map_free(m);
+			m = none;
+		}
+	}
+	*out = &m->page;
+	return GPA_OK;
 }
 
 /* Find a page of the previous view. Lists mostly keep their order, so the search begins after the page found last. */
@@ -141,12 +177,6 @@ static mapped_page *page_of(const archive_view *before, uint32_t *at, const char
 		}
 	}
 	return NULL;
-}
-
-static void name_page(gpa_error *err, const mapped_page *p)
-{
-	const char *slash = strrchr(p->path, '/');
-	snprintf(err->file, sizeof(err->file), "%.*s", (int)sizeof(err->file) - 1, slash ? slash + 1 : p->path);
 }
 
 /* ---- a view ---- */
@@ -171,13 +201,16 @@ void archive_view_drop(archive_view *v)
 	free(v);
 }
 
-static int add_pages(archive_view *v, const archive_view *before, const char *const *paths, gpa_error *err)
+static int add_pages(archive_view *v, const archive_view *before, const gpa_archive_shown *shown, gpa_error *err)
 {
 	uint32_t at = 0;
+	const gpa_archive_page *ignored;
 	for (uint32_t i = 0; i < v->page_count; i++) {
-		if ((v->pages[i] = page_of(before, &at, paths[i])))
+		if ((v->pages[i] = page_of(before, &at, shown->paths[i])))
 			continue;
-		int status = page_open(&v->pages[i], paths[i], err);
+		if (!(v->pages[i] = page_new(shown->paths[i])))
+			return out_of_memory(err);
+		int status = i < shown->later ? GPA_OK : page_map_now(&ignored, v->pages[i], err);
 		if (status) {
 			err->source = (int32_t)i;
 			return status;
@@ -198,21 +231,19 @@ static int add_tables(archive_view *v, gpa_archive_table *const *tables, const u
 	return 0;
 }
 
-int archive_view_new(archive_view **out, const archive_view *before, const char *const *paths, uint32_t count,
-		     gpa_archive_table *const *tables, const uint32_t *const *numbers, uint32_t table_count,
-		     gpa_error *err)
+int archive_view_new(archive_view **out, const archive_view *before, const gpa_archive_shown *shown, gpa_error *err)
 {
 	archive_view *v = calloc(1, sizeof(*v));
 	if (!v)
 		return out_of_memory(err);
-	*v = (archive_view){.owners = 1, .page_count = count, .table_count = table_count};
-	v->pages = calloc((size_t)count + 1, sizeof(*v->pages));
-	v->tables = calloc((size_t)table_count + 1, sizeof(*v->tables));
+	*v = (archive_view){.owners = 1, .page_count = shown->count, .table_count = shown->table_count};
+	v->pages = calloc((size_t)shown->count + 1, sizeof(*v->pages));
+	v->tables = calloc((size_t)shown->table_count + 1, sizeof(*v->tables));
 	int status = GPA_OK;
-	if (!v->pages || !v->tables || add_tables(v, tables, numbers))
+	if (!v->pages || !v->tables || add_tables(v, shown->tables, shown->numbers))
 		status = out_of_memory(err);
 	else
-		status = add_pages(v, before, paths, err);
+		status = add_pages(v, before, shown, err);
 	if (status)
 		archive_view_drop(v);
 	else
@@ -222,15 +253,28 @@ int archive_view_new(archive_view **out, const archive_view *before, const char 
 
 /* ---- looking up ---- */
 
-/* Find the newest entry of a key in the first `count` pages. */
-static int search(gpa_archive_row *row, const archive_view *v, const unsigned char *key, uint32_t count)
+/* Find the newest entry of a key in the first `count` pages. A page that is damaged as a whole has none. */
+static int search(gpa_archive_row *row, const archive_view *v, const unsigned char *key, uint32_t count, gpa_error *err)
 {
-	while (count--)
-		if (!gpa_archive_find(row, &v->pages[count]->page, key, GPA_ARCHIVE_KEY)) {
+	while (count--) {
+		const gpa_archive_page *page;
+		int status = page_map_now(&page, v->pages[count], err);
+		if (status == GPA_ECORRUPT)
+			continue;
+		if (status)
+			return status;
+		if (!gpa_archive_find(row, page, key, GPA_ARCHIVE_KEY)) {
 			row->page = count;
 			return GPA_OK;
 		}
+	}
 	return GPA_ENOTFOUND;
+}
+
+static int search_all(gpa_archive_row *row, const archive_view *v, const unsigned char *key, gpa_error *err)
+{
+	__atomic_add_fetch(&((archive_view *)v)->searches, 1, __ATOMIC_RELAXED);
+	return search(row, v, key, v->page_count, err);
 }
 
 static uint32_t number_of(const archive_view *v, const asked_table *asked, uint32_t page)
@@ -239,33 +283,46 @@ static uint32_t number_of(const archive_view *v, const asked_table *asked, uint3
 	return number < v->page_count ? number : NO_PAGE;
 }
 
-int archive_view_find(gpa_archive_row *row, const archive_view *v, const unsigned char *key)
+int archive_view_find(gpa_archive_row *row, const archive_view *v, const unsigned char *key, gpa_error *err)
 {
 	for (uint32_t i = 0; i < v->table_count; i++) {
-		gpa_error ignored;
-		uint32_t page, slot;
-		int status = gpa_archive_index_find(&page, &slot, &v->tables[i].table->index, key, &ignored);
+		const gpa_archive_page *page;
+		uint32_t place, slot;
+		int status = gpa_archive_index_find(&place, &slot, &v->tables[i].table->index, key, err);
 		if (status == GPA_ENOTFOUND)
 			continue;
-		uint32_t number = status ? NO_PAGE : number_of(v, &v->tables[i], page);
-		if (number == NO_PAGE || gpa_archive_entry(row, &v->pages[number]->page, slot) ||
-		    memcmp(row->key, key, GPA_ARCHIVE_KEY))
-			return search(row, v, key, v->page_count);
+		uint32_t number = status ? NO_PAGE : number_of(v, &v->tables[i], place);
+		if (number == NO_PAGE)
+			return search_all(row, v, key, err);
+		if ((status = page_map_now(&page, v->pages[number], err)))
+			return status;
+		if (gpa_archive_entry(row, page, slot) || memcmp(row->key, key, GPA_ARCHIVE_KEY))
+			return search_all(row, v, key, err);
 		row->page = number;
 		return GPA_OK;
 	}
 	return GPA_ENOTFOUND;
 }
 
-static int read_row(int *type, gpa_bytes *out, const mapped_page *p, const gpa_archive_row *row, int as,
-		    gpa_error *err)
+void archive_view_counts(uint32_t *mapped, uint32_t *searches, const archive_view *v)
 {
-	int status;
+	*mapped = 0;
+	for (uint32_t i = 0; i < v->page_count; i++)
+		*mapped += !!__atomic_load_n(&v->pages[i]->mapped, __ATOMIC_RELAXED);
+	*searches = __atomic_load_n(&v->searches, __ATOMIC_RELAXED);
+}
+
+static int read_row(int *type, gpa_bytes *out, mapped_page *p, const gpa_archive_row *row, int as, gpa_error *err)
+{
+	const gpa_archive_page *page;
+	int status = page_map_now(&page, p, err);
+	if (status)
+		return status;
 	*type = 0;
 	if (as == GPA_ARCHIVE_OBJECT)
-		status = gpa_archive_object(type, out, &p->page, row, err);
+		status = gpa_archive_object(type, out, page, row, err);
 	else
-		status = gpa_archive_value(out, &p->page, row, err);
+		status = gpa_archive_value(out, page, row, err);
 	if (!status && as == GPA_ARCHIVE_HEADER)
 		status = archive_split_value(type, out, *out, GPA_ARCHIVE_DATA_START + (size_t)row->offset, err);
 	if (status)
@@ -277,11 +334,12 @@ int archive_view_read(int *type, gpa_bytes *out, const archive_view *v, const un
 {
 	gpa_archive_row row;
 	gpa_error ignored;
-	if (archive_view_find(&row, v, key))
-		return GPA_ENOTFOUND;
-	int status = read_row(type, out, v->pages[row.page], &row, as, err);
+	int status = archive_view_find(&row, v, key, err);
+	if (status)
+		return status;
+	status = read_row(type, out, v->pages[row.page], &row, as, err);
 	/* only an older copy of an object is the same value */
-	while (status == GPA_ECORRUPT && as != GPA_ARCHIVE_STORED && !search(&row, v, key, row.page))
+	while (status == GPA_ECORRUPT && as != GPA_ARCHIVE_STORED && !search(&row, v, key, row.page, &ignored))
 		if (!read_row(type, out, v->pages[row.page], &row, as, &ignored))
 			return GPA_OK;
 	return status;
@@ -301,8 +359,9 @@ uint64_t archive_view_most_keys(const archive_view *v)
 static const unsigned char *listed_key(const archive_view *v, const asked_table *asked, uint32_t pos)
 {
 	gpa_archive_row row;
+	gpa_error ignored;
 	const unsigned char *key = gpa_archive_index_key(&asked->table->index, pos);
-	return archive_view_find(&row, v, key) ? NULL : key;
+	return archive_view_find(&row, v, key, &ignored) == GPA_ENOTFOUND ? NULL : key;
 }
 
 uint64_t archive_view_keys(unsigned char *keys, const archive_view *v)

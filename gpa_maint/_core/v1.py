@@ -248,6 +248,14 @@ def pages_of(index: Any) -> tuple[IndexedPage, ...]:
     )
 
 
+def keys_beginning(index: Any, prefix: bytes, most: int) -> list[bytes]:
+    """Return the first keys of a parsed gpa_archive_index with this prefix, at most `most`."""
+    first, count = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+    lib.gpa_archive_index_range(first, count, index, prefix, min(len(prefix), KEY_SIZE))
+    places = range(first[0], first[0] + min(count[0], most))
+    return [bytes(ffi.buffer(lib.gpa_archive_index_key(index, place), KEY_SIZE)) for place in places]
+
+
 class ArchiveIndex:
     """A combined index of pages: on disk, or made in memory."""
 
@@ -295,10 +303,7 @@ class ArchiveIndex:
 
     def beginning(self, prefix: bytes, most: int) -> list[bytes]:
         """Return the first keys with this prefix, at most `most`."""
-        first, count = ffi.new("uint32_t *"), ffi.new("uint32_t *")
-        lib.gpa_archive_index_range(first, count, self._index, prefix, min(len(prefix), KEY_SIZE))
-        places = range(first[0], first[0] + min(count[0], most))
-        return [bytes(ffi.buffer(lib.gpa_archive_index_key(self._index, place), KEY_SIZE)) for place in places]
+        return keys_beginning(self._index, prefix, most)
 
     def forgetting(self, names: Container[str]) -> bytes:
         """Return the index without these pages; none of its entries may point to them."""
@@ -420,7 +425,15 @@ class Table:
             image = ffi.new("gpa_bytes *", (held, len(held)))
             check(lib.gpa_archive_table_make(out, image[0], err), err, "index in memory")
         self._pointer = ffi.gc(out[0], lib.gpa_archive_table_free)
-        self.pages: tuple[IndexedPage, ...] = pages_of(lib.gpa_archive_table_index(self._pointer))
+        self._index = lib.gpa_archive_table_index(self._pointer)
+        self.pages: tuple[IndexedPage, ...] = pages_of(self._index)
+
+    def __len__(self) -> int:
+        return int(self._index.object_count)
+
+    def beginning(self, prefix: bytes, most: int) -> list[bytes]:
+        """Return the first keys with this prefix, at most `most`."""
+        return keys_beginning(self._index, prefix, most)
 
 
 class Values:
@@ -435,42 +448,79 @@ class Values:
         with _FORKING:
             _ARCHIVES.add(self)
 
-    def show(self, paths: Sequence[str], tables: Sequence[tuple[Table, Sequence[int]]], saved: int = 0) -> None:
+    def show(
+        self, paths: Sequence[str], tables: Sequence[tuple[Table, Sequence[int]]], saved: int = 0, *, later: int = 0
+    ) -> None:
         """Replace the pages of the archive by these, and forget the first `saved` of the waiting values.
 
-        Each table comes with the index in `paths` of each page that it names, or NO_PAGE. After DamagedArchive or
-        SystemFailed nothing has changed.
+        Each table comes with the index in `paths` of each page that it names, or NO_PAGE. The first `later` pages are
+        mapped when they are first needed. After DamagedArchive or SystemFailed nothing has changed.
         """
         names = c_strings(paths)
         handles = ffi.new("gpa_archive_table *[]", [table._pointer for table, _ in tables])
         places = [ffi.new("uint32_t[]", list(numbers)) for _, numbers in tables]
         numbers = ffi.new("uint32_t *[]", places)
+        shown = ffi.new("gpa_archive_shown *")
+        shown.paths = ffi.cast("char const * const *", names)
+        shown.count, shown.later, shown.saved = len(paths), later, saved
+        shown.tables, shown.table_count = handles, len(tables)
+        shown.numbers = ffi.cast("uint32_t const * const *", numbers)
         err = new_error()
-        pages = ffi.cast("char const * const *", names)
-        status = lib.gpa_archive_show(
-            self._pointer,
-            pages,
-            len(paths),
-            handles,
-            ffi.cast("uint32_t const * const *", numbers),
-            len(tables),
-            saved,
-            err,
-        )
+        status = lib.gpa_archive_show(self._pointer, shown, err)
         check_page(status, err, paths[err.source] if status and err.source >= 0 else self._directory)
 
     def has(self, key: bytes) -> bool:
         return bool(lib.gpa_archive_has(self._pointer, _checked(key)) == lib.GPA_OK)
 
+    def locate(self, key: bytes) -> Entry | None:
+        """Return the entry of a key, or None. Its `page` is an index into the paths shown.
+
+        Raise DamagedArchive about the page of the entry.
+        """
+        row, err = ffi.new("gpa_archive_row *"), new_error()
+        status = lib.gpa_archive_locate(row, self._pointer, _checked(key), err)
+        if status == lib.GPA_ENOTFOUND:
+            return None
+        self._check(status, err)
+        return _entry(_ROW.unpack(ffi.buffer(row)))
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of pages mapped, and of searches through all pages for want of a table."""
+        mapped, searches = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        lib.gpa_archive_counts(mapped, searches, self._pointer)
+        return int(mapped[0]), int(searches[0])
+
+    def read(self, key: bytes) -> tuple[str, bytes]:
+        """Return type and content of the git object with that id, checked. An older copy replaces a damaged one.
+
+        Raise ObjectMissing, or DamagedArchive about the newest copy when none is sound.
+        """
+        lease = self._lent(key, lib.GPA_ARCHIVE_OBJECT)
+        kind = TYPES[lease.type]
+        return kind, _taken(lease)
+
     def get(self, key: bytes) -> bytes:
         """Return the stored value. Raise ObjectMissing, or DamagedArchive if it is not inside its page."""
+        return _taken(self._lent(key, lib.GPA_ARCHIVE_STORED))
+
+    def check(self, key: bytes, *, objects: bool) -> None:
+        """Look the value up as read() does, or where values are not git `objects` as get() does, and copy nothing."""
+        lib.gpa_archive_return(self._lent(key, lib.GPA_ARCHIVE_OBJECT if objects else lib.GPA_ARCHIVE_STORED))
+
+    def _lent(self, key: bytes, how: int) -> Any:
+        """Return a lease, which the caller has to return to the core."""
         lease, err = ffi.new("gpa_archive_lease *"), new_error()
-        status = lib.gpa_archive_lend(lease, self._pointer, _checked(key), lib.GPA_ARCHIVE_STORED, err)
+        status = lib.gpa_archive_lend(lease, self._pointer, _checked(key), how, err)
         if status == lib.GPA_ENOTFOUND:
             raise ObjectMissing(f"no object {key.hex()} in '{self._directory}'")
+        self._check(status, err)
+        return lease
+
+    def _check(self, status: int, err: Any) -> None:
+        """Raise an error about the page that it names."""
         if status:
             check_page(status, err, os.path.join(self._directory, ffi.string(err.file).decode("utf-8", "replace")))
-        return _taken(lease)
 
     def add(self, key: bytes, kind: str, content: Buffer) -> None:
         """Add an object, or with "" a plain value, unless the key exists. Unsupported if it is too large."""

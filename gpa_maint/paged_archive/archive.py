@@ -11,9 +11,9 @@ from weakref import WeakSet
 
 from .._core.v1 import Values
 from ..archive_v1.listing import find_pages
+from ..archive_v1.tables import Tables
 from .errors import original_errors
 from .saving import Pages, place_to_save, remove_replaced, save_values
-from .tables import Tables
 
 
 class PagedArchive:

@@ -19,6 +19,7 @@ from packwriter import Kind, oid_hex
 
 from gpa_maint._core.v1 import ArchiveIndex, PageFile, PageFileWriter
 from gpa_maint.archive_v1 import Archive, Unindexed, export_archive, import_archive, repack_archive, verify_archive
+from gpa_maint.archive_v1.indexing import OBJECTS, KnownPages, index_over
 from gpa_maint.archive_v1.listing import INDEX_NAME
 from gpa_maint.errors import Corrupt, DamagedArchive, GpaError, ObjectMissing, SystemFailed, Unsupported
 
@@ -159,6 +160,25 @@ def test_of_a_damaged_value_no_older_one_is_given_but_of_a_damaged_object_the_sa
             with pytest.raises(DamagedArchive, match="beyond the file"):
                 archive.get(values[1][0])
         (tmp_path / INDEX_NAME).unlink(missing_ok=True)
+
+
+def test_a_page_that_was_damaged_after_it_was_indexed_is_named_when_a_key_leads_to_it(tmp_path: Path) -> None:
+    values = list(a.blobs(12))
+    names = a.make_archive(tmp_path, values, page_values=4)
+    with Archive(tmp_path) as archive:
+        lost, kept = archive.find(values[0][0]), archive.find(values[-1][0])
+    assert lost is not None and kept is not None
+    index = index_over(str(tmp_path), names, KnownPages(), kind=OBJECTS, now=0)
+    assert index is not None
+    (tmp_path / INDEX_NAME).write_bytes(index.image)
+    d.rewrite(tmp_path / names[lost.page], lambda data: b"none" + data[4:])
+    with Archive(tmp_path) as archive:
+        assert sorted(key for key, _ in values) == list(archive)
+        assert values[-1][1] == archive.get(values[-1][0])
+        for look in (archive.get, archive.read, archive.find, archive.__contains__):
+            with pytest.raises(DamagedArchive, match=names[lost.page]):
+                look(values[0][0])
+        assert 2 == archive.opened
 
 
 def test_a_folder_a_link_to_nowhere_or_a_pipe_in_the_place_of_a_page_is_an_error(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from test_archive_v1 import ARCHIVES, GIT_ARCHIVES, copy_of, names_of, packed, r
 
 from gpa_maint import fs, paged_archive
 from gpa_maint.archive_v1 import expire_archive, export_archive, import_archive, repack_archive, verify_archive
+from gpa_maint.archive_v1.tables import TAIL_PAGES
 from gpa_maint.errors import GpaError, Locked
 from gpa_maint.fs.archives import archive_space
 from gpa_maint.paged_archive import (
@@ -39,7 +40,6 @@ from gpa_maint.paged_archive import (
     clone_repo_object,
     saving,
 )
-from gpa_maint.paged_archive.tables import TAIL_PAGES
 
 KINDS = {"commit": ObjectType.COMMIT, "tree": ObjectType.TREE, "blob": ObjectType.BLOB, "tag": ObjectType.TAG}
 HAS_HEADERS = hasattr(pygit2.Odb, "read_header")  # older pygit2 asks for none

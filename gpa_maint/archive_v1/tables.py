@@ -1,4 +1,4 @@
-"""The sorted tables through which an archive that is being written finds its keys, and which of them a save makes anew.
+"""The sorted tables through which an archive finds its keys, and which of them a save makes anew.
 
 At most four, whatever the number of pages: that of the pages written last, which each save makes anew; of what was
 written before in the same program; of pages that the combined index does not name; and that index.
@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from .._core.v1 import NO_PAGE, IndexedPage, PageFile, Rows, Table, make_index
-from ..archive_v1.indexing import OBJECTS
-from ..archive_v1.listing import INDEX_NAME
-from ..archive_v1.reader import fits_list
 from ..errors import Corrupt, Unsupported
+from .indexing import OBJECTS
+from .listing import INDEX_NAME
 
 TAIL_PAGES = 16
 """So many pages are read again by each save; what is more goes into a table that stays."""
@@ -37,6 +36,16 @@ class Tables:
             self._stay.append(index)
         self._written: Table | None = None
         self._tail: Table | None = None
+
+    @property
+    def covers_all(self) -> bool:
+        """Whether every page that the tables name is in the list, so that every key of theirs is."""
+        return self._indexed <= self._opened
+
+    @property
+    def indexed_count(self) -> int:
+        """How many pages of the list the combined index names: the first ones, see fits_list()."""
+        return len(self._indexed & self._opened)
 
     def follow(self, names: Sequence[str]) -> None:
         """Cover these pages: those that were there when this was made, without some, and others behind them."""
@@ -82,3 +91,14 @@ def _usable_index(root: str, names: Sequence[str]) -> Table | None:
     except (FileNotFoundError, Corrupt, Unsupported):
         return None  # a shortcut only: all that it says is in the pages too
     return index if fits_list(index.pages, names) else None
+
+
+def fits_list(indexed: Sequence[IndexedPage], pages: Sequence[str]) -> bool:
+    """Whether the list is some of the pages of an index in its order, and behind them only pages it does not name.
+
+    Otherwise a page that it does not name might be older than one it does, and the wrong copy would be found.
+    """
+    places = {page.name: place for place, page in enumerate(indexed) if not page.superseded}
+    newest = len(indexed)
+    found = [places.get(name, newest) for name in pages]
+    return found == sorted(found) and min(found, default=newest) < newest
