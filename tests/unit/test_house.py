@@ -11,6 +11,7 @@ import pytest
 
 import gpa_maint
 from gpa_maint.state import paths
+from gpa_maint.state.next_run import SAMPLED_FOLDERS
 
 PACKAGE = Path(gpa_maint.__file__).parent
 SOURCES = {
@@ -140,6 +141,11 @@ def test_imports_stand_at_the_top_but_for_those_listed() -> None:
         if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(function))
     }
     assert LATE_IMPORTS.keys() == late
+
+
+def test_a_hook_samples_the_folders_that_a_run_does() -> None:
+    text = (Path(__file__).parents[2] / "hooks" / "hook.sh").read_text()
+    assert f"for fan in {' '.join(SAMPLED_FOLDERS)}; do" in text
 
 
 def literal_in_gpa(node: ast.AST) -> bool:

@@ -119,6 +119,11 @@ def test_the_table_names_each_room_once_and_only_those_below_it() -> None:
         assert [] == [one for one in used if one not in below and one.split(".")[0] not in below], name
 
 
+def test_each_arrow_of_the_table_is_used() -> None:
+    found = {name: {part for one in used for part in (one, one.split(".")[0])} for name, used in arrows().items()}
+    assert [] == [f"{name} -> {one}" for name, used in ROOMS for one in used if one not in found.get(name, ())]
+
+
 def test_the_top_of_the_package_holds_nothing_but_rooms() -> None:
     there = {path.name for path in PACKAGE.iterdir() if path.is_file()}
     assert {"__init__.py", "errors.py", "py.typed"} == there

@@ -10,7 +10,17 @@ from inventories import inventory, pack, unindexed
 from gpa_maint.model.inventory import IndexInfo, Inventory, PackInfo
 from gpa_maint.model.plans import RunPlan, RunRules, RunStep
 from gpa_maint.plan.explain import plan_explain
-from gpa_maint.plan.run import BACKLOG_FOLDS, FEW, FOLD, index_bytes, left_out, level_of, needs_index, plan_run
+from gpa_maint.plan.run import (
+    BACKLOG_FOLDS,
+    FEW,
+    FOLD,
+    batch_of,
+    index_bytes,
+    left_out,
+    level_of,
+    needs_index,
+    plan_run,
+)
 from tests.bench.simulate import AMPLIFICATION_LIMIT, GRACE, pack_limit, simulate
 from tests.bench.traffic import BACKLOGS, TRAFFICS, Traffic, equal
 
@@ -252,3 +262,34 @@ def test_the_index_is_estimated_well() -> None:
     found = inventory(*full(3))
     assert found.midx == IndexInfo("aa", 2000, 300, tuple(one.name for one in full(3)), (100, 100, 100))
     assert 300 * 28 < index_bytes(found) < 300 * 28 + 2000
+
+
+# -- the batch
+
+
+@pytest.mark.parametrize(
+    ("verb", "packs", "rules"),
+    [
+        ("repack", small(100), {}),
+        ("repack", small(70), {"auto_pages": 64}),
+        ("fold", full(260), {}),
+    ],
+)
+def test_a_dry_run_names_the_packs_that_are_merged(verb: str, packs: list[PackInfo], rules: dict[str, Any]) -> None:
+    """In their order."""
+    found = inventory(*packs)
+    planned = step(verb, *packs, rules=rules)
+    batch = batch_of(planned, found, RunRules(**rules))
+    assert planned.due and planned.packs
+    assert planned.packs == tuple(one.name for one in batch.batch)
+    assert planned.whole is (batch.page_objects > RunRules().page_objects)
+
+
+def test_packs_that_changed_since_the_step_was_planned_are_not_merged() -> None:
+    packs = small(4)
+    planned = RunStep("repack", True, "", tuple(one.name for one in packs))
+    first, second, third, fourth = packs
+    changed = inventory(first, second._replace(kept=True), third, fourth._replace(object_count=0))
+    assert (first, third) == batch_of(planned, changed, RunRules()).batch
+    gone = inventory(first, second._replace(superseded_since=1, referenced=0))
+    assert () == batch_of(planned, gone, RunRules()).batch
