@@ -1,8 +1,8 @@
 """Put loose objects into pages, then remove their files.
 
-I3: a loose file goes only when its page is durable, has been read back, and while `git gc` is kept away. I4, I9: see
-pages.py; a file that was touched since hands its time on. I13: the C core computes the id of every object it takes; a
-damaged one stays where it is.
+I3: A loose file is removed only after its page is durable and was read back, and while `git gc` is excluded. I4, I9:
+See pages.py; if the mtime of a file changed meanwhile, it is copied to the page. I13: The C core computes the id of
+every object; a damaged one stays in its place.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ REMOVING = "Removing loose objects"
 PACKING_NEEDS = "packing them needs"
 REPORT_EVERY = 64
 AT_ONCE = 100_000
-"""Loose objects that are packed together; each takes about 400 bytes of memory meanwhile."""
+"""Number of loose objects that are packed together; each takes about 400 bytes of memory."""
 RANKS = {"commit": 0, "tag": 1, "tree": 2, "blob": 3}
-"""Order in a page: git's."""
+"""Order of the types in a page, as in git."""
 
 
 class _Loose(NamedTuple):
-    """A loose object to be packed; `expected` is about what it will take in the page."""
+    """A loose object to be packed; `expected` is its approximate size (bytes) in the page."""
 
     oid: str
     rank: int
@@ -50,7 +50,7 @@ _Batch = list[_Loose]
 
 
 class _Unpackable(Exception):
-    """A page cannot be finished: the objects (hex ids) that are damaged or gone, with the reasons."""
+    """A page cannot be finished, because objects (hex ids) are damaged or gone; with the reasons."""
 
     def __init__(self, causes: dict[str, GpaError]) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ def pack_loose(
 
     1. pages: write, fsync                        a crash leaves temporary files
     2. names: .pack, then .idx; fsync             a crash leaves pages, and all loose files: the next run begins again
-    3. each file: hand its mtime on, unlink       a crash leaves some files, for the next run
+    3. each file: copy its mtime, unlink          a crash leaves some files, for the next run
 
-    What vanished meanwhile is passed over. What is damaged or cannot be removed stays where it is, and is in
-    `left_out`. No index has to change: none names the pages, so whoever has one in memory looks for them.
+    Objects that vanished meanwhile are skipped. A damaged object, or one whose file cannot be removed, stays, and is in
+    `left_out`. The index need not change: no index names the pages, so every reader looks for them.
 
-    Raises Locked, with nothing changed, while `git gc` or `git maintenance` runs; when that begins later, the files
-    stay, and `reason` says so. Raises Stopped soon after another thread has called `progress.stop()`. Of very many
-    objects AT_ONCE are done at a time, each time to the end: that bounds the memory and what is there twice.
+    Raises Locked, with nothing changed, while `git gc` or `git maintenance` runs. If one begins later, the files stay,
+    and `reason` says so. Raises Stopped soon after another thread has called `progress.stop()`. At most AT_ONCE objects
+    are packed at a time, each time to the end, which bounds the memory and the bytes that are stored twice.
     """
     parts = [plan.objects[at : at + AT_ONCE] for at in range(0, len(plan.objects), AT_ONCE)] or [()]
     done = LooseResult((), 0, 0, 0, (), "", plan.complaints)
@@ -101,7 +101,7 @@ def pack_loose(
         if one.no_room:
             return done
     if done.pages and done.removed_count == done.object_count:
-        return done._replace(reason="")  # one part alone had nothing that can be packed
+        return done._replace(reason="")  # only one of the parts had nothing to pack
     return done
 
 
@@ -141,9 +141,9 @@ def _pack_some(
 
 
 class _Packer:
-    """Reads loose objects and writes pages of them; `left_out` grows as it meets what it cannot pack.
+    """Reads loose objects and writes pages of them; `left_out` collects the objects that it cannot pack.
 
-    `no_room` is set when a full disk ended the writing early.
+    `no_room` is set if a full disk ended the writing early.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class _Packer:
         self._done = self._total = 0
 
     def look(self, oids: Iterable[str]) -> _Batch:
-        """Type, size and time of each object that is there and may be removed, oldest first."""
+        """Return type, size and mtime of each object that exists and may be removed, oldest first."""
         names = sorted(set(oids))
         heads = loose_heads(self._objdir.objects, self._fd, names, self._progress)
         writable = {folder: self._is_writable(folder) for folder in {oid[:2] for oid in names}}
@@ -175,7 +175,7 @@ class _Packer:
             except FileNotFoundError:
                 continue
             if not writable[oid[:2]]:
-                # Packing what has to stay would only make the repository larger, again with each run.
+                # Packing objects whose files must stay would make the repository larger with each run.
                 self.left_out.append(LeftOut(self._path(oid), oid, "its folder is not writable for this user"))
                 continue
             expected = stat.st_size if self._objdir.settings.compression else max(stat.st_size, size)
@@ -188,7 +188,8 @@ class _Packer:
     def write(self, batches: list[_Batch]) -> list[tuple[Page, _Batch]]:
         """Yield a page for each batch, with its objects; a batch of which no object is left has none.
 
-        When the disk is full, the pages that fit, the last of them perhaps smaller; SystemFailed when none does.
+        If the disk becomes full, it yields the pages that fit, the last one perhaps smaller. Raises SystemFailed if
+        none fits.
         """
         self._total = sum(map(len, batches))
         written: list[tuple[Page, _Batch]] = []
@@ -260,7 +261,7 @@ class _Packer:
                 try:
                     writer.add_loose(one.oid, self._progress)
                 except BadLoose as error:
-                    # Find all of them now: so the page is begun again once, not once for each.
+                    # Find all of them now, so that the page is begun again only once.
                     raise _Unpackable({one.oid: error.cause, **self._check(writer, batch[number + 1 :])}) from None
             return writer.finish(idx.fd)
 
@@ -312,9 +313,9 @@ def _newest(objects: _Batch) -> int:
 
 
 def _remove(objdir: ObjectDir, page: str, batch: _Batch, progress: Progress | None) -> int:
-    """Unlink the loose files of a page that has its name, and how many these were.
+    """Unlink the loose files of a published page, and return their number.
 
-    Corrupt when that page, which somebody may have made before, is not sound.
+    Raises Corrupt if the page, which another process may have made before, is not sound.
     """
     path = objdir.pack_path(page)
     removed = 0
@@ -328,12 +329,12 @@ def _remove(objdir: ObjectDir, page: str, batch: _Batch, progress: Progress | No
                     raise Stopped
                 removed += _remove_file(path, f"{objdir.objects}/{loose_name(one.oid)}", freeing)
     except FileNotFoundError:
-        pass  # the page went away: somebody's repack holds its objects, or will find them where they are
+        pass  # the page is gone: another repack has its objects, or will take the loose ones
     return removed
 
 
 def _remove_file(page_path: str, path: str, freeing: Freeing) -> bool:
-    """FileNotFoundError when the page is gone."""
+    """Unlink a loose file; return whether it existed. Raise FileNotFoundError if the page is gone."""
     try:
         stat = os.lstat(path)
     except FileNotFoundError:

@@ -1,9 +1,8 @@
-"""Delete superseded pages, in two beats: an index without them, then the files.
+"""Delete superseded pages in two steps: first an index without them, then the files.
 
-I7: before anything is deleted, every object of a doomed page is proved present in another pack that stays. That pack
-was merged from the page, or its copy of the object is made now and has the object's id. I3 and I5: the index without
-them is durable first. I8: marks that protect a pack are looked for again now, not believed from the plan. I14: holds
-end here.
+I7: Before a page is deleted, every object of it is proved to be in another pack that stays. Either that pack was merged
+from the page, or its copy of the object is inflated now and has the object's id. I3 and I5: The index without the pages
+is durable first. I8: Files that protect a pack are checked again now. I14: Holds end here.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ if TYPE_CHECKING:
 
 
 LOOK_AGAIN_NS = 5_000_000
-"""After so many nanoseconds of hiding pages it is looked again for git processes: none writes an index much faster."""
+"""Nanoseconds between two searches for git processes while pages are hidden; git hardly writes an index faster."""
 
 
 class Proved(NamedTuple):
-    """Packs that may go, the packs that hold their objects, and those held back with the reason.
+    """Packs that may be deleted, the packs that hold their objects, and the packs that must stay, with the reasons.
 
-    `doubtful`, of those held back: git does not read their copy of an object, and the copy that it reads is of no use.
+    `doubtful`: packs that must stay because git reads another copy of an object, which is damaged or wrong.
     """
 
     doomed: tuple[str, ...]
@@ -51,7 +50,7 @@ class Proved(NamedTuple):
 def prove_doomed(
     objdir: ObjectDir, plan: ExpirePlan, report: ReportProgress | None = None, progress: Progress | None = None
 ) -> Proved:
-    """Which planned pages may really go; one that is not proved is held back.
+    """Prove which planned pages may be deleted; a page that is not proved stays.
 
     Raises StalePlan or Corrupt about the index, Refused in a precious-objects repository.
     """
@@ -100,7 +99,7 @@ def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_bac
     except FileNotFoundError as error:
         raise StalePlan(f"a superseded page went away: {error}") from error
     except (Corrupt, SystemFailed, Unsupported):
-        pass  # one of them cannot be read: find out which
+        pass  # one of them cannot be read: find it
     opened: dict[str, IdxFiles] = {}
     for name in names:
         try:
@@ -111,7 +110,7 @@ def _open_doomed(objdir: ObjectDir, stack: ExitStack, plan: ExpirePlan, kept_bac
 
 
 def _merged_from(objdir: ObjectDir) -> dict[str, set[str]]:
-    """For each source of a merge, the pages that say in their .keep that they replace it."""
+    """Return, for each source of a merge, the pages whose .keep says that they replace it."""
     pages: dict[str, set[str]] = {}
     kept = [file.removesuffix(".keep") for file in os.listdir(objdir.pack_dir) if file.endswith(".keep")]
     for page, hold in fs.holds_of(objdir.pack_dir, kept).items():
@@ -121,14 +120,14 @@ def _merged_from(objdir: ObjectDir) -> dict[str, set[str]]:
 
 
 class _Prover:
-    """Proves doomed pages one after the other, opening each pack that stays when a proof first needs it."""
+    """Proves doomed pages one after the other; opens each pack that stays when a proof first needs it."""
 
     def __init__(self, objdir: ObjectDir, stack: ExitStack, midx: Midx | None, plan: ExpirePlan) -> None:
         self._objdir = objdir
         self._stack = stack
         self._doomed = {pack.name for pack in plan.doomed}
         self._names = midx.pack_names() if midx else ()
-        # Only what the index does not name is looked for outside it.
+        # Only objects that the index does not name are searched outside it.
         self._outside = plan.takers if any(not pack.is_indexed for pack in plan.doomed) else ()
         self._matched: set[str] = set()
         try:
@@ -136,7 +135,7 @@ class _Prover:
         except FileNotFoundError as error:
             raise StalePlan(f"a pack went away: {error}") from error
         except (Corrupt, SystemFailed, Unsupported):
-            # What cannot be read proves nothing; the others may.
+            # An unreadable pack proves nothing; other packs may.
             self._outside = tuple(
                 name for name in self._outside if not idx_fault(objdir.pack_dir, name, objdir.object_format)
             )
@@ -201,7 +200,7 @@ class _Prover:
         return wrong
 
     def _open_live(self, number: int) -> None:
-        """ObjectMissing about a cruft pack: git prunes it by the times of its objects, whatever is written again."""
+        """Open a pack that stays. Raise ObjectMissing for a cruft pack, which git prunes by its objects' times."""
         name = self._names[number]
         if os.path.lexists(self._objdir.pack_path(name, ".mtimes")):
             raise ObjectMissing(f"some of its objects are only in the cruft pack '{name}' else")
@@ -210,7 +209,7 @@ class _Prover:
         self._proof.add_live(number, files[name])
 
     def _match(self, name: str, files: IdxFiles) -> None:
-        """Corrupt unless the pack itself is there and belongs to its idx."""
+        """Raise Corrupt unless the pack belongs to its idx."""
         if name not in self._matched:
             match_pack(self._objdir.pack_path(name), files[name])
             self._matched.add(name)
@@ -239,7 +238,7 @@ def delete_packs(
     """
     deleting = _Deleting(objdir, space, proved, report)
     hidden: dict[str, str] = {}
-    # Before any page is hidden too: somebody may read by that index at this moment.
+    # This is checked before any page is hidden: a reader may use that index at this moment.
     if names_any(objdir, proved.doomed):
         raise StalePlan("somebody wrote an index with the superseded pages meanwhile")
     if fs.deleters(objdir):
@@ -266,14 +265,14 @@ def _bring_back(objdir: ObjectDir, hidden: dict[str, str]) -> None:
 
 
 def _are_there(objdir: ObjectDir, proved: Proved, names: Iterable[str]) -> bool:
-    """Whether every pack that holds objects of these is there."""
+    """Return whether every pack that holds objects of these pages exists."""
     there = set(os.listdir(objdir.pack_dir))
     takers = {taker for name in names for taker in proved.takers[name]}
     return all(f"{taker}.pack" in there and f"{taker}.idx" in there for taker in takers)
 
 
 class _Deleting:
-    """Deletes packs; `deleted`, `freed` (bytes), and what `failed` grow meanwhile."""
+    """Deletes packs, and collects the names `deleted`, the bytes `freed`, and the steps that `failed`."""
 
     def __init__(self, objdir: ObjectDir, space: fs.Workspace, proved: Proved, report: ReportProgress | None) -> None:
         self.deleted: list[str] = []
@@ -287,10 +286,10 @@ class _Deleting:
         self._there = set(os.listdir(objdir.pack_dir))
 
     def hide_all(self, hidden: dict[str, str], progress: Progress | None) -> None:
-        """Take the .idx files away, and add to `hidden` where each is.
+        """Move the .idx files away, and add the new path of each to `hidden`.
 
-        When a git process begins meanwhile, the rest stays: the index that it writes may name what it has listed, and
-        who reads by that index finds nothing until the .idx files are back.
+        If a git process begins meanwhile, the rest stays: it may write an index that names the packs it has listed, and
+        readers of that index would miss objects until the .idx files are restored.
         """
         looked_ns = time.monotonic_ns()
         for name in until_stopped(self._proved.doomed, progress):
@@ -302,7 +301,7 @@ class _Deleting:
                 looked_ns = time.monotonic_ns()
 
     def _hide(self, name: str) -> str:
-        """Take the .idx away, and return where it is; "" when the page is protected now, or gone."""
+        """Move the .idx away, and return its new path; "" if the page is protected now, or gone."""
         if self._is_protected(name):
             return ""
         try:
@@ -311,8 +310,8 @@ class _Deleting:
             return ""
 
     def delete(self, hidden: dict[str, str]) -> None:
-        """Delete the packs whose .idx are in these places; give one its .idx back that has to stay."""
-        from ..fs.delete_many import Freeing  # start-up cost: often nothing is deleted
+        """Delete the packs whose .idx files are hidden; restore the .idx of a pack that has to stay."""
+        from ..fs.delete_many import Freeing  # start-up cost: mostly nothing is deleted
 
         with Freeing() as freeing:
             for number, (name, path) in enumerate(hidden.items(), start=1):
@@ -322,7 +321,7 @@ class _Deleting:
                     fs.rename(path, self._objdir.pack_path(name, ".idx"))
 
     def _is_protected(self, name: str) -> bool:
-        # receive-pack makes the .keep before anything else of a pack it brings again; this is the last look at it
+        # receive-pack creates the .keep first when a push brings the pack again; this is the last check for it
         if os.path.lexists(self._objdir.pack_path(name, ".keep")):
             self._there.add(f"{name}.keep")
         return bool(fs.protection(self._objdir, self._there, name))
@@ -330,13 +329,13 @@ class _Deleting:
     def _delete(self, name: str, idx_path: str, freeing: Freeing) -> bool:
         try:
             stat = os.stat(self._objdir.pack_path(name))
-        except FileNotFoundError:  # somebody else's repack took it
+        except FileNotFoundError:  # another repack has deleted it
             return fs.unlink(idx_path)
         try:
             for taker in self._proved.takers[name]:
                 if self._mtimes.get(taker, 0) < stat.st_mtime_ns:
                     self._mtimes[taker] = fs.make_as_young(self._objdir.pack_path(taker), stat.st_mtime_ns)
-        except FileNotFoundError:  # somebody else's repack took the proof
+        except FileNotFoundError:  # another repack has deleted a pack that the proof needs
             return False
         except SystemFailed as error:
             if error.errno != errno.EPERM:

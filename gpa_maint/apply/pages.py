@@ -1,7 +1,7 @@
-"""New pages on their way from temporary files to packs, for all that writes them.
+"""Turn temporary files into packs, for all verbs that write pages.
 
-I3, I4, I14: each is synced and held before it gets a name, .pack before .idx, and the directory is synced once for all
-of them. I9: a page is as young as its sources.
+I3, I4, I14: Each page is synced and held before it gets a name, the .pack is renamed before the .idx, and the directory
+is synced once for all pages. I9: A page gets the mtime of its youngest source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..repo.objdir import ObjectDir
 class Page(NamedTuple):
     """A page that is written and synced, but has no name yet.
 
-    `sources`: the packs that have a copy of one of its objects; None when that is true of all that are replaced.
+    `sources`: the packs that have a copy of one of its objects; None if all replaced packs do.
     """
 
     name: str
@@ -31,9 +31,9 @@ class Page(NamedTuple):
 
 
 def write_page(space: fs.Workspace, object_count: int, write: Callable[[fs.TempFile, fs.TempFile], str]) -> Page:
-    """Let `write` fill a pack and its idx, which gives the pack's trailer (hex), and sync both.
+    """Let `write` fill a pack and its idx, and sync both. `write` returns the pack's trailer (hex).
 
-    When it fails, no temporary file of it stays.
+    If it fails, no temporary file remains.
     """
     pack, idx = space.create(".pack", 0o444), space.create(".idx", 0o444)
     try:
@@ -52,7 +52,7 @@ def write_page(space: fs.Workspace, object_count: int, write: Callable[[fs.TempF
 
 
 def drop_pages(pages: Iterable[Page]) -> None:
-    """Remove their temporary files; what has a name already keeps it."""
+    """Remove the temporary files of pages. Files that have their final name stay."""
     for page in pages:
         fs.unlink(page.pack.path)
         fs.unlink(page.idx.path)
@@ -69,9 +69,9 @@ def publish_pages(
 ) -> tuple[PageInfo, ...]:
     """Name the pages and make the names durable. Return them with the names that they got, in the same order.
 
-    `newest_ns`: the mtime of their youngest source. A page is as young. `again`: see fs.publish_pack(). Of the packs
-    that `hold` names, the hold of each page names those which it has objects of: of 1,000 pages made of 10,000 packs,
-    each would name all of them otherwise, in half a megabyte.
+    `newest_ns`: the mtime of their youngest source, which each page gets. `again`: see fs.publish_pack(). The hold of
+    each page names only those packs of `hold` that share objects with it. Otherwise each of 1,000 pages made of 10,000
+    packs would name all of them, in half a megabyte.
     """
     published = []
     replaced = frozenset(hold.sources)

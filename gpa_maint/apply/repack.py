@@ -1,8 +1,8 @@
 """Write the planned pages, then an index that points into them. Deletes nothing.
 
-I3, I4, I9: see pages.py; the directory is synced before the index names a page. I13: every copied entry is checked by
-the C core, and so is every object that was chosen among several copies. What is damaged, or is another object than its
-idx says, is left where it is.
+I3, I4, I9: See pages.py; the directory is synced before the index names a page. I13: The C core checks every copied
+entry, and every object that was chosen among several copies. A copy that is damaged, or is another object than its idx
+says, stays in its pack.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .room import require
 TITLE = "Merging objects"
 
 AHEAD = 32
-"""Packs that the disk reads at a time."""
+"""Number of packs that the disk reads at a time."""
 
 LIE = "its content is another object than this id says"
 
@@ -39,16 +39,15 @@ def write_pages(
     *,
     room: int = 0,
 ) -> RepackResult:
-    """Write and publish the planned pages; the index is the caller's next step.
+    """Write and publish the planned pages. The caller writes the index next.
 
     1. pages: write, fsync               a crash leaves temporary files
     2. names: .keep, .pack, then .idx    a crash leaves extra packs; every object readable
     3. fsync of the directory            from here on the index may name them
 
     A source that is damaged as a whole or cannot be read is left out, and is in `bad_packs` and `complaints`. Raises
-    StalePlan when a source is gone; SystemFailed, before any page has a name, when the disk would have less than `room`
-    bytes left; Stopped, before any page has a name, soon after another thread has called
-    `progress.stop()`.
+    StalePlan if a source is gone; SystemFailed if the disk would have less than `room` bytes left; and Stopped soon
+    after another thread has called `progress.stop()`. After the last two no page has a name.
     """
     bad: dict[str, str] = {}
     while True:
@@ -66,7 +65,7 @@ def write_pages(
 
 
 class _BadSources(Exception):
-    """Packs that the merge has to do without, and why."""
+    """Packs that the merge must leave out, with the reasons."""
 
     def __init__(self, reasons: dict[str, str]) -> None:
         super().__init__()
@@ -104,13 +103,13 @@ def _write_pages(
         lies = tuple(LeftOut(pack=pack, oid=oid, reason=LIE) for pack, oid in merge.lies())
         stuck = {left.pack for left in left_out}
         if stuck and len(set(names) - stuck) < 2:
-            # Packs that have to stay for their damaged objects do not become fewer by being merged again and again.
+            # Packs that must stay because of damaged objects do not become fewer by repeated merges.
             drop_pages(pages)
             return _nothing_gained(left_out, "only packs with damaged objects are left to merge")
     if room:
         _require_room(objdir, pages, room)
     pages, merged = _without_same(pages, names)
-    # A pack that has to stay for a damaged object is not replaced.
+    # A pack that must stay because of a damaged object is not replaced.
     hold = fs.Hold(is_new=_has_new(plan), sources=tuple(name for name in merged if name not in stuck))
     published = publish_pages(objdir, pages, newest_ns=_newest_mtime(objdir, names), hold=hold, report=report)
     return RepackResult(
@@ -125,7 +124,7 @@ def _write_pages(
 
 
 def _require_room(objdir: ObjectDir, pages: list[Page], room: int) -> None:
-    """SystemFailed, without the pages, when what follows them would find the disk full."""
+    """Drop the pages and raise SystemFailed if the steps after them would find the disk full."""
     try:
         require(objdir, room)
     except SystemFailed:
@@ -134,7 +133,7 @@ def _require_room(objdir: ObjectDir, pages: list[Page], room: int) -> None:
 
 
 def _open_idx_files(objdir: ObjectDir, names: list[str]) -> IdxFiles:
-    """FileNotFoundError when one is gone."""
+    """Open the idx files. Raise FileNotFoundError if one is gone."""
     try:
         return IdxFiles(objdir.pack_dir, names, objdir.object_format)
     except FileNotFoundError:
@@ -156,7 +155,7 @@ def _source_of(objdir: ObjectDir, names: list[str], error: SystemFailed) -> str 
 def _without_same(pages: list[Page], names: list[str]) -> tuple[list[Page], tuple[str, ...]]:
     """Return the pages without a last page that equals one of the sources byte for byte; that source stays.
 
-    A lone page is taken in any case: it gets another name, and the packs become fewer.
+    A lone page is kept in any case: it gets another name, and the packs become fewer.
     """
     same = {page.name for page in pages}.intersection(names) if len(pages) > 1 else set()
     drop_pages(page for page in pages if page.name in same)
@@ -164,15 +163,15 @@ def _without_same(pages: list[Page], names: list[str]) -> tuple[list[Page], tupl
 
 
 def _has_new(plan: RepackPlan) -> bool:
-    """Whether a source holds objects that perhaps no ref names yet: then the pages do too."""
+    """Return whether a source has objects that perhaps no ref names yet; then the pages have them too."""
     return any(pack.held == "new" for pack in plan.batch)
 
 
 def _packs_not_counted(objdir: ObjectDir, plan: RepackPlan, midx: Midx | None) -> set[str]:
     """Return the packs of the index whose copies do not count, so that the copies in the sources are taken.
 
-    These are cruft packs, since git prunes what is in them; and, for new objects, all packs without a .keep, since
-    `git repack -a -d` would drop from them what no ref names (I14).
+    These are cruft packs, because git prunes their objects; and, for new objects, all packs without a .keep, because
+    `git repack -a -d` would drop their unreachable objects (I14).
     """
     there = set(os.listdir(objdir.pack_dir))
     named = midx.pack_names() if midx else ()
@@ -232,9 +231,9 @@ def write_all(
     *,
     reverse: bool = False,
 ) -> tuple[MergeStats, list[Page], tuple[LeftOut, ...]]:
-    """Write every page; when a source entry turns out damaged, check all of them and begin again without.
+    """Write every page. If a source entry turns out to be damaged, check all entries, and begin again without bad ones.
 
-    So it is when sources disagree on an object, or a page is found to have other content than an id says.
+    The same is done if sources disagree on an object, or if a page has other content than an id says.
     """
     causes: dict[str, Corrupt] = {}
     while True:

@@ -1,7 +1,7 @@
-"""Mend one pack: a new idx where the pack is sound, else every object that can be read goes elsewhere.
+"""Repair one pack: rebuild the idx of a sound pack, or copy every readable object of a damaged one.
 
-Nothing is removed here. I1, I3: what is saved is synced and visible before the caller sets the damaged files aside.
-I13: every object that is saved has been checked against its id.
+Nothing is removed here. I1, I3: The copies are synced and visible before the caller sets the damaged files aside. I13:
+Every copied object is checked against its id.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ HEADER_BYTES = 12
 
 
 class Salvage(NamedTuple):
-    """What came of a damaged pack: pages that hold its sound objects, or how many loose ones do.
+    """Result of saving a damaged pack: pages with its sound objects, or the number of loose objects.
 
-    `unsaved` (hex ids) are those of its objects that are in neither; None when nothing tells what it held.
+    `unsaved`: the hex ids of its other objects; None if the content of the pack is unknown.
     """
 
     pages: tuple[PageInfo, ...] = ()
@@ -49,17 +49,17 @@ SYSTEM_ERRORS = (
     *(errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EBUSY, errno.EAGAIN, errno.EISDIR),
 )
 SYSTEM_WORDS = (*map(os.strerror, SYSTEM_ERRORS), "ut of memory", "mmap failed", "unable to create thread")
-"""What git says when the operating system refused something: its exit status does not tell that from damage."""
+"""Texts in git's messages about errors of the operating system, which its exit status does not distinguish."""
 
 
 def refuse_system_failure(path: str, failure: GitFailed) -> None:
-    """SystemFailed when git failed for another reason than what it read: that is no proof of damage."""
+    """Raise SystemFailed if git failed because of the operating system, which does not prove damage."""
     if failure.status < 0 or any(words in failure.stderr for words in SYSTEM_WORDS):
         raise SystemFailed(f"git could not read '{path}': {failure}", path=path, errno=errno.EIO) from None
 
 
 def rebuild_idx(objdir: ObjectDir, space: fs.Workspace, name: str) -> bool:
-    """Let git make the idx of a pack again; False when the pack itself is damaged. SystemFailed says nothing of it."""
+    """Let git rebuild the idx of a pack; return False if the pack is damaged. SystemFailed does not prove damage."""
     idx = space.create(".idx", 0o444)
     idx.close()
     format_ = f"--object-format={objdir.object_format}"
@@ -77,7 +77,7 @@ def rebuild_idx(objdir: ObjectDir, space: fs.Workspace, name: str) -> bool:
 
 
 def salvage(objdir: ObjectDir, space: fs.Workspace, name: str) -> Salvage:
-    """Copy what is sound in a damaged pack: entries as they are, or one by one where the pack as a whole is no use."""
+    """Copy the sound objects of a damaged pack: entries unchanged, or one by one if the whole pack cannot be read."""
     oids = oids_of(objdir, name)
     pages: tuple[PageInfo, ...] = ()
     loose_count = 0

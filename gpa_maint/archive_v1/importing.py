@@ -30,7 +30,7 @@ from .scan import Scan
 TITLE = "Importing objects"
 REPORT_EVERY = 64
 RANKS = {"commit": 0, "tag": 1, "tree": 2, "blob": 3}
-"""Order in a page: git's."""
+"""Order of the types in a page, as in git."""
 
 Batch = list[Entry]
 

@@ -1,10 +1,10 @@
-"""Where names appear and vanish: temporary files, locks, publishing, unlinking. The only room that does any of it.
+"""Create and remove names: temporary files, locks, publishing, unlinking. No other room does any of it.
 
 Keeps I1, I3, I4 and I5 together with its callers' order. Every step goes through door.step(), so that a test can stop
 the program before the 1st, 2nd, 3rd ... of them. Nothing here prints.
 
-What `git gpa install` puts in place is in installing.py, and what is done to archives of v1 pages in archives.py: few
-commands need these.
+installing.py has the operations of `git gpa install`, and archives.py those on archives of v1 pages. They are separate
+because few commands need them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from .temp import TMP_PREFIX, TempFile, TempFiles, inode_of, is_ours
 
 @contextlib.contextmanager
 def archive_space(directory: str) -> Iterator[TempFiles]:
-    """Work alone in the folder of an archive, with temporary files there. Locked when another one does."""
+    """Lock the folder of an archive, and yield a place for temporary files in it. Raise Locked if it is locked."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         step("lock", directory)
@@ -31,7 +31,7 @@ def archive_space(directory: str) -> Iterator[TempFiles]:
             yield space
         finally:
             space.remove_all()
-            fcntl.flock(fd, fcntl.LOCK_UN)  # a process forked meanwhile has the descriptor too, and keeps it
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a process that was forked meanwhile keeps the descriptor
     finally:
         os.close(fd)
 
@@ -55,8 +55,8 @@ def clear_archive(directory: str, known: Container[str], replaced: Iterable[str]
 def publish_archive_page(temp: TempFile, directory: str, name: str) -> None:
     """Give a finished page its name; it must be synced, and the caller syncs the directory.
 
-    Its temporary name may stay as a second one: until that is removed, clear_archive() takes both away again. A page
-    of that name that is there already must be the same.
+    The temporary name may remain as a second hard link. Until it is removed, clear_archive() would remove both names.
+    An existing page of that name must have the same content.
     """
     path = os.path.join(directory, name)
     try:
@@ -67,7 +67,7 @@ def publish_archive_page(temp: TempFile, directory: str, name: str) -> None:
 
 
 def unlink_archive_page(path: str) -> bool:
-    """Remove a page; False when it was gone. Locked when somebody has it open as the original does, with a lock."""
+    """Remove a page; return False if it was gone. Raise Locked if a program has locked it, as the original does."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""Frees the blocks of deleted files beside the deleting: a disk that is told of each one keeps its deleter waiting."""
+"""Delete files without waiting for the disk to free their blocks.
+
+A descriptor is kept open and closed by another thread, because with the mount option `discard` each unlink would block.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ if TYPE_CHECKING:
     from threading import Thread
 
 TOGETHER = 32
-"""Files that one thread frees."""
+"""Number of files that one thread frees."""
 THREADS = 4
 
 
 class Freeing:
-    """Removes names one after the other, in the caller's order, and lets go of what they named in threads.
+    """Removes names one after the other, in the caller's order, and closes the deleted files in threads.
 
-    At the end all of it is free. A process that is killed lets go too.
+    At the end all blocks are free. If the process is killed, the kernel closes the files.
     """
 
     def __init__(self) -> None:
@@ -32,7 +35,7 @@ class Freeing:
         return self
 
     def unlink(self, path: str) -> bool:
-        """As fs.unlink(). A file that cannot be held is freed at once."""
+        """Remove a name as fs.unlink() does. A file that cannot be opened is freed at once."""
         if len(self._held) >= TOGETHER:
             self._free()
         folder, _, name = path.rpartition("/")
@@ -46,7 +49,7 @@ class Freeing:
         return fs.unlink_in(fd, name, path)
 
     def _folder(self, path: str) -> int | None:
-        """Open while others are deleted there, whatever takes its name meanwhile; few at a time."""
+        """Return a descriptor of a file's folder, which stays open for further files; few are open at a time."""
         if path not in self._folders:
             if len(self._folders) == THREADS:
                 oldest = self._folders.pop(next(iter(self._folders)))
@@ -63,7 +66,7 @@ class Freeing:
         thread = Thread(target=close_all, args=(held,))
         try:
             thread.start()
-        except RuntimeError:  # there are as many threads as there may be
+        except RuntimeError:  # the limit of threads is reached
             close_all(held)
         else:
             self._threads.append(thread)

@@ -16,13 +16,13 @@ from ..base.safe_open import IsLink, is_guarded, lstat, open_folder, place_of
 from ..errors import SystemFailed
 
 before_step: Callable[[str, str], None] | None = None
-"""For tests: called with the operation's name and the path before each one."""
+"""For tests: called before each operation, with its name and the path."""
 
 before_core_step: Callable[[str, str, int], tuple[int, int]] | None = None
-"""The same for writers of the C core that are opened from now on, whose own door (csrc/base/door.c) makes names appear.
+"""For tests: called before each operation of a C writer that is opened later (its door is csrc/base/door.c).
 
-Called with the operation, the path and how many bytes would be written; gives the errno that it shall fail with, or 0,
-and how many bytes are written first.
+The arguments are the operation, the path, and the number of bytes to write. It returns the errno with which the
+operation must fail, or 0, and the number of bytes that are written before.
 """
 
 
@@ -32,9 +32,9 @@ def step(operation: str, path: str) -> None:
 
 
 class worded:
-    """An OSError of an operation becomes a SystemFailed with the path; that a name is there or not passes as it is.
+    """Turns an OSError of an operation into a SystemFailed with the path, except FileExistsError and FileNotFoundError.
 
-    A test does not stop before it. A class, since it is entered for each file that is deleted.
+    Tests do not stop before it. It is a class for speed, because it is entered for each deleted file.
     """
 
     __slots__ = ("_operation", "_path")
@@ -52,7 +52,7 @@ class worded:
 
 
 class named(worded):
-    """As worded(), for a step: a test may stop before it."""
+    """Does what worded() does, for a step before which a test may stop."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ def fsync_file(fd: int, path: str) -> None:
 
 
 def adopt(path: str, shared: str) -> None:
-    """Sync a file that git has written for us, and give it the owner and the mode of a file of ours."""
+    """Sync a file that git has written for us, and set the owner and the mode that our files have."""
     with named("fsync", path):
         fd = safe_open.open_regular(path)
         try:
@@ -90,14 +90,14 @@ def adopt(path: str, shared: str) -> None:
 
 
 UNSUPPORTED = frozenset((errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOTTY))
-"""What file systems answer to a call that they do not know, or do not allow on any file."""
+"""Error numbers of file systems for a call that they do not support, or do not allow on any file."""
 
 NO_DIR_SYNC = UNSUPPORTED | {errno.EBADF, errno.EISDIR}
-"""What some FUSE, 9p and SMB file systems answer to fsync() of a directory: there it is not needed, or not possible."""
+"""Error numbers of some FUSE, 9p and SMB file systems for fsync() of a directory, which they do not need."""
 
 
 def fsync_dir(path: str) -> None:
-    """Make the names in a directory durable: without it a crash may forget a rename although the file was synced."""
+    """Make the names in a directory durable. Without it, a crash may undo a rename although the file was synced."""
     with named("fsync", path):
         fd = open_folder(path)
         try:
@@ -110,13 +110,13 @@ def fsync_dir(path: str) -> None:
 
 
 def reading(path: str) -> BufferedReader:
-    """As safe_open.reading(). SystemFailed, which names the file, for what is no regular file."""
+    """Open a file as safe_open.reading() does. Raise SystemFailed, which names the file, if it is no regular file."""
     with worded("read", path):
         return safe_open.reading(path)
 
 
 def unlink(path: str) -> bool:
-    """Remove a name; False when it was gone already."""
+    """Remove a name; return False if it did not exist."""
     step("unlink", path)
     try:
         with place_of(path) as (folder, name):
@@ -135,7 +135,7 @@ def open_to_remove(path: str) -> int | None:
 
 
 def unlink_in(folder: int | None, name: str, path: str) -> bool:
-    """unlink() of a name in an open folder, or of the path `name`; `path` is what it is called in messages."""
+    """Remove a name in an open folder, or the path `name`; return False if it did not exist. Messages use `path`."""
     step("unlink", path)
     try:
         os.unlink(name, dir_fd=folder)
@@ -147,10 +147,10 @@ def unlink_in(folder: int | None, name: str, path: str) -> bool:
 
 
 def has_linked(source: str, target: str) -> bool:
-    """Give a file a second name; False where that cannot be done. FileExistsError when the name is taken.
+    """Give a file a second name; return False if hard links are not supported. Raise FileExistsError if it is taken.
 
-    As in git, any other answer of link() means that there are no hard links here. File systems and security modules
-    have a dozen different ones, and the caller's rename() tells what is really wrong.
+    As in git, every other error of link() means that hard links are not supported. File systems and security modules
+    return a dozen different errors, and the caller's rename() reports the real problem.
     """
     step("link", target)
     try:
@@ -166,7 +166,7 @@ def has_linked(source: str, target: str) -> bool:
 
 
 def take_name(source: str, target: str) -> None:
-    """Make `target` a lock: a second name of `source`, or an empty file. FileExistsError when the name is taken."""
+    """Make `target` a lock: a second name of `source`, or an empty file. Raise FileExistsError if the name is taken."""
     if not has_linked(source, target):
         fd = create(target, 0o666)
         try:
@@ -178,7 +178,7 @@ def take_name(source: str, target: str) -> None:
 
 
 def move_name(source: str, target: str) -> None:
-    """Give a file its lasting name. FileExistsError when the name is taken; `source` may remain as a second name."""
+    """Give a file its final name. Raise FileExistsError if the name is taken. `source` may remain as a second name."""
     if not has_linked(source, target):
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
@@ -191,15 +191,15 @@ def rename(source: str, target: str) -> None:
 
 
 def make_dir(path: str, shared: str = "") -> None:
-    """Make a directory unless it is there, with core.sharedRepository's modes, set-group-id included.
+    """Create a directory if it does not exist, with core.sharedRepository's modes, set-group-id included.
 
-    SystemFailed (ELOOP) when it is a symbolic link: what we write shall not land outside the repository.
+    Raises SystemFailed (ELOOP) if it is a symbolic link, so that nothing is written outside the repository.
     """
     with contextlib.suppress(FileExistsError), named("create", path), place_of(path) as (folder, name):
         try:
             os.mkdir(name, dir_fd=folder)
         except OSError as error:
-            # some file systems say first that they are full, or not to be written to
+            # some file systems check first whether they are full or read-only
             if not isinstance(error, FileExistsError) and os.path.isdir(path):
                 raise FileExistsError from None
             raise
@@ -229,9 +229,9 @@ def _opened(folder: int | None, name: str, path: str) -> Iterator[int]:
 
 
 def set_mode(fd: int, mode: int) -> None:
-    """Set the permission bits of an open file or folder that this process has made.
+    """Set the permission bits of an open file or folder that this process has created.
 
-    Where the file system has one mode for all files, as vfat and many FUSE ones have, that one stays.
+    If the file system has one mode for all files, as vfat and many FUSE file systems have, that mode stays.
     """
     if os.fstat(fd).st_mode & 0o7777 == mode:
         return
@@ -243,10 +243,10 @@ def set_mode(fd: int, mode: int) -> None:
 
 
 def give_to_owner(fd: int, path: str) -> None:
-    """Give a new file to the owner of its folder, when this is root.
+    """Give a new file to the owner of its folder, if this process runs as root.
 
-    Otherwise the owner of a repository in which root has run maintenance once could not write to gpa/ any more, nor set
-    the times of packs.
+    Otherwise, after one run by root, the owner of a repository could no longer write to gpa/, or set the mtimes of
+    packs.
     """
     if os.geteuid() != 0:
         return
@@ -261,9 +261,9 @@ def give_to_owner(fd: int, path: str) -> None:
 
 
 def open_shared(path: str, flags: int, shared: str) -> int:
-    """Open a regular file of ours, and make it when it is not there: core.sharedRepository and the owner hold for it.
+    """Open a regular file of ours. A new file gets the mode of core.sharedRepository and the owner of its folder.
 
-    OSError as from safe_open.open_regular().
+    Raises OSError as safe_open.open_regular() does.
     """
     while True:
         with contextlib.suppress(FileNotFoundError):
@@ -278,9 +278,9 @@ TRIES = 8
 
 
 def open_own(path: str, flags: int, shared: str) -> int:
-    """As open_shared(), for writing: a file that has a second name is left as it is, and begun anew.
+    """Open a file of ours for writing, as open_shared() does; replace a file with a second hard link by a new one.
 
-    Its other name may be somebody's file elsewhere. SystemFailed (EMLINK) where a second name appears each time.
+    The second name may be a file elsewhere. Raises SystemFailed (EMLINK) if a second name appears each time.
     """
     for _ in range(TRIES):
         fd = open_shared(path, flags, shared)
@@ -292,7 +292,7 @@ def open_own(path: str, flags: int, shared: str) -> int:
 
 
 def fit(fd: int, path: str, shared: str) -> None:
-    """Give a new file its owner, and the mode that core.sharedRepository asks for."""
+    """Set a new file's owner, and the mode that core.sharedRepository asks for."""
     with worded("change the mode of", path):
         give_to_owner(fd, path)
         set_mode(fd, shared_mode(os.fstat(fd).st_mode & 0o7777, shared))
@@ -315,7 +315,7 @@ def shared_bits(shared: str) -> int:
 
 
 def shared_mode(mode: int, shared: str) -> int:
-    """As git's calc_shared_perm(): write and execute bits only where the owner has them."""
+    """Return a mode as git's calc_shared_perm() does: others get write and execute bits only if the owner has them."""
     bits = shared_bits(shared)
     tweak = abs(bits)
     if not mode & 0o200:
@@ -326,7 +326,7 @@ def shared_mode(mode: int, shared: str) -> int:
 
 
 def replace_name(content: str, lock: str, target: str) -> bool:
-    """Put the file `content`, which `lock` is a second name of, in the place of `target`; True when `lock` remains."""
+    """Replace `target` by the file `content`, whose second name is `lock`. Return True if `lock` remains."""
     if os.path.samestat(lstat(content), lstat(lock)):
         rename(lock, target)
         return False

@@ -1,15 +1,15 @@
 """Holds: the .keep files that pages of ours have for a while (I14).
 
-`git repack` deletes the packs that it listed when it began, but not those that had a .keep then. So a page gets its
-.keep before it becomes visible. There are two kinds:
+`git repack` deletes the packs that it listed when it began, except those that had a .keep then. Therefore a page gets
+its .keep before it becomes visible. There are two kinds:
 
 - `git-gpa new`: the page has objects that perhaps no ref names yet. The hold ends when the pack's mtime is older than
-  gpa.keepNew: git prunes loose objects by age, too.
-- `git-gpa merged`: the page replaces the packs whose names follow, one a line: of the packs that were merged those
-  that have objects of the page. The hold ends when none of them is there, or after two weeks. Until then git's own
-  commands may see both, and delete the page because they take the other pack to stay.
+  gpa.keepNew, since git prunes loose objects by age, too.
+- `git-gpa merged`: the page replaces the packs whose names follow, one a line: those of the merged packs that have
+  objects of the page. The hold ends when all of them are deleted, or after two weeks. Until then git's own commands may
+  see both, and delete the page because the other pack has its objects.
 
-A page that was merged from such pages is of both kinds: `git-gpa new`, and then the names.
+A page that was merged from pages of new objects has both: `git-gpa new`, and then the names.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .door import create, fit, fsync_file, move_name, named, rename, unlink
 NEW = "git-gpa new"
 MERGED = "git-gpa merged"
 MOST_SOURCES = 1 << 18
-"""A .keep with more names, or beyond safe_open.TEXT_BYTES, is none of ours."""
+"""A .keep with more names, or with more than safe_open.TEXT_BYTES, is not a hold."""
 
 
 class Hold(NamedTuple):
-    """What a .keep of ours says: whether the page holds new objects, and the names of the packs that it replaces."""
+    """Content of a hold: whether the page has new objects, and the names of the packs that it replaces."""
 
     is_new: bool
     sources: tuple[str, ...] = ()
@@ -55,9 +55,9 @@ def read_hold(path: str) -> Hold | None:
 
 
 def write_hold(keep_path: str, temp_path: str, hold: Hold, shared: str) -> bool:
-    """Make the .keep at `keep_path`, complete from the first moment on; False when somebody else's is there.
+    """Create the .keep at `keep_path`, complete from the first moment on; return False if another program's is there.
 
-    Of a hold that is there already the sources are taken over. `temp_path` is a free name on the same file system.
+    The sources of an existing hold are added. `temp_path` is a free name on the same file system.
     """
     there = read_hold(keep_path)
     if there is None and os.path.lexists(keep_path):
@@ -78,7 +78,7 @@ def write_hold(keep_path: str, temp_path: str, hold: Hold, shared: str) -> bool:
 
 
 def become_hold(keep_path: str, temp_path: str) -> None:
-    """Let a .keep of our own that was there before its pack become the hold of new objects."""
+    """Turn a .keep of ours, which was created before its pack, into the hold of new objects."""
     _write(temp_path, Hold(is_new=True), "")
     rename(temp_path, keep_path)
 
@@ -90,13 +90,13 @@ def _write(path: str, hold: Hold, shared: str) -> None:
             lines = (NEW if hold.is_new else MERGED, *hold.sources)
             file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
         fit(fd, path, shared)
-        fsync_file(fd, path)  # a .keep that a power cut left empty would be somebody else's, and stay for ever
+        fsync_file(fd, path)  # after a power cut an empty .keep would count as another program's, and stay for ever
     finally:
         os.close(fd)
 
 
 def holds_of(pack_dir: str, names: Iterable[str]) -> dict[str, Hold]:
-    """Of the packs `names`, which have a .keep, those that we hold."""
+    """Return the holds among the .keep files of the packs `names`."""
     found: dict[str, Hold] = {}
     for name in names:
         with contextlib.suppress(OSError):

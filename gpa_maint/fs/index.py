@@ -1,4 +1,4 @@
-"""The combined index: its lock, and the files that go with it."""
+"""The combined index: its lock, and the files that belong to it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .temp import INDEX_LOCK, packs_without_idx
 
 @contextlib.contextmanager
 def index_lock(objdir: ObjectDir, new_index: str) -> Iterator[Callable[[], None]]:
-    """Hold git's lock on the index; the value is the function that publishes `new_index` in its place.
+    """Hold git's lock on the index, and yield a function that replaces the index by `new_index`.
 
-    Locked, in git's words, when somebody holds it.
+    Raises Locked, in git's words, if another process holds the lock.
     """
     lock = os.path.join(objdir.pack_dir, INDEX_LOCK)
     try:
@@ -40,7 +40,7 @@ def index_lock(objdir: ObjectDir, new_index: str) -> Iterator[Callable[[], None]
 
 
 def check_index_lock(objdir: ObjectDir) -> None:
-    """Locked when somebody holds git's lock on the index: better said before the work than after it."""
+    """Raise Locked if another process holds git's lock on the index, before any work is done in vain."""
     if os.path.lexists(os.path.join(objdir.pack_dir, INDEX_LOCK)):
         raise index_locked(objdir)
 
@@ -63,23 +63,23 @@ def finish_deleting(objdir: ObjectDir, doomed: Container[str]) -> None:
     there = set(safe_open.names_in(objdir.pack_dir))
     for path in packs_without_idx(objdir):
         name = os.path.basename(path).removesuffix(".pack")
-        # a push that brings this pack again makes the .keep first
+        # a push of the same pack creates the .keep first
         if name in doomed and not protection(objdir, there, name):
             with contextlib.suppress(SystemFailed):
                 unlink_pack(objdir, name, there)
 
 
 def remove_index(objdir: ObjectDir) -> None:
-    """Remove the combined index and all that belongs to it: readers fall back to the .idx files."""
+    """Remove the combined index and all files that belong to it. Readers then use the .idx files."""
     unlink(objdir.index_path)
     remove_index_files(objdir, keep="")
     fsync_dir(objdir.pack_dir)
 
 
 def remove_index_files(objdir: ObjectDir, *, keep: str, there: Iterable[str] | None = None) -> None:
-    """Remove bitmaps and reverse indexes of other indexes than `keep` (a trailer): nobody opens them again.
+    """Remove bitmaps and reverse indexes of all indexes but that with the trailer `keep`; no reader opens them again.
 
-    `there`: the names in the pack directory, where somebody has listed it already.
+    `there`: the names in the pack directory, if the caller has listed it.
     """
     for name in safe_open.names_in(objdir.pack_dir) if there is None else there:
         stem, dot, suffix = name.partition(".")
@@ -88,7 +88,7 @@ def remove_index_files(objdir: ObjectDir, *, keep: str, there: Iterable[str] | N
 
 
 def remove_chain(objdir: ObjectDir) -> None:
-    """Remove an incremental chain; the single file must be in place, and wins from then on."""
+    """Remove an incremental chain. The single file must exist; readers prefer it."""
     chain = os.path.join(objdir.pack_dir, "multi-pack-index.d")
     unlink(os.path.join(chain, "multi-pack-index-chain"))
     with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Hooks and settings: what install and uninstall put in place."""
+"""Write and remove hooks and settings, for install and uninstall."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .locks import flock
 from .temp import inode_of
 
 NEW_SUFFIX = ".gpa-new"
-"""A file about to take the place of the one beside it; only the holder of install_lock() makes one."""
+"""Suffix of a file that will replace the one beside it; only the holder of install_lock() creates one."""
 
 
 @contextlib.contextmanager
 def install_lock(objdir: ObjectDir, paths: Collection[str]) -> Iterator[None]:
-    """One install or uninstall at a time, whether maintenance is at work or not. Removes what a killed one left."""
+    """Lock out other installs and uninstalls, but not maintenance, and remove files of killed ones."""
     with flock(objdir, INSTALL_LOCK, "another install or uninstall is at work"):
         for path in left_beside(paths):
             unlink(path)
@@ -41,7 +41,7 @@ def install_lock(objdir: ObjectDir, paths: Collection[str]) -> Iterator[None]:
 
 
 def left_beside(paths: Iterable[str]) -> list[str]:
-    """Files that were to take the place of `paths`, and locks on these: git's, and ours, known by their inode."""
+    """Return files that were to replace `paths`, and locks on these: git's, and ours, recognised by their inode."""
     found = []
     for path in paths:
         new, lock = path + NEW_SUFFIX, f"{path}.lock"
@@ -91,17 +91,17 @@ def _mode_of(path: str) -> int:
 
 
 def put_file(path: str, content: bytes, *, shared: str = "", like: str = "") -> None:
-    """Put a file in the place of `path`, whole: a crash leaves the old one or the new one. For `like` see _beside()."""
+    """Replace `path` by a new file; a crash leaves the old or the new one, never a part. For `like` see _beside()."""
     with _beside(path, content, shared=shared, like=like) as temp:
         rename(temp, path)
     fsync_dir(os.path.dirname(path))
 
 
 def put_script(path: str, content: bytes, *, shared: str, config: str, aside: str = "") -> None:
-    """put_file() for a program; what was there is called `aside` from then on, unless that is there already.
+    """Replace `path` by a program, and rename the old file to `aside` unless that exists.
 
-    Where there are hard links, `path` names the old or the new one at every moment. Only who may write the file
-    `config` may write the program: others run it with their own rights.
+    With hard links, `path` names the old or the new program at every moment. Only users who may write the file `config`
+    may write the program, because other users run it.
     """
     with _beside(path, content, shared=shared, most=0o755 | _mode_of(config)) as temp:
         if aside and not os.path.lexists(aside) and not has_linked(path, aside):
@@ -111,7 +111,7 @@ def put_script(path: str, content: bytes, *, shared: str, config: str, aside: st
 
 
 def take_script(path: str, aside: str) -> None:
-    """Remove what put_script() put, and bring back what it set aside."""
+    """Remove the program of put_script(), and restore the file that it set aside."""
     if os.path.lexists(aside):
         rename(aside, path)
         unlink(aside)  # two names of the same file: rename() leaves both
@@ -121,9 +121,9 @@ def take_script(path: str, aside: str) -> None:
 
 
 def replace_config(path: str, base: bytes, content: bytes) -> None:
-    """Give a configuration file of git's another content, under git's lock on it.
+    """Replace the content of a git configuration file, under git's lock on it.
 
-    Locked when somebody holds that; StalePlan when the content is not `base` any more.
+    Raises Locked if another process holds the lock, StalePlan if the content is no longer `base`.
     """
     path = os.path.realpath(path)
     lock = f"{path}.lock"

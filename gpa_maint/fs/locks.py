@@ -1,4 +1,4 @@
-"""Locks: our own, and those of git that keep `git gc` and `git maintenance` away."""
+"""Locks: our own, and those of git that exclude `git gc` and `git maintenance`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .temp import Workspace, inode_of, lock_paths, temporary_files
 
 
 def locks_there(objdir: ObjectDir) -> list[tuple[str, int, bool]]:
-    """Locks on the index and in git's name that are there now: path, mtime, and whether a run of ours made it."""
+    """Return the existing lock files of the index and of git: path, mtime, and whether one of our runs created it."""
     ours = {inode_of(path) for path in temporary_files(objdir)}
     found = []
     for path in lock_paths(objdir):
@@ -28,7 +28,7 @@ def locks_there(objdir: ObjectDir) -> list[tuple[str, int, bool]]:
 
 
 def run_at_work(objdir: ObjectDir) -> str:
-    """Which process holds gpa/lock, "" when none does. Not found out by locking it: that could turn a run away."""
+    """Return the process that holds gpa/lock, "" for none. It does not try the lock, which could make a run fail."""
     path = path_of(objdir, LOCK)
     try:
         stat = safe_open.lstat(path)
@@ -48,7 +48,7 @@ def _is_flock(words: list[str], inode: int) -> bool:
 
 @contextlib.contextmanager
 def maintenance_lock(objdir: ObjectDir) -> Iterator[None]:
-    """One run of ours at a time: flock, so that no crash can leave it behind. Locked names the holder."""
+    """Exclude other runs of ours by flock, which no crash can leave behind. Raise Locked, which names the holder."""
     with flock(objdir, LOCK, "another maintenance run is at work"):
         yield
 
@@ -60,12 +60,12 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
     with named("open", path):
         fd = open_shared(path, os.O_RDWR, objdir.settings.shared)
     try:
-        # With a second name it may be somebody's file elsewhere: it can be locked, and is not changed.
+        # With a second hard link it may be a file elsewhere: it is locked, but not changed.
         is_ours_alone = os.fstat(fd).st_nlink == 1
         try:
             lock_file(fd, path)
         except BlockingIOError:
-            words = os.pread(fd, 200, 0) if is_ours_alone else b""  # what is in a file elsewhere is not told
+            words = os.pread(fd, 200, 0) if is_ours_alone else b""  # the content of a file elsewhere is not shown
             holder = words.decode("utf-8", "replace").strip() or "another process"
             raise Locked(
                 f"cannot lock '{path}': held by {holder}",
@@ -74,8 +74,8 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
                 hint=f"{who}; nothing was changed, and running again later is safe",
             ) from None
         if is_ours_alone:
-            with contextlib.suppress(OSError):  # only for people to read, and a full disk shall not keep expire away
-                # Not emptied first: ext4 would write an emptied file to the disk at once when it is closed.
+            with contextlib.suppress(OSError):  # the text is for people only, and a full disk must not prevent expire
+                # It is not truncated first: ext4 would write a truncated file to the disk as soon as it is closed.
                 os.ftruncate(fd, os.pwrite(fd, f"process {os.getpid()} on {host_name()}\n".encode(), 0))
         yield
     finally:
@@ -83,9 +83,9 @@ def flock(objdir: ObjectDir, name: str, who: str) -> Iterator[None]:
 
 
 def lock_file(fd: int, path: str) -> None:
-    """Take the flock of an open file, which lasts until that is closed. BlockingIOError when somebody else holds it.
+    """Take the flock of an open file, until it is closed. Raise BlockingIOError if another process holds it.
 
-    SystemFailed where the file system knows no locks, as Lustre and NFS may be mounted.
+    Raises SystemFailed if the file system has no locks, as Lustre and NFS may be mounted.
     """
     try:
         with worded("lock", path):
@@ -110,10 +110,10 @@ def is_held(path: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True  # not ours to look at
+        return True  # it cannot be opened
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held; or nobody can tell, where the file system knows no locks
+    except OSError:  # it is held, or the file system has no locks
         return True
     finally:
         os.close(fd)
@@ -125,7 +125,7 @@ def host_name() -> str:
 
 
 def gc_holder(objdir: ObjectDir, now: int) -> str | None:
-    """Who runs `git gc`, by gc.pid as git itself reads it: younger than 12 hours, and alive or on another host."""
+    """Return the process that runs `git gc`, by git's rules: gc.pid is younger than 12 hours, and names a live one."""
     path = os.path.join(objdir.common_dir, "gc.pid")
     try:
         words = safe_open.read_bytes(path, 200).decode(errors="replace").split()
@@ -145,7 +145,7 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        pass  # somebody else's process is alive too
+        pass  # a process of another user is alive
     return True
 
 
@@ -167,7 +167,7 @@ def dead_keeps(pack_dir: str, before: int | None = None, *, passed_over: Contain
 
 
 def is_dead_keep(path: str, before: int | None = None) -> bool:
-    """Is this the .keep of a push or fetch whose process is dead? What cannot be read is not."""
+    """Return whether this is the .keep of a push or fetch whose process is dead. False if it cannot be read."""
     try:
         if before is not None and os.lstat(path).st_mtime >= before:
             return False
@@ -178,12 +178,12 @@ def is_dead_keep(path: str, before: int | None = None) -> bool:
 
 
 def is_dead(pid: str, host: str) -> bool:
-    """Was this a process of this host, and is it gone? What is no number counts as alive."""
+    """Return whether this was a process of this host that has ended. False if `pid` is no number."""
     return host == host_name() and pid.isdecimal() and not _is_alive(int(pid))
 
 
 def check_git_locks(objdir: ObjectDir, now: int) -> None:
-    """Locked when `git gc` or `git maintenance` is at work: what one of us does now, the other would undo."""
+    """Raise Locked if `git gc` or `git maintenance` is running, because each would undo the work of the other."""
     gc_pid = os.path.join(objdir.common_dir, "gc.pid")
     holder = gc_holder(objdir, now)
     if holder:
@@ -195,9 +195,9 @@ def check_git_locks(objdir: ObjectDir, now: int) -> None:
 
 @contextlib.contextmanager
 def git_locks(objdir: ObjectDir, space: Workspace, now: int) -> Iterator[None]:
-    """Hold gc.pid and maintenance.lock, so that neither `git gc` nor `git maintenance` works while we delete.
+    """Hold gc.pid and maintenance.lock, so that neither `git gc` nor `git maintenance` runs while we delete.
 
-    Locked when either is held already.
+    Raises Locked if another process holds one of them.
     """
     gc_pid = os.path.join(objdir.common_dir, "gc.pid")
     gc_lock = f"{gc_pid}.lock"  # git takes it to look at gc.pid and to replace it

@@ -18,7 +18,7 @@ from .temp import HIDDEN, TMP_PREFIX, TempFile, TempFiles, remove_leftover
 
 SECOND_NS = 10**9
 MOST_ASIDE = 1000
-"""How many files of one name are set aside, each under a number of its own."""
+"""Largest number of files of one name that are set aside, each under its own number."""
 
 
 def publish_pack(
@@ -26,12 +26,12 @@ def publish_pack(
 ) -> str:
     """Give a finished page its name, and return it; both files must be synced.
 
-    I14: it is held before it is visible. I4: the .pack is in place before the .idx, since the .idx makes the pack
-    visible. The directory is not synced here: the caller does it once for all pages, before anything relies on them.
+    I14: It is held before it is visible. I4: The .pack is renamed before the .idx, because the .idx makes the pack
+    visible. The directory is not synced here: the caller does it once for all pages, before anything depends on them.
 
-    `name` is the pack's own, by its checksum. A pack that has it already has the same bytes, but may be old, or cruft,
-    or about to be deleted, and no hold can be put on it now. Then the page gets another name. With `again`, a page that
-    is held is taken as this one: a run that was killed has made it.
+    `name` is the name by the pack's checksum. An existing pack of that name has the same bytes, but may be old, or
+    cruft, or about to be deleted, and it is too late to hold it. Then the page gets another name. With `again`, an
+    existing held page counts as this one, because a killed run has made it.
     """
     keep_path = objdir.pack_path(name, ".keep")
     if again and read_hold(keep_path) and _is_there(objdir, pack, idx, name):
@@ -39,7 +39,7 @@ def publish_pack(
         return name
     while True:
         name = _free_name(objdir, name)
-        # Somebody may make a pack of these bytes at this moment: then the next name is tried.
+        # Another process may publish a pack with these bytes at this moment: then the next name is tried.
         with contextlib.suppress(FileExistsError):
             if write_hold(objdir.pack_path(name, ".keep"), f"{pack.path}.keep", hold, objdir.settings.shared):
                 move_name(pack.path, objdir.pack_path(name))
@@ -50,7 +50,7 @@ def publish_pack(
 
 
 def _is_there(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> bool:
-    """Whether the pack `name` has these very files."""
+    """Return whether the pack `name` has the same files."""
     try:
         return same_content(pack.path, objdir.pack_path(name)) and same_content(
             idx.path, objdir.pack_path(name, ".idx")
@@ -60,8 +60,8 @@ def _is_there(objdir: ObjectDir, pack: TempFile, idx: TempFile, name: str) -> bo
 
 
 def next_name(objdir: ObjectDir, name: str) -> str:
-    """Name for a page whose name `name` is taken: a hash of it."""
-    import hashlib  # start-up cost: hardly any page meets a pack of its name
+    """Return the next name for a page whose name `name` is taken: a hash of it."""
+    import hashlib  # start-up cost: a name is hardly ever taken
 
     digest = hashlib.new(objdir.object_format, bytes.fromhex(name.removeprefix("pack-")), usedforsecurity=False)
     return f"pack-{digest.hexdigest()}"
@@ -100,9 +100,9 @@ def held_as_new(base: str) -> Iterator[None]:
 
 
 def finish_pack(objdir: ObjectDir, idx_path: str, name: str) -> None:
-    """Name an idx whose pack was named before the writer of both died, as publish_pack() does.
+    """Rename an idx as publish_pack() does, if the writer died after it had renamed the pack.
 
-    I14: where the .keep is gone too, the page is held anew before it is visible.
+    I14: If the .keep is gone too, the page is held again before it is visible.
     """
     for path in (objdir.pack_path(name), idx_path):
         fd = open_regular(path, follow=True)
@@ -118,16 +118,16 @@ def finish_pack(objdir: ObjectDir, idx_path: str, name: str) -> None:
 
 
 def unlink_pack(objdir: ObjectDir, name: str, there: Container[str], remove: Callable[[str], object] = unlink) -> None:
-    """I4: the .idx first, so that nobody sees a pack without its .pack; a crash in between leaves a harmless .pack.
+    """Delete a pack. I4: the .idx first, so that no reader sees it without its .pack; a crash leaves a lone .pack.
 
-    `there`: names seen in the directory, which say whether files other than these two are to be removed too: a .keep
-    among them must be a hold of ours. `remove` is for whoever deletes many.
+    `there`: names in the directory, which tell whether the pack has other files to remove; a .keep among them must be a
+    hold of ours. `remove` replaces unlink() for callers that delete many files.
     """
     remove(objdir.pack_path(name, ".idx"))
     remove(objdir.pack_path(name))
     for suffix in (".rev", ".bitmap", ".keep"):
         if name + suffix in there:
-            with contextlib.suppress(SystemFailed):  # nobody reads it without its pack, and a later run removes it
+            with contextlib.suppress(SystemFailed):  # no reader uses it without its pack, and a later run removes it
                 unlink(objdir.pack_path(name, suffix))
 
 
@@ -149,9 +149,9 @@ def same_content(one: str, other: str) -> bool:
 
 
 def hide_idx(objdir: ObjectDir, space: TempFiles, name: str) -> str:
-    """Take the .idx of a pack away, so that nobody sees the pack any more. Return the path from where it can come back.
+    """Move the .idx of a pack away, so that the pack becomes invisible. Return the path from which it can be restored.
 
-    FileNotFoundError when it is gone. A run that is killed leaves it to the next one, which brings it back.
+    Raises FileNotFoundError if it is gone. If the run is killed, the next run restores it.
     """
     path = os.path.join(space.directory, f"{space.prefix}{HIDDEN}{name}.idx")
     rename(objdir.pack_path(name, ".idx"), path)
@@ -162,7 +162,7 @@ PROTECTING = (".keep", ".promisor", ".mtimes")
 
 
 def protection(objdir: ObjectDir, there: Container[str], name: str) -> str:
-    """Why this pack must stay, by the files that are beside it now; empty when nothing protects it from us."""
+    """Return why this pack must stay, by the files beside it; empty if it is not protected."""
     for suffix in PROTECTING:
         if name + suffix in there and not (suffix == ".keep" and read_hold(objdir.pack_path(name, suffix))):
             return f"protected by its {suffix} file"
@@ -170,10 +170,10 @@ def protection(objdir: ObjectDir, there: Container[str], name: str) -> str:
 
 
 def set_aside(objdir: ObjectDir, names: Iterable[str]) -> str:
-    """Move files (named from the object directory on) to gpa/damaged/, where git does not look; gives that folder.
+    """Move files (relative to the object directory) to gpa/damaged/, where git does not look; return that folder.
 
-    An .idx goes first, so that nobody sees a pack without its .pack. What is there already under that name stays, and
-    the file gets a number. A folder of objects/ is taken where gpa/ is on another file system.
+    An .idx is moved first, so that no reader sees it without its .pack. If the name exists there, the file gets a
+    number. If gpa/ is on another file system, the folder is in objects/.
     """
     folder = path_of(objdir, DAMAGED)
     make_dir(objdir.gpa_dir, objdir.settings.shared)
@@ -197,10 +197,10 @@ def set_aside(objdir: ObjectDir, names: Iterable[str]) -> str:
 
 
 def make_as_young(path: str, as_ns: int) -> int:
-    """I9: see to it that the file's mtime is `as_ns` (nanoseconds) or later, but not later than now; return it.
+    """I9: raise the file's mtime to `as_ns` (nanoseconds) if it is older, but not beyond now; return the mtime.
 
-    A page that is dated ahead of the clock would win over the packs that git makes until then. Where no file's time can
-    be set, a file of the same second is as it should be; SystemFailed for an older one.
+    A page with an mtime in the future would win over the packs that git makes until then. If the file system cannot set
+    mtimes, a file of the same second is accepted, and an older one raises SystemFailed.
     """
     mtime, as_ns = os.stat(path).st_mtime_ns, min(as_ns, time.time_ns())
     if mtime >= as_ns:

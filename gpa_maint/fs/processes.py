@@ -1,8 +1,8 @@
-"""Git processes at work that delete packs: `git repack` takes no lock, so they are looked for among all processes.
+"""Find running git processes that delete packs. `git repack` takes no lock, so they are searched among all processes.
 
-Such a process lists the packs when it begins and deletes some of them at its end, for the sake of others that it takes
-to stay. So whoever deletes one of these others, or publishes an index that names the first, has to know of it. What
-runs on another host, in another container, or is no git, is not seen: holds (holds.py) do not depend on it.
+Such a process lists the packs when it begins, and deletes some of them at its end, because other packs have their
+objects. A run that deletes one of these other packs, or publishes an index that names the deleted ones, must know of
+it. A process on another host, in another container, or of another program is not found; holds (holds.py) work without.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ WITH_VALUE = frozenset({"-C", "-c", "--git-dir", "--work-tree", "--namespace", "
 """Options before the command that take the next word."""
 
 DEEPEST = 64
-"""No repository is looked for farther up than so many folders."""
+"""Largest number of parent folders that are searched for a repository."""
 
 
 class Deleter(NamedTuple):
-    """A process that may delete packs: its number, when it began (in clock ticks since the boot), and its command."""
+    """A process that may delete packs: its number, its start (clock ticks since the boot), and its command."""
 
     pid: int
     began: int
@@ -42,7 +42,7 @@ class Deleter(NamedTuple):
 
 
 def deleters(objdir: ObjectDir) -> list[Deleter]:
-    """Git processes that may be about to delete packs of this object directory, by /proc; [] where there is none."""
+    """Return git processes that may delete packs of this object directory, from /proc; [] if there is no /proc."""
     found = []
     for pid in processes_named(NAMES):
         command = _command(pid)
@@ -53,13 +53,13 @@ def deleters(objdir: ObjectDir) -> list[Deleter]:
 
 
 LISTING = frozenset({"repack", "multi-pack-index"})
-"""The commands that list packs themselves; the others start one of these."""
+"""Commands that list packs themselves; the other commands start one of these."""
 
 
 def latest_age_ns(beside: list[Deleter]) -> int | None:
-    """How long ago the last of these processes began that list packs, in nanoseconds; None when there is none.
+    """Return the age (ns) of the youngest of these processes that list packs; None if there is none.
 
-    Packs that were made since are not among those that any of them deletes.
+    None of them deletes packs that were made after it began.
     """
     began = max((one.began for one in beside if one.command in LISTING), default=None)
     if began is None:
@@ -101,13 +101,13 @@ def _after_options(words: list[str]) -> Iterator[str]:
 
 
 def _began(pid: int) -> int | None:
-    """When the process began; None when it has ended."""
+    """Return when the process began (clock ticks since the boot); None if it has ended."""
     words = _read(pid, "stat").rpartition(b")")[2].split()  # the name before it may contain anything
     return int(words[19]) if len(words) > 19 and words[0] not in (b"Z", b"X") else None
 
 
 def _may_work_on(pid: int, objdir: ObjectDir) -> bool:
-    """Whether it may work on this object directory. False only when it is seen to work on another one."""
+    """Return whether the process may work on this object directory. False only if it visibly works on another one."""
     if not objdir.is_own:
         return True
     try:
@@ -119,7 +119,7 @@ def _may_work_on(pid: int, objdir: ObjectDir) -> bool:
             return _is_same(os.path.join(folder, os.fsdecode(word.partition(b"=")[2])), objdir)
     git_dir = _named_git_dir(pid)
     if git_dir and not os.path.isabs(git_dir):
-        return True  # it may have changed its folder since
+        return True  # it may have changed its folder
     folder = git_dir or folder
     for _ in range(DEEPEST):
         for objects in _objects_of(folder):
@@ -151,7 +151,7 @@ def _is_same(objects: str, objdir: ObjectDir) -> bool:
 
 
 def _objects_of(folder: str) -> Iterator[str]:
-    """Where the objects of a repository in this folder would be."""
+    """Yield the paths at which a repository in this folder would have its objects."""
     dot_git = os.path.join(folder, ".git")
     if os.path.isfile(dot_git):
         yield from _objects_by_file(folder, dot_git)

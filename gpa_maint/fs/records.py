@@ -1,4 +1,4 @@
-"""Files of our own in gpa/, and what killed gits left."""
+"""Write and remove our files in gpa/."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOG_BYTES = 256 * 1024
 def replace_file(
     objdir: ObjectDir, space: Workspace, path: str, content: bytes, *, durable: bool = True, mtime: int | None = None
 ) -> None:
-    """Write a small file of ours whole: a crash leaves the old or the new one; unless `durable`, perhaps none."""
+    """Replace a small file of ours; a crash leaves the old or the new one, or perhaps none if not `durable`."""
     temp = space.create(".new", 0o666)
     try:
         with named("write", temp.path):
@@ -48,21 +48,21 @@ def replace_file(
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # temporary files are on another file system than gpa/: what is here may be lost without losing an object
+        # temporary files are on another file system than gpa/, whose files may be lost without losing an object
         _put_beside(objdir, path, content, durable=False, mtime=mtime)
 
 
 def replace_locked(objdir: ObjectDir, path: str, content: bytes) -> None:
-    """Write a small file of ours whole and durably, under a lock of its own instead of the maintenance lock.
+    """Replace a small file of ours durably, under its own lock instead of the maintenance lock.
 
-    So its temporary file stands beside it: what lies in gpa/tmp may be cleared away by a run.
+    Its temporary file is beside it, because a run may remove files in gpa/tmp.
     """
     _put_beside(objdir, path, content, durable=True)
     fsync_dir(os.path.dirname(path))
 
 
 def _put_beside(objdir: ObjectDir, path: str, content: bytes, *, durable: bool, mtime: int | None = None) -> None:
-    """Give `path` this content by way of a new file beside it: what is left there may be a link to anywhere."""
+    """Replace `path` through a new file beside it, because an existing file there may be a link."""
     temp = f"{path}.new"
     unlink(temp)
     file = TempFile(temp, create(temp, 0o666))
@@ -80,7 +80,7 @@ def _put_beside(objdir: ObjectDir, path: str, content: bytes, *, durable: bool, 
 
 
 def set_mtime(temp: TempFile, mtime: int) -> None:
-    """Date a file. Where no file's time can be set, it keeps that of now."""
+    """Set a file's mtime, if the file system supports that."""
     with worded("utime", temp.path):
         try:
             os.utime(temp.fd, (mtime, mtime))
@@ -94,9 +94,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def keep_reserve(objdir: ObjectDir) -> None:
-    """Have gpa/reserve hold the room that an expire needs before it frees any: for records and, up to a size, an index.
+    """Reserve, in gpa/reserve, the space that an expire needs before it frees any: for records and a small index.
 
-    Where there is no room for it there is none.
+    If the disk has no space for it, there is no reserve.
     """
     path = path_of(objdir, RESERVE)
     with contextlib.suppress(OSError):
@@ -114,7 +114,7 @@ def keep_reserve(objdir: ObjectDir) -> None:
 
 
 def release_reserve(objdir: ObjectDir) -> bool:
-    """Give the room of gpa/reserve back; False when there is none."""
+    """Free the space of gpa/reserve; return False if there is none."""
     return unlink(path_of(objdir, RESERVE))
 
 
@@ -132,9 +132,9 @@ def put_marker(objdir: ObjectDir, prefix: str, text: str) -> None:
 
 
 def append_line(objdir: ObjectDir, name: str, line: str) -> None:
-    """Add a line to gpa/<name>. When that has grown beyond LOG_BYTES it becomes gpa/<name>.old.
+    """Append a line to gpa/<name>. A file larger than LOG_BYTES is renamed to gpa/<name>.old.
 
-    Needs no lock: a run that finds another one at work says so here.
+    Needs no lock: a run that finds another run logs that here.
     """
     path = path_of(objdir, name)
     with named("write", path):
@@ -145,5 +145,5 @@ def append_line(objdir: ObjectDir, name: str, line: str) -> None:
         finally:
             os.close(fd)
     if full:
-        with contextlib.suppress(FileNotFoundError):  # somebody else turned it over just now
+        with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
             rename(path, f"{path}.old")

@@ -1,7 +1,7 @@
-"""Temporary files, and what killed runs left of them.
+"""Temporary files of runs, also of killed ones.
 
 Temporary files and locks are hard links of one another: a lock on the index is a link of the finished new index, so
-it is held for an instant, and a lock that a killed run left behind is known by its inode.
+it is held for an instant, and a lock that a killed run left behind is recognised by its inode.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .processes import Deleter
 
 TMP_PREFIX = "tmp_gpa_"
 HIDDEN = "hidden-"
-"""What the name of an .idx begins with that expire took away and may bring back."""
+"""Prefix of the name of an .idx that expire has hidden and may restore."""
 INDEX_LOCK = "multi-pack-index.lock"
 
 
 class TempFile:
-    """An open file that has no lasting name yet."""
+    """An open file that has no final name yet."""
 
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
@@ -52,7 +52,7 @@ class TempFiles:
         while True:
             self._count += 1
             path = os.path.join(self.directory, f"{self.prefix}{os.getpid()}-{self._count}{suffix}")
-            if not os.path.lexists(path):  # an earlier run of this process could not remove it
+            if not os.path.lexists(path):  # exists if an earlier run of this process could not remove it
                 return path
 
     def create(self, suffix: str, mode: int) -> TempFile:
@@ -76,10 +76,9 @@ class TempFiles:
 class Workspace(TempFiles):
     """Temporary files of this run; a killed run's are removed by the next.
 
-    They live in gpa/tmp/ when that is on the file system of objects/pack (a local clone copies objects/ file by file
-    and fails over anything that vanishes there), else in objects/pack as tmp_gpa_*. `healed`: locks of killed runs
-    that were removed on the way in. `beside`: git processes that may delete packs and were at work when this run
-    published an index.
+    They are in gpa/tmp/ if that is on the file system of objects/pack (a local clone copies objects/ file by file, and
+    fails if a file vanishes there), else in objects/pack as tmp_gpa_*. `healed`: locks of killed runs that were removed
+    at the start. `beside`: git processes that may delete packs, and ran when this run published an index.
     """
 
     def __init__(self, objdir: ObjectDir, directory: str, prefix: str) -> None:
@@ -98,7 +97,7 @@ class Workspace(TempFiles):
             unlink(probe.path)
 
     def remove_all(self) -> None:
-        # A lock that could not be removed is known by its temporary file: that one stays for the next run.
+        # A lock that could not be removed is recognised by its temporary file, which therefore stays for the next run.
         locked = {inode_of(path) for path in lock_paths(self.objdir)} - {None}
         self._paths = [path for path in self._paths if not locked or inode_of(path) not in locked]
         super().remove_all()
@@ -129,9 +128,9 @@ def is_ours(name: str) -> bool:
 
 
 def temporary_files(objdir: ObjectDir, packs: Iterable[str] | None = None) -> list[str]:
-    """All temporary files of ours; at the start of a run, which has the lock, they are those of killed runs.
+    """Return all temporary files of ours. At the start of a run, which has the lock, they are of killed runs.
 
-    `packs`: the names in the pack directory, where somebody has listed it already.
+    `packs`: the names in the pack directory, if the caller has listed it.
     """
     folder = path_of(objdir, TMP)
     found = [os.path.join(folder, name) for name in _names_in(folder)]
@@ -140,7 +139,7 @@ def temporary_files(objdir: ObjectDir, packs: Iterable[str] | None = None) -> li
 
 
 def is_of_live_process(path: str) -> bool:
-    """Whether the process that a temporary file is named after is there."""
+    """Return whether the process whose number a temporary file has in its name exists."""
     pid = os.path.basename(path).removeprefix(TMP_PREFIX).partition("-")[0]
     if not pid.isdecimal():
         return False
@@ -161,7 +160,7 @@ def _names_in(directory: str) -> list[str]:
 
 
 def bring_back_hidden(objdir: ObjectDir) -> None:
-    """Give the .idx back to each pack that a killed expire took it from: the pack has to be proved anew."""
+    """Restore the .idx of each pack that a killed expire had hidden. The pack must be proved again."""
     for path in temporary_files(objdir):
         name = os.path.basename(path).removeprefix(TMP_PREFIX)
         if name.startswith(HIDDEN) and name.endswith(".idx"):
@@ -171,7 +170,7 @@ def bring_back_hidden(objdir: ObjectDir) -> None:
 
 
 def _may_come_back(path: str) -> bool:
-    """Is it a file, or a link, as the .idx was? git would wait for ever for a FIFO, and cannot read a folder."""
+    """Return whether it is a file or a link, as an .idx is. git would wait for a FIFO, and cannot read a folder."""
     with contextlib.suppress(FileNotFoundError):
         mode = safe_open.lstat(path).st_mode
         return S_ISREG(mode) or (S_ISLNK(mode) and os.path.isfile(path))
@@ -179,10 +178,10 @@ def _may_come_back(path: str) -> bool:
 
 
 def remove_stale(objdir: ObjectDir) -> list[str]:
-    """Remove what killed runs left; gives the paths of the locks among it.
+    """Remove files of killed runs, and return the paths of the locks among them.
 
-    Their locks, and packs that never got their idx, are known by being the same file as a temporary one. What cannot be
-    removed keeps no run from its work.
+    Their locks, and packs that never got their idx, are recognised as hard links of a temporary file. A file that
+    cannot be removed does not prevent a run.
     """
     stale = temporary_files(objdir)
     if not stale:
@@ -192,7 +191,7 @@ def remove_stale(objdir: ObjectDir) -> list[str]:
     for path in (*locks, *(path for path in packs_without_idx(objdir) if inode_of(path) in inodes)):
         unlink(path)
     for path in stale:
-        with contextlib.suppress(SystemFailed):  # of another user, perhaps, who can remove it
+        with contextlib.suppress(SystemFailed):  # perhaps of another user, who can remove it
             remove_leftover(path)
     return locks
 
@@ -221,7 +220,7 @@ def lock_paths(objdir: ObjectDir) -> tuple[str, ...]:
 
 
 def remove_leftover(path: str) -> bool:
-    """Remove a temporary file, or a folder of them; False when it was gone already, or is in use again."""
+    """Remove a temporary file, or a folder of them; return False if it did not exist, or is in use again."""
     try:
         with safe_open.place_of(path) as (folder, name):
             if not S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
@@ -236,10 +235,10 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _clear(outer: int | None, name: str, path: str) -> None:
-    """Remove all that is in a folder, however deep it is nested and whatever takes its place meanwhile.
+    """Remove everything in a folder, at any depth, also if other files replace it meanwhile.
 
-    What a folder in it holds is moved up, so that few folders are open at a time. That may be stopped anywhere: it is
-    all in the one folder that is to go.
+    The content of inner folders is moved up, so that few folders are open at a time. It may be stopped at any moment,
+    because everything stays in the one folder that will be deleted.
     """
     top = os.open(name, FOLDER, dir_fd=outer)
     try:
@@ -249,12 +248,12 @@ def _clear(outer: int | None, name: str, path: str) -> None:
             inner_name = waiting.pop()
             try:
                 inner = os.open(inner_name, FOLDER, dir_fd=top)
-            except OSError:  # gone, or closed to us
+            except OSError:  # it is gone, or may not be opened
                 continue
             try:
                 for deeper in _clear_files(inner, f"{path}/{inner_name}"):
                     number += 1
-                    with contextlib.suppress(OSError):  # a name that is taken, or another file system
+                    with contextlib.suppress(OSError):  # the name is taken, or it is another file system
                         os.rename(deeper, moved := f"{MOVED}{os.getpid()}_{number}", src_dir_fd=inner, dst_dir_fd=top)
                         waiting.append(moved)
             finally:
@@ -268,7 +267,7 @@ MOVED = "tmp_gpa_moved_"
 
 
 def _clear_files(folder: int, path: str) -> list[str]:
-    """Remove what is no folder; the names of those that are."""
+    """Remove all files of a folder, and return the names of its folders."""
     folders = []
     for name in os.listdir(folder):
         with contextlib.suppress(FileNotFoundError):
@@ -280,7 +279,7 @@ def _clear_files(folder: int, path: str) -> list[str]:
 
 
 def remove_empty_dir(path: str) -> bool:
-    """Remove a directory; False when it is not empty, no directory, or was gone."""
+    """Remove a directory; return False if it is not empty, is no directory, or did not exist."""
     try:
         with safe_open.place_of(path) as (folder, name):
             return _remove_empty(folder, name, path)
@@ -292,6 +291,6 @@ def _remove_empty(folder: int | None, name: str, path: str) -> bool:
     step("rmdir", path)
     try:
         os.rmdir(name, dir_fd=folder)
-    except OSError:  # gone, or filled again: not ours to force
+    except OSError:  # it is gone, or has files again
         return False
     return True

@@ -102,7 +102,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         return sha in self.pages
 
     def info(self, sha: bytes) -> OInfo:
-        """Type and size, from headers alone."""
+        """Return type and size, from headers alone."""
         try:
             kind, size = self.pages.info(sha)
         except ObjectMissing:

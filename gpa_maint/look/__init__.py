@@ -1,1 +1,1 @@
-"""Reads a repository and says what is there. Changes nothing."""
+"""Read a repository, and return what was found. Change nothing."""

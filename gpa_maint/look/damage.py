@@ -1,7 +1,7 @@
-"""Look at everything an object directory holds, and say what is damaged. Changes nothing.
+"""Read everything in an object directory, and report damage. Change nothing.
 
-Every byte of every pack and loose object is read: what is not told of here can be relied on. An error of the operating
-system (no permission, no descriptors, no memory, a disk that fails) is told of apart: it is no proof of damage.
+Every byte of every pack and loose object is read, so all other files are sound. An error of the operating system (no
+permission, no descriptors, no memory, a failing disk) is reported separately, because it does not prove damage.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def diagnose(objdir: ObjectDir, *, now: int, threads: int = 0, report: ReportPro
     for number, name in enumerate(names):
         if report:
             report(TITLE, number, len(names))
-        with suppress(FileNotFoundError):  # deleted by somebody's maintenance since the listing
+        with suppress(FileNotFoundError):  # another process has deleted it since the listing
             packs.append(_health(objdir, name, there, now, threads or os.cpu_count() or 1))
     if report:
         report(TITLE, len(names), len(names))
@@ -117,7 +117,7 @@ def index_fault(objdir: ObjectDir) -> str:
         gone = [f"pack '{name}' is gone" for name in take_inventory(objdir, counts=False).vanished]
     except (Corrupt, Unsupported) as error:
         return str(error)
-    # That a pack which is there cannot be loaded is that pack's fault; that a loaded one lacks an object is not.
+    # An existing pack that cannot be loaded is a fault of that pack; a loaded pack that lacks an object is not.
     others = ("failed to load pack",)
     if not any(line.startswith("failed to load pack in position") for line in findings):
         others = ("failed to load pack-index",)

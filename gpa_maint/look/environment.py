@@ -1,7 +1,7 @@
-"""Look at what bears on maintenance beside the packs: settings, locks, rights, what killed processes left.
+"""Look at settings, locks, permissions, and files of killed processes, for `git gpa status`.
 
-Only `git gpa status` asks. Changes nothing, takes no lock, and reads what others may be writing: a file that is gone
-again, or that cannot be read, was not there.
+It changes nothing and takes no lock. Other processes may be writing the files: one that vanishes, or cannot be read,
+counts as missing.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ KEYS = (
 )
 
 STRAY_SECONDS = 3600
-"""libgit2 puts an idx in place before its pack, which takes as long as writing that."""
+"""Seconds. libgit2 renames an idx before its pack; meanwhile it writes the pack."""
 
 REFLOGS = 1000
-"""How many reflogs are looked into at most."""
+"""Largest number of reflogs that are read."""
 
 REFLOG_BYTES = 4096
-"""No first line of a reflog is longer, but for its message."""
+"""Bytes; the first line of a reflog is not longer, apart from its message."""
 
 
 def look_at_surroundings(
     objdir: ObjectDir, inventory: Inventory, *, path: str | None, counting_since: int | None, now: int
 ) -> Surroundings:
-    """`path`: the repository whose settings hold, as for find_object_dir()."""
+    """Return the surroundings. `path` is the repository whose settings count, as for find_object_dir()."""
     values = read_all_values(cwd=path) if objdir.is_own else {}
     gc = fs.gc_holder(objdir, now)
     installed_at = written_at(objdir, INSTALL)
@@ -81,7 +81,7 @@ def look_at_surroundings(
 
 
 def _leftovers(objdir: ObjectDir) -> dict[str, Any]:
-    """`leftovers` and `leftover_bytes`: temporary files whose process is not there, as their names say."""
+    """Return `leftovers` and `leftover_bytes`: temporary files whose names have the number of a dead process."""
     paths, size = [], 0
     told = {fs.inode_of(path) for path in fs.lock_paths(objdir)}
     for path in [] if fs.run_at_work(objdir) else fs.temporary_files(objdir):
@@ -93,7 +93,7 @@ def _leftovers(objdir: ObjectDir) -> dict[str, Any]:
 
 
 def _owners(objdir: ObjectDir) -> dict[str, Any]:
-    """`wrong_owner` and `right_owner`, where files of ours are not of the repository's owner, and are not shared."""
+    """Return `wrong_owner` and `right_owner` if our files belong to another user than the repository, unshared."""
     import pwd
 
     owner = _owner(objdir.objects)
@@ -110,7 +110,7 @@ def _owners(objdir: ObjectDir) -> dict[str, Any]:
 
 
 def _waiting_since(objdir: ObjectDir, inventory: Inventory, now: int) -> int | None:
-    """When the last push came, if a hook should have started a run then, and none has ended since."""
+    """Return when the last push came, if a hook should have started a run then, and no run has ended since."""
     if not is_worth_while(objdir.common_dir, objdir.objects, now=now):
         return None
     last = max((pack.mtime for pack in inventory.packs if not pack.is_superseded), default=0)
@@ -133,7 +133,7 @@ def _names_in(folder: str) -> list[str]:
 
 
 def _is_scheduled(objdir: ObjectDir, values: Mapping[str, tuple[str, ...]]) -> bool:
-    """`git maintenance start` enters the work tree, or a bare repository, in the user's settings."""
+    """Return whether the user's settings name the work tree or bare repository, as `git maintenance start` does."""
     parent, name = os.path.split(objdir.common_dir)
     homes = {objdir.common_dir, parent} if name == ".git" else {objdir.common_dir}
     return any(os.path.realpath(os.path.expanduser(home)) in homes for home in values.get("maintenance.repo", ()))
@@ -147,7 +147,7 @@ def _stray_idx(objdir: ObjectDir, inventory: Inventory, now: int) -> Iterator[st
 
 
 def _closed_paths(objdir: ObjectDir) -> Iterator[str]:
-    """Directories that a run writes to, and this user may not."""
+    """Yield the directories that a run writes to and this user may not."""
     gpa_dir = objdir.gpa_dir if os.path.isdir(objdir.gpa_dir) else objdir.common_dir
     for folder in (gpa_dir, objdir.pack_dir):
         if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
@@ -155,7 +155,7 @@ def _closed_paths(objdir: ObjectDir) -> Iterator[str]:
 
 
 def _foreign_packs(objdir: ObjectDir, inventory: Inventory) -> int:
-    """Packs that only their owner may delete, since objects/pack has the sticky bit."""
+    """Count the packs that only their owner may delete, because objects/pack has the sticky bit."""
     user = os.geteuid()
     try:
         folder = os.stat(objdir.pack_dir)
@@ -189,7 +189,7 @@ def _old_reflog(objdir: ObjectDir, values: Mapping[str, tuple[str, ...]], now: i
         name = os.path.relpath(path, logs)
         if number >= REFLOGS:
             break
-        # git never expires the stash unless it is told to
+        # git expires the stash only if a setting says so
         if name != os.path.join("refs", "stash") and _first_entry(path, now) < now - age:
             return name
     return ""

@@ -1,7 +1,7 @@
-"""Look: read an object directory once and say what is there, as an Inventory. Changes nothing.
+"""Look: read an object directory once, and return an Inventory. Change nothing.
 
-Names are classified by one listing of objects/pack; an idx without pack is not garbage (libgit2 puts the .idx in place
-first), and a pack without idx is not visible to anyone yet.
+objects/pack is listed once. An .idx without .pack is kept, because libgit2 renames the .idx first. A .pack without .idx
+is invisible to every reader.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def take_inventory(objdir: ObjectDir, *, counts: bool = True, with_index: bool =
 
 
 LEFTOVER_SECONDS = 14 * 86400
-"""A temporary file of git's that is older is one of a killed process, as `git gc` takes it by default."""
+"""Seconds. An older temporary file of git is of a killed process, as in `git gc` by default."""
 
 
 def look_around(objdir: ObjectDir, inventory: Inventory, *, now: int) -> Inventory:
@@ -83,15 +83,15 @@ def _temporaries(objects: str, folder: str) -> list[str]:
 
 
 ORPHAN_SECONDS = 3600
-"""git writes the files of a pack one after the other; what belongs to none for so long is left over."""
+"""Seconds. git writes the files of a pack one after the other; a file without pack for longer is left over."""
 
 BESIDE_PACKS = (".rev", ".bitmap", ".mtimes", ".promisor")
 
 
 def _orphans(objdir: ObjectDir, now: int) -> list[str]:
-    """Files of packs whose .pack and .idx are gone, as when an unlink failed, and holds of pages that never came.
+    """Return files of packs whose .pack and .idx are gone, for example after a failed unlink, and holds without page.
 
-    A .keep of somebody else announces a pack to come.
+    A .keep of another program may belong to a pack that is being written.
     """
     try:
         there = set(os.listdir(objdir.pack_dir))
@@ -121,7 +121,7 @@ def _is_old(path: str, now: int) -> bool:
 
 
 def _count_loose_refs(objdir: ObjectDir) -> int:
-    """Files below refs/; another kind of ref storage has none."""
+    """Count the files below refs/; other kinds of ref storage have none."""
     refs = safe_open.walk(os.path.join(objdir.common_dir, "refs"))
     return sum(not safe_open.is_folder(entry) for _, entries in refs for entry in entries)
 
@@ -166,17 +166,17 @@ def complaints_of(inventory: Inventory) -> tuple[str, ...]:
 
 
 CONTROLS = frozenset(map(chr, (*range(32), *range(127, 160))))
-"""A file with one of these in its name is left alone: no git makes one, and on a terminal it could do anything."""
+"""Characters in the name of a file that is left alone: git never makes one, and it could control a terminal."""
 
 TEMPORARY = (".", "tmp_")
-"""What git repack writes is called .tmp-<pid>-pack-<hash> until all is done, and goes when that fails: nothing may rely
-on it, though git multi-pack-index names it like any other pack."""
+"""Name of a pack that git repack is writing. git deletes it if the repack fails, so nothing may depend on it, although
+git multi-pack-index names it like any other pack."""
 
 SUFFIXES = ("pack", "idx", "keep", "promisor", "mtimes")
 
 
 def _sort_names(there: list[str]) -> tuple[dict[str, set[str]], list[str], list[str]]:
-    """Names by suffix, the .idx names in directory order, and what belongs to a combined index."""
+    """Return the names by suffix, the .idx names in directory order, and the files of combined indexes."""
     by_suffix: dict[str, set[str]] = {suffix: set() for suffix in SUFFIXES}
     order: list[str] = []
     others: list[str] = []
@@ -213,7 +213,7 @@ def _packs(
             if name not in by_suffix["pack"]:
                 raise FileNotFoundError
             found.append((name, os.stat(path), _made_ns(objdir, name)))
-        except FileNotFoundError:  # not there yet, or gone since the listing
+        except FileNotFoundError:  # not yet renamed, or deleted since the listing
             without_pack.append(name)
             if name in by_suffix["pack"] and os.path.islink(path):
                 unreadable.append(f"'{path}' is a link that leads nowhere")
@@ -249,7 +249,7 @@ def _packs(
 
 
 def _made_ns(objdir: ObjectDir, name: str) -> int:
-    """When the idx was made; 0 when it cannot be looked at."""
+    """Return the mtime (ns) of the idx; 0 if it cannot be read."""
     try:
         return os.lstat(objdir.pack_path(name, ".idx")).st_mtime_ns
     except FileNotFoundError:
@@ -259,7 +259,7 @@ def _made_ns(objdir: ObjectDir, name: str) -> int:
 
 
 LEAST_PACK = 32
-"""Bytes of a pack without objects: header and SHA-1 trailer."""
+"""Size of a pack without objects: header and SHA-1 trailer."""
 
 
 def _pack_fault(objdir: ObjectDir, name: str, stat: os.stat_result) -> str:
@@ -280,14 +280,14 @@ HEX_DIGITS = "0123456789abcdef"
 
 
 def count_loose(objdir: ObjectDir) -> int:
-    """How many loose objects there are, by their names alone."""
+    """Count the loose objects, by their names alone."""
     return _scan_loose(objdir)[0]
 
 
 def loose_objects(objdir: ObjectDir, closed: list[str] | None = None) -> tuple[LooseObject, ...]:
-    """Every loose object, reachable or not, ordered by id. What is no regular file is none.
+    """Return every loose object, reachable or not, ordered by id. Only regular files count.
 
-    A folder that cannot be read is passed over, as git does; `closed` gets a line about it.
+    A folder that cannot be read is skipped, as in git; `closed` gets a line about it.
     """
     closed = [] if closed is None else closed
     found: list[LooseObject] = []
@@ -296,7 +296,7 @@ def loose_objects(objdir: ObjectDir, closed: list[str] | None = None) -> tuple[L
             path = f"{objdir.objects}/{folder}/{name}"
             try:
                 stat = os.lstat(path)
-            except FileNotFoundError:  # gone since the listing: somebody else's prune
+            except FileNotFoundError:  # another process has pruned it since the listing
                 continue
             except OSError as error:
                 closed.append(_cannot_access(path, error))

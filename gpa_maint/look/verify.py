@@ -1,4 +1,4 @@
-"""Findings, no repairs. The index as git verifies it, in git's words; with `deep` also every byte of every pack."""
+"""Find faults, without repairs: the index as git verifies it, in git's words; with `deep`, every byte of every pack."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .inventory import take_inventory
 def verify_objects(
     objdir: ObjectDir, *, deep: bool = False, threads: int = 0, report: ReportProgress | None = None
 ) -> VerifyResult:
-    """Every finding about the combined index and an incremental chain; with `deep` also about each pack.
+    """Return all findings about the combined index and an incremental chain; with `deep`, also about each pack.
 
-    A file git itself dies on (bad signature, unknown version) is an error here too: Corrupt or Unsupported.
+    Raises Corrupt or Unsupported for a file on which git itself dies (bad signature, unknown version).
     """
     findings: list[str] = []
     objects = 0
@@ -59,7 +59,7 @@ def verify_objects(
 
 CHAIN = "multi-pack-index.d"
 CHAIN_BYTES = 1 << 20
-"""More than a chain of 10,000 layers has."""
+"""Bytes; a chain of 10,000 layers is smaller."""
 
 
 def chain_faults(objdir: ObjectDir, report: ReportProgress | None = None) -> list[str]:
@@ -132,7 +132,7 @@ def _load(objdir: ObjectDir, stack: ExitStack, name: str) -> Any:
     try:
         files = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
         match_pack(objdir.pack_path(name), files[name])
-    except (GpaError, OSError):  # whatever it is: git says "failed to load pack", and so do we
+    except (GpaError, OSError):  # git says "failed to load pack" for every cause, and so do we
         return None
     return files[name]
 
@@ -150,7 +150,7 @@ def _verify_packs(objdir: ObjectDir, threads: int, report: ReportProgress | None
         except FileNotFoundError as error:
             if os.path.islink(objdir.pack_path(pack.name, ".idx")):
                 findings.append(str(error))
-            # else deleted by somebody's maintenance since the listing
+            # else another process has deleted it since the listing
         except (Corrupt, SystemFailed, Unsupported) as error:
             findings.append(str(error))
     if report:
@@ -159,7 +159,7 @@ def _verify_packs(objdir: ObjectDir, threads: int, report: ReportProgress | None
 
 
 def check_one(objdir: ObjectDir, name: str, threads: int, progress: Progress | None = None) -> list[str]:
-    """Everything wrong with a pack whose idx parses. FileNotFoundError when one of them is gone."""
+    """Return all faults of a pack whose idx parses. Raise FileNotFoundError if one of the files is gone."""
     with IdxFiles(objdir.pack_dir, [name], objdir.object_format) as files:
         lines = check_pack(objdir.pack_path(name), files[name], threads, progress or Progress())
     return [f"'{name}.pack': {line}" for line in lines]
@@ -176,7 +176,7 @@ def _packs_alone(objdir: ObjectDir) -> Inventory:
 def _counted(
     call: Callable[[], list[str]], title: str, progress: Progress, total: int, report: ReportProgress | None
 ) -> list[str]:
-    """Run a long call into C in a thread of its own, so that it can be watched, and stopped by Ctrl-C."""
+    """Run a long call into C in its own thread, so that it can be watched, and stopped by Ctrl-C."""
     watch = partial(_tell, report, title, progress, total) if report else None
     return in_thread(call, watch=watch, stop=progress.stop)
 

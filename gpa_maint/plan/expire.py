@@ -9,12 +9,11 @@ from ..model.plans import ExpirePlan, Step
 def plan_expire(inventory: Inventory, *, grace_seconds: int, now: int, keep_new: int = 14 * 86400) -> ExpirePlan:
     """Return the pages that no winner points to, split into those whose grace is over at `now` and those that wait.
 
-    Grace counts from when a page was first seen superseded; one that is seen so for the first time begins now. I8:
-    kept, promisor and cruft packs are never due, and packs that the index does not name only where we merged them, or
-    where an earlier expire was killed after it had proved them superseded.
+    The grace time begins when a page is first found superseded. I8: Kept, promisor and cruft packs are never due. A
+    pack that the index does not name is due only if we merged it, or if a killed expire had proved it superseded.
 
-    A hold (I14) ends when none of the packs is there that the page replaces, or after two weeks, and, of a page of new
-    objects, when the page is older than `keep_new` seconds.
+    A hold (I14) ends when all packs that the page replaces are gone, or after two weeks. The hold of new objects ends
+    when the page is older than `keep_new` seconds.
     """
     doomed: list[PackInfo] = []
     waiting: list[PackInfo] = []

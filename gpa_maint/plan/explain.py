@@ -1,4 +1,4 @@
-"""Say of each pack which rule decides what happens to it now, by the very plans that a run would follow."""
+"""Explain for each pack which rule decides what happens to it, by the plans that a run would follow."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .run import mergeable, plan_run
 
 
 def plan_explain(inventory: Inventory, *, rules: RunRules, now: int) -> tuple[Step, ...]:
-    """One step a pack, the oldest first: merge, fold, delete, wait or leave, and why."""
+    """Return one step for each pack, the oldest first: merge, fold, delete, wait or leave, with the reason."""
     explainer = _Explainer(inventory, rules, now)
     return tuple(explainer.explain(pack) for pack in sorted(inventory.packs, key=lambda pack: (pack.mtime, pack.name)))
 
 
 class _Explainer:
-    """The plans for one inventory, asked about one pack after the other."""
+    """Plans for one inventory, which answer for one pack after the other."""
 
     def __init__(self, inventory: Inventory, rules: RunRules, now: int) -> None:
         self._rules = rules
@@ -58,7 +58,7 @@ class _Explainer:
         return Step(pack.name, "wait", self._why_few())
 
     def _why_few(self) -> str:
-        """Why no small pack is merged."""
+        """Return why no small pack is merged."""
         rules, objects = self._rules, sum(self._pool.values())
         return (
             f"small; together {len(self._pool)} hold {objects} objects, fewer than gpa.pageObjects "

@@ -8,13 +8,13 @@ from ..model.plans import RunRules
 from .expire import plan_expire
 
 LOOK_AFTER_PACKS = 16
-"""After how many new packs a hook starts the next run: looking costs less than a push, so not at each one."""
+"""Number of new packs after which a hook starts the next run. A run after each push would cost too much."""
 
 LOOK_AFTER_SECONDS = 86400
 
 
 class NextRun(NamedTuple):
-    """When a run is due: at so many packs, at `more_loose` new loose objects (None: at no number), or from `at` on."""
+    """When a run is due: at a number of packs, at `more_loose` new loose objects (None: never), or from `at` on."""
 
     packs: int
     more_loose: int | None
@@ -22,9 +22,9 @@ class NextRun(NamedTuple):
 
 
 def plan_next_run(inventory: Inventory, *, rules: RunRules, now: int, at_once: bool = False) -> NextRun:
-    """When the next run is worth while; `at_once`: this one has left something to do."""
+    """Return when the next run is worth while. `at_once`: this run has left something to do."""
     packs = 0 if at_once else len(inventory.packs) + len(inventory.idx_without_pack) + LOOK_AFTER_PACKS
-    # Loose objects that a run has left, since they are damaged, shall not start another one.
+    # Damaged loose objects, which a run leaves, must not start another run.
     left = rules.auto_loose - inventory.loose_count
     more_loose = (left if left > 0 else rules.auto_loose) if rules.auto_loose else None
     return NextRun(packs, more_loose, _next_due(inventory, rules, now))

@@ -11,11 +11,11 @@ from ..model.plans import RepackPlan, Step
 def plan_repack(
     inventory: Inventory, *, batch_bytes: int, page_objects: int = 2000, page_bytes: int = 512 << 20, depth: int = 50
 ) -> RepackPlan:
-    """Choose the packs to merge and say for each pack why it is taken or not.
+    """Choose the packs to merge, with the reason for each pack.
 
     Packs are taken oldest first until their expected sizes reach `batch_bytes` (bytes on disk; 0 takes all). Expected
     size: file size times the share of its objects that the index points to. I8: kept, promisor and cruft packs are
-    never taken. Fewer than two packs give an empty plan.
+    never taken. With fewer than two packs the plan is empty.
 
     At most one of the new pages will hold fewer than `page_objects` objects, unless bytes close a page.
     """
@@ -45,7 +45,7 @@ def plan_repack(
 def plan_batch(
     inventory: Inventory, batch: Iterable[PackInfo], *, page_objects: int, page_bytes: int, depth: int
 ) -> RepackPlan:
-    """Merge exactly these packs, in the order given."""
+    """Return a plan that merges exactly these packs, in the given order."""
     packs = tuple(batch)
     return RepackPlan(
         based_on=inventory.midx.trailer if inventory.midx else None,
@@ -70,7 +70,7 @@ KINDS = {
     "superseded": "superseded; expire will delete it",
     "unreadable": "its idx cannot be read",
 }
-"""What packs are taken for, and why each kind but the first is not merged."""
+"""Kinds of packs, and why each kind except the first is not merged."""
 
 
 def kind_of(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
@@ -90,7 +90,7 @@ def kind_of(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
 
 
 def why_not_small(pack: PackInfo, page_objects: int, page_bytes: int) -> str:
-    """Why this is not a small pack, or one not to be merged; empty when it is to be merged."""
+    """Return why this pack is not merged: it is not small, or must stay. Empty if it is merged."""
     kind = kind_of(pack, page_objects, page_bytes)
     if kind == "large":
         return f"large pack of {pack.object_count} objects"

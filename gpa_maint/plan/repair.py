@@ -1,21 +1,21 @@
-"""Decide what is done about each fault that diagnose() found."""
+"""Decide which repair is done for each fault that diagnose() found."""
 
 from __future__ import annotations
 
 from ..model.repair import Diagnosis, PackHealth, RepairPlan, RepairStep
 
 REST_SECONDS = 3600
-"""A pack without idx, or an idx without pack, that is younger may be on its way: these come one after the other."""
+"""Seconds. A younger pack without idx, or idx without pack, may be unfinished: one is renamed before the other."""
 
 UNREAD = "that says nothing about its content"
-"""Added to an error of the operating system: it is no proof of damage."""
+"""Text added to an error of the operating system, which does not prove damage."""
 
 
 def plan_repair(found: Diagnosis, *, precious_objects: bool = False) -> RepairPlan:
     """Return a step for each fault, in the order in which they are done; without faults there are none."""
     steps = [step for pack in found.packs if (step := _plan_pack(pack))]
     if found.index_unread:
-        # Without the index nobody can say what has to stay for its sake.
+        # Without the index it is unknown which packs it needs.
         steps = [_leave(step, "the combined index cannot be read") for step in steps]
         steps.append(RepairStep("leave", "multi-pack-index", f"{found.index_unread}; {UNREAD}"))
     for fault in found.loose:
@@ -30,7 +30,7 @@ def plan_repair(found: Diagnosis, *, precious_objects: bool = False) -> RepairPl
     if found.chain_unread:
         steps.append(RepairStep("leave", "multi-pack-index.d", f"{found.chain_unread}; {UNREAD}"))
     if precious_objects:
-        # There only the index is ours to replace.
+        # In such a repository only the index may be replaced.
         steps = [step if step.action == "index" else _leave(step, "precious objects") for step in steps]
     return RepairPlan(tuple(steps))
 

@@ -1,15 +1,17 @@
 """Decide what a maintenance run does: which steps are due, and which packs are merged.
 
-What is written must stay small beside what is pushed. Three rules see to it, and docs/maintenance.md shows how far:
+Maintenance must write few bytes compared with the pushed bytes. docs/maintenance.md has the figures. The rules are:
 
-- Few or small packs are left alone. When there are too many, those are merged whose pack grows most by it.
-- An index costs bytes for every object of the repository. Where it is not cheap beside what was pushed since, packs
-  outside it are merged with one another, which needs no new index, and it leaves out what will be merged again soon.
+- A few small packs are left alone. When there are too many, the smallest ones are merged: as many as make the result
+  largest relative to its largest source.
+- An index costs bytes for every object of the repository. If it is expensive compared with the bytes pushed since,
+  packs outside it are merged with one another, which needs no new index. An expensive index leaves out packs that will
+  soon be merged again.
 - Full pages are folded 64 at a time, so an object is written once for each power of 64. A backlog of small packs whose
-  pages would be folded at once is merged into folded packs, so its objects are written once.
+  pages would be folded at once is merged directly into folded packs, so its objects are written once.
 
-A run does the first step that is due and decides again, until none is. Every merge leaves fewer small packs or fewer
-full pages, and every index fewer packs outside it; so there is an end.
+A run does the first step that is due, and decides again until none is due. It ends, because every merge leaves fewer
+small packs or full pages, and every index fewer packs outside it.
 """
 
 from __future__ import annotations
@@ -24,34 +26,33 @@ from .expire import plan_expire
 from .repack import plan_batch, why_not_small
 
 FOLD = 64
-"""How many full pages are folded into one."""
+"""Number of full pages that are folded into one pack."""
 
 BATCH_PAGES = 64
-"""A batch ends with the pack that brings it to as many objects as this many pages hold: a bound for memory and disk."""
+"""Size of a batch, in full pages. It ends with the pack that reaches this size, which bounds memory and disk."""
 
 BACKLOG_FOLDS = 4
-"""A batch of a backlog holds as many objects as this many folded packs: each batch costs a look at every pack there is,
-and memory for each of its objects."""
+"""Size of a batch of a backlog, in folded packs. Each batch costs a scan of all packs, and memory for its objects."""
 
 INDEX_SHARE = 4
-"""The index is cheap when it is at most one part in this many of the bytes outside it. `simulate` chose it: with 2, one
-object a push is written more than 3 times over; with 8, a third more packs are outside."""
+"""The index is cheap if its size is at most the bytes outside it, divided by this. `simulate` chose the value: with 2,
+pushes of one object write more than 3 bytes a byte; with 8, a third more packs are outside."""
 
 FEW = 16
-"""So many packs come between two looks of the hook. They are worth an index that is cheap, and so many small ones are
-worth merging to do without one."""
+"""Number of packs between two checks of the hook. So many packs are worth a cheap index, and so many small packs are
+worth a merge that avoids an index."""
 
 SLACK = 8
-"""Live packs stay this far below gpa.maxPages and gpa.autoPages together, for those that come before the next look."""
+"""Number of packs that may come before the next check: live packs stay this far below gpa.maxPages + gpa.autoPages."""
 
 
 UNBOUNDED_OBJECTS = (1 << 31) - 1
 UNBOUNDED_BYTES = 1 << 62
-"""More than any repository has: the bounds of a page that takes a whole batch."""
+"""Bounds of a page that takes a whole batch: more than any repository has."""
 
 
 class _Live(NamedTuple):
-    """The packs that are not superseded: small ones, full ones by level, and all those that the index does not name."""
+    """Packs that are not superseded: small ones, full ones by level, and all packs outside the index."""
 
     small: list[PackInfo]
     full: dict[int, list[PackInfo]]
@@ -59,10 +60,10 @@ class _Live(NamedTuple):
 
 
 class _Need(NamedTuple):
-    """Why the index is to be written, whatever is merged; empty when it is not.
+    """Why the index must be written, whatever is merged; empty if it need not be.
 
-    `crowded`: too many packs are outside it, but merging them with one another may do instead. `level`: of the packs
-    outside, it would name those from this level on: 0 all, 1 full pages, 2 folded ones.
+    `crowded`: too many packs are outside it, but a merge of them may be enough. `level`: the lowest level of the packs
+    outside that it would name: 0 all, 1 full pages, 2 folded ones.
     """
 
     reason: str
@@ -71,9 +72,9 @@ class _Need(NamedTuple):
 
 
 def plan_run(inventory: Inventory, *, rules: RunRules, now: int, idle: Collection[str] = ()) -> RunPlan:
-    """Every step in the order in which it is done, due or not, with the reason.
+    """Return every step in its order, due or not, with the reason.
 
-    The `idle` steps have been tried in this run and changed nothing: they are not due again.
+    The `idle` steps were tried in this run and changed nothing, so they are not due again.
     """
     live = _live(inventory, rules)
     need = _index_need(inventory, live, rules)
@@ -117,7 +118,7 @@ def _live(inventory: Inventory, rules: RunRules) -> _Live:
 
 
 def level_of(pack: PackInfo, rules: RunRules) -> int:
-    """How often its objects have been folded at most: 1 for a full page, 2 for one made of 64 of them."""
+    """Return how often the objects of a pack were folded at most: 1 for a full page, 2 for a fold of 64 full pages."""
     objects = pack.object_count or 0
     level, reach = 1, FOLD
     while objects >= rules.page_objects * reach or pack.size > rules.page_bytes // 2 * reach:
@@ -126,7 +127,7 @@ def level_of(pack: PackInfo, rules: RunRules) -> int:
 
 
 def _free(packs: Iterable[PackInfo]) -> list[PackInfo]:
-    """Those that may be merged without a new index: no index names them, nor one that somebody may have in hand."""
+    """Return the packs that neither the index nor an older one in use names: merging them needs no new index."""
     return [pack for pack in packs if not (pack.is_indexed or pack.returned)]
 
 
@@ -165,7 +166,7 @@ def _compare(reached: bool) -> str:
 
 
 def index_bytes(inventory: Inventory) -> int:
-    """About the size of an index over all packs there are."""
+    """Return the approximate size (bytes) of an index over all packs."""
     hash_size = 20 if inventory.object_format == "sha1" else 32
     objects = inventory.midx.object_count if inventory.midx else 0
     objects += sum(pack.object_count or 0 for pack in inventory.packs if not (pack.is_indexed or pack.is_superseded))
@@ -188,7 +189,7 @@ def _index_need(inventory: Inventory, live: _Live, rules: RunRules) -> _Need:
             return _Need(f"{cost} bytes, beside {outside} that are not in it" if is_worth_it else "", False, level)
     if len(live.outside) <= rules.auto_unindexed:
         return _Need("", False, 2)
-    # What will be merged soon is left out, unless hardly anything else is there to be named.
+    # Packs that will soon be merged are left out, unless there is hardly any other pack.
     soon = len(_free(live.small)) + len(_free(live.full.get(1, ())))
     reason = f"{len(live.outside)} packs are not in it, more than gpa.autoUnindexed ({rules.auto_unindexed})"
     return _Need(reason, True, 2 if soon * 5 <= rules.auto_unindexed * 4 else 0)
@@ -211,10 +212,11 @@ def needs_index(inventory: Inventory, packs: Iterable[str]) -> bool:
 
 
 def left_out(inventory: Inventory, rules: RunRules) -> frozenset[str]:
-    """Packs outside the index that one written now does not name, whatever step writes it.
+    """Return the packs outside the index that a new index does not name, whatever step writes it.
 
-    Those merged already only wait for expire: once named, they would cost another index when they go. Where the index
-    is dear, so would small packs and pages that will soon be folded. Readers find them all by their own idx.
+    Merged packs only wait for expire: if they were named, another index would be needed when they are deleted. If the
+    index is expensive, the same holds for small packs and pages that will soon be folded. Readers find all of them by
+    their own idx.
     """
     live = _live(inventory, rules)
     level = _index_need(inventory, live, rules).level
@@ -265,7 +267,7 @@ def _plan_repack(live: _Live, need: _Need, rules: RunRules) -> RunStep:
 def batch_of(step: RunStep, inventory: Inventory, rules: RunRules) -> RepackPlan:
     """Return the merge of a due step: its packs that exist and are still to be merged, in the order of the step.
 
-    An empty batch when fewer than two are left. Into one page, however large, where the step is `whole`.
+    The batch is empty if fewer than two are left. If the step is `whole`, it makes one page of any size.
     """
     order = {name: place for place, name in enumerate(step.packs)}
     packs = sorted((pack for pack in inventory.packs if pack.name in order), key=lambda pack: order[pack.name])
@@ -280,13 +282,13 @@ def batch_of(step: RunStep, inventory: Inventory, rules: RunRules) -> RepackPlan
 
 
 def _is_backlog(live: _Live, pool: list[PackInfo], rules: RunRules) -> bool:
-    """Whether full pages made of all these would be folded at once, for there would be more than gpa.maxPages."""
+    """Return whether full pages made of these packs would be folded at once, because of gpa.maxPages."""
     pages = _page_count(pool, rules)
     return pages >= FOLD and pages + sum(map(len, live.full.values())) > rules.max_pages
 
 
 def _page_count(packs: Iterable[PackInfo], rules: RunRules) -> int:
-    """How many full pages these packs make, about."""
+    """Return the approximate number of full pages that these packs make."""
     objects = size = 0
     for pack in packs:
         objects, size = objects + pack.live_count, size + pack.expected_size
@@ -294,7 +296,7 @@ def _page_count(packs: Iterable[PackInfo], rules: RunRules) -> int:
 
 
 def _oldest(packs: list[PackInfo], rules: RunRules, pages: int) -> list[PackInfo]:
-    """Return the oldest packs, until they hold as many objects as so many pages, or as many bytes as FOLD pages."""
+    """Return the oldest packs, up to the objects of `pages` full pages, or the bytes of FOLD pages."""
     batch: list[PackInfo] = []
     objects = size = 0
     for pack in _oldest_first(packs):
@@ -306,10 +308,9 @@ def _oldest(packs: list[PackInfo], rules: RunRules, pages: int) -> list[PackInfo
 
 
 def _most_grown(packs: list[PackInfo]) -> tuple[str, ...]:
-    """So many of the smallest packs that their largest is as small a part of the whole as can be: at least two.
+    """Return the smallest packs, at least two: as many as make the result largest relative to its largest source.
 
-    What an object is written for is that its pack grows. Equal packs are thus merged all at once, and what came of that
-    waits until there are as many of its size.
+    Packs of equal size are merged together; the result then waits for others of its own size.
     """
     ordered = sorted(packs, key=lambda pack: (pack.expected_size, pack.name))
     best, growth, total = 2, 0.0, 0
@@ -330,7 +331,7 @@ def _plan_fold(live: _Live, need: _Need, rules: RunRules) -> RunStep:
     is_over = count > rules.max_pages or _is_near_limits(count, len(live.small), rules)
     if not is_over and not need.crowded:
         return RunStep("fold", False, few)
-    # Where pages outside the index are enough, folding needs no new one.
+    # If there are enough pages outside the index, folding needs no new index.
     choices = [_free(packs) for packs in levels] + (levels if is_over else [])
     for packs in choices:
         if len(packs) >= FOLD:
@@ -343,7 +344,7 @@ def _plan_fold(live: _Live, need: _Need, rules: RunRules) -> RunStep:
 
 
 def _is_near_limits(full: int, small: int, rules: RunRules) -> bool:
-    """Full pages within SLACK of gpa.maxPages, and with the small packs within SLACK of both limits together."""
+    """Return whether full pages are within SLACK of gpa.maxPages, and all packs within SLACK of both limits."""
     return full > rules.max_pages - SLACK and full + small > rules.max_pages + rules.auto_pages - SLACK
 
 
@@ -356,7 +357,7 @@ def _why_fold(count: int, live: _Live, need: _Need, rules: RunRules) -> str:
     return f"{count} full pages and {len(live.small)} small packs, near {limit} and gpa.autoPages ({rules.auto_pages})"
 
 
-# ---- what is to go ----
+# ---- packs to delete ----
 
 
 def _plan_expire(inventory: Inventory, rules: RunRules, now: int) -> RunStep:

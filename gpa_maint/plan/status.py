@@ -1,4 +1,4 @@
-"""Put together what there is to say of a repository: counts from the Inventory, steps and warnings from the plans."""
+"""Put together the status of a repository: counts from the Inventory, steps and warnings from the plans."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .warn import find_warnings
 
 
 class StatusFacts(NamedTuple):
-    """What a status says beside the Inventory: where the repository is, what lies around it, what runs have done.
+    """Facts of a status beside the Inventory: path of the repository, surroundings, results of runs.
 
-    With `unreadable_index` the Inventory is one without the index, and no step is decided.
+    With `unreadable_index` the Inventory has no index, and no step is decided.
     """
 
     repository: str
@@ -66,7 +66,7 @@ def make_status(inventory: Inventory, facts: StatusFacts, *, rules: RunRules, no
 
 
 def count_kinds(inventory: Inventory, rules: RunRules) -> tuple[KindCount, ...]:
-    """Every kind there may be, none left out, in the order of KINDS."""
+    """Return the counts of all kinds, also of those without packs, in the order of KINDS."""
     packs: dict[str, list[PackInfo]] = {kind: [] for kind in KINDS}
     for pack in inventory.packs:
         packs[kind_of(pack, rules.page_objects, rules.page_bytes)].append(pack)

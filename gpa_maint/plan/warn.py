@@ -1,7 +1,7 @@
-"""Decide what somebody should know or do: settings that undo our work, what killed processes left, what we never do.
+"""Decide the warnings of status: settings that undo our work, files of killed processes, tasks that we never do.
 
-Codes do not change: alerts are written for them. A warning that an ordinary moment of work would cause, such as a
-lock that is held for an instant, comes only after a while.
+Codes do not change, because alerts depend on them. A state that ordinary work causes, such as a lock that is held for
+an instant, becomes a warning only after a while.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..model.results import RunResult
 from ..model.status import StatusWarning, Surroundings
 
 MAINTENANCE = (
-    # key, what switches it off, what happens otherwise
+    # key, value that switches it off, what happens otherwise
     ("gc.auto", "0", "git gc merges all packs into one, pages too"),
     ("receive.autogc", "false", "each push may start git's own maintenance"),
     ("maintenance.auto", "false", "commits and fetches may start git's own maintenance"),
@@ -29,7 +29,7 @@ UNPACKING = (
 )
 
 LOCKS = {
-    # name: after how many seconds it seems to be left over, what does not work as long as it is there
+    # name: seconds after which it counts as left over, what does not work while it exists
     "multi-pack-index.lock": (600, "no run does anything"),
     "maintenance.lock": (3600, "no run does anything"),
     "gc.pid.lock": (600, "neither git gc nor git gpa expire does anything"),
@@ -38,7 +38,7 @@ LOCKS = {
 NEVER = 1 << 62
 
 DULWICH_PACKS, LIBGIT2_PACKS = 250, 1000
-"""So many packs each can read from with 1024 descriptors: dulwich keeps up to four for a pack, libgit2 one."""
+"""Packs that a library can read with 1024 descriptors: dulwich keeps up to four for each pack, libgit2 one."""
 
 PRUNE_SECONDS = 90 * 86400
 GRAPH_OBJECTS = 10_000
@@ -53,7 +53,7 @@ def find_warnings(
     last_run: RunResult | None,
     now: int,
 ) -> tuple[StatusWarning, ...]:
-    """All there is to say, what matters most first."""
+    """Return all warnings, the most important first."""
     return (
         *_about_last_run(last_run, now),
         *_about_standstill(around, any(step.due for step in steps), now),
@@ -115,16 +115,16 @@ def _about_packs(inventory: Inventory, around: Surroundings) -> Iterator[StatusW
         yield StatusWarning("dead-keep", text, hint)
 
 
-# ---- what starts no run ----
+# ---- causes for which no run starts ----
 
 FUTURE_SECONDS = 86400 + 3600
-"""A run has the next one started after a day at the latest."""
+"""Seconds. A hook starts the next run after a day at the latest."""
 
 WAITING_SECONDS = 2 * 3600
 
 
 def _about_standstill(around: Surroundings, is_due: bool, now: int) -> Iterator[StatusWarning]:
-    """Causes for which no run is started, and nobody is told."""
+    """Yield causes for which no run is started, without any message."""
     yield from around.standstill
     if around.wrong_owner:
         text = f"'{around.wrong_owner}' does not belong to {around.right_owner}, as the repository does"
@@ -140,7 +140,7 @@ def _about_standstill(around: Surroundings, is_due: bool, now: int) -> Iterator[
         yield StatusWarning("no-run", text, "git gpa run, then git gpa install")
 
 
-# ---- locks and rights ----
+# ---- locks and permissions ----
 
 
 def _about_locks(around: Surroundings, now: int) -> Iterator[StatusWarning]:
@@ -177,7 +177,7 @@ def _about_settings(around: Surroundings) -> Iterator[StatusWarning]:
     if around.installed_at is not None:
         yield from (warning for _, warning in found)
     elif found:
-        # Where all of them are set by hand, a timer is likely to do what the hooks would.
+        # If all of them are set by hand, a timer probably does the work of the hooks.
         keys = ", ".join(key for key, _ in found)
         hooks = "not installed: no hook starts maintenance, and"
         if around.has_hook:
@@ -190,7 +190,7 @@ def _about_settings(around: Surroundings) -> Iterator[StatusWarning]:
 
 
 def _stock_maintenance(around: Surroundings) -> Iterator[tuple[str, StatusWarning]]:
-    """Keys that leave git's own maintenance on."""
+    """Yield the keys that leave git's own maintenance on."""
     values = dict(around.settings)
     for key, off, otherwise in MAINTENANCE:
         if "geometric" in key and around.git_version < GEOMETRIC_SINCE:
@@ -202,7 +202,7 @@ def _stock_maintenance(around: Surroundings) -> Iterator[tuple[str, StatusWarnin
 
 
 def _unpacking(values: Mapping[str, str]) -> Iterator[tuple[str, StatusWarning]]:
-    """Keys that let small pushes and fetches leave loose objects."""
+    """Yield the keys that let small pushes and fetches leave loose objects."""
     for key, fine, otherwise in UNPACKING:
         value = values.get(key.lower(), values.get("transfer.unpacklimit"))
         if value not in fine:
@@ -214,12 +214,12 @@ def _says(value: str | None) -> str:
 
 
 def _is_off(value: str) -> bool:
-    """As git reads it: false, or no number above 0."""
+    """Return whether git reads the value as off: false, or no number above 0."""
     word = value.lower()
     return word in ("false", "no", "off", "") or (word.lstrip("-").isdecimal() and int(word) <= 0)
 
 
-# ---- what a run does not do ----
+# ---- tasks that a run does not do ----
 
 
 def _about_many_packs(inventory: Inventory, is_due: bool) -> Iterator[StatusWarning]:
@@ -249,12 +249,12 @@ def _about_work_of_others(
 
 
 def _has_old_pack(inventory: Inventory, now: int) -> bool:
-    """Is there a pack that a git gc would have replaced? It leaves none behind that is older than itself."""
+    """Return whether there is a pack that a git gc would have replaced: gc leaves no pack older than itself."""
     return any(pack.mtime < now - PRUNE_SECONDS for pack in inventory.packs if not pack.is_protected)
 
 
 def distinct_objects(inventory: Inventory) -> int:
-    """Objects in packs, each counted once as far as the index tells."""
+    """Return the number of objects in packs, each counted once as far as the index knows."""
     return sum(pack.live_count for pack in inventory.packs if not pack.is_superseded)
 
 

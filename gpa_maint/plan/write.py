@@ -1,18 +1,18 @@
-"""Decide what the combined index shall name, and which copy of an object wins.
+"""Decide which packs the combined index names, and which copy of an object wins.
 
-Git's rule, so that the file is byte-identical to git's: a pack that the old index does not name beats what it says;
-of two such packs the younger wins, of two equally old ones the first in the directory. Winners thus move only to
-packs that the old index did not name (I6), but for --preferred-pack.
+The rule is git's, so that the file is byte-identical to git's. A pack that the old index does not name wins over the
+old index. Of two such packs the younger wins, of two equally old ones the first in the directory. Therefore winners
+move only to packs that the old index did not name (I6), except with --preferred-pack.
 
-While `git repack` is at work that rule is not safe (I5), because it may be about to delete a pack that would win. It
-has listed the packs when it began, keeps those with a .keep, and deletes others because what it has made has their
-objects, or, with --geometric, because a pack of more objects has them. So a pack wins that was made since, as the mtime
-of its idx tells (that of the pack changes when an object is written again), or that is held or kept. The others win
-only what nobody else has, those of more objects first.
+While `git repack` runs this rule is not safe (I5), because git may delete a pack that would win. git lists the packs
+when it begins, and keeps those with a .keep. It deletes others because its new pack has their objects, or, with
+--geometric, because a pack of more objects has them. Therefore a pack wins if it was made after git began (by the mtime
+of its idx; that of the pack changes when an object is written again), or if it is held or kept. Other packs win only
+objects that no such pack has, packs of more objects first.
 
-A held page (I14) wins over all others, and where there is one, no other pack takes winners from the old index: `git
-repack` leaves out of its new pack what a held page has, and deletes the other copy. A reader that has loaded an index
-in which that one won could not find the object in the page, which the index names too.
+A held page (I14) wins over all other packs, and if there is one, no other pack takes winners from the old index. The
+reason: `git repack` leaves the objects of a held page out of its new pack, and deletes the other copy. A reader with an
+index in which that other copy won would not find the object in the page, because the index names the page too.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def plan_write(
 ) -> IndexPlan:
     """Plan the index over the packs of `scope`.
 
-    A pack that was merged outside the index, or that a killed expire was about to delete, wins only what no other pack
-    has. So does one that was deleted and is back: an index that a process has loaded may name it. `ignore_old` rebuilds
-    from the idx files, because the old index cannot be trusted; `force` writes even when the same packs are named.
-    `since_ns`: a git process that deletes packs is at work, and began then (nanoseconds, as the mtimes of files have
-    them).
+    A pack that was merged outside the index, or that a killed expire was about to delete, wins only objects that no
+    other pack has. The same holds for a pack that was deleted and came back, because a process may have loaded an index
+    that names it. `ignore_old` rebuilds from the idx files, because the old index cannot be trusted; `force` writes
+    even if the same packs are named. `since_ns`: a git process that deletes packs is running, and began then (ns, as
+    mtimes).
     """
     old = None if ignore_old else inventory.midx
     named = set(old.pack_names) if old else set()
     packs = _packs_of(scope, inventory)
-    # git reads such a pack by its own idx if it can; as a winner it would hide what other packs have.
+    # git reads such a pack by its own idx if it can; as a winner it would hide the copies in other packs.
     packs = [pack for pack in packs if not pack.fault or pack.name in named]
     warnings = _warnings(inventory, scope.only)
     based_on = inventory.midx.trailer if inventory.midx else None
@@ -60,7 +60,7 @@ def plan_write(
             warnings=warnings,
             reason=f"the index names {'the only pack' if count == 1 else f'all {count} packs'} already",
         )
-    # Objects whose winner goes away are looked for in every pack that stays.
+    # Objects whose winner is deleted are searched in every pack that stays.
     staying = {pack.name for pack in packs}
     lost_winners = old is not None and any(
         refs and name not in staying for name, refs in zip(old.pack_names, old.referenced, strict=True)
@@ -119,11 +119,11 @@ def _rank(
 
 
 GROUPS = ("preferred", "pages", "held", "new", "old index", "later", "named", "last")
-"""Whose copy of an object wins, the best first."""
+"""Classes of packs by whose copy of an object wins, the best first."""
 
 
 def _takes(pack: PackInfo, since_ns: int | None, *, any_held: bool) -> bool:
-    """Whether a pack that the old index does not name takes winners from it."""
+    """Return whether a pack that the old index does not name takes winners from it."""
     return not any_held if since_ns is None else _may_win(pack, since_ns)
 
 
@@ -137,7 +137,7 @@ def _best_first(packs: list[PackInfo], since_ns: int | None) -> list[PackInfo]:
 
 
 def _may_win(pack: PackInfo, since_ns: int | None) -> bool:
-    """Whether no git process that began at `since_ns` deletes this pack."""
+    """Return whether no git process that began at `since_ns` deletes this pack."""
     return since_ns is None or pack.made_ns >= since_ns or bool(pack.held) or pack.kept
 
 

@@ -151,7 +151,7 @@ class _Server:
             batch.flush()
 
     def _answer_lines(self, batch: Batch, data: bytes) -> bytes:
-        """Answer the whole lines, and give what is left."""
+        """Answer the complete lines, and return the rest."""
         while True:
             try:
                 used, is_named = batch.answer_lines(data)
@@ -185,7 +185,7 @@ class _Server:
             batch.answer_objects(bytes.fromhex(answer.decode()), name=name, rest=rest)
 
     def _split(self, line: bytes) -> tuple[bytes, bytes]:
-        """Name and rest, as git cuts a line."""
+        """Return the name and the rest of a line, split as git does."""
         if self._delimiter == b"\n":
             line = line.removesuffix(b"\r").partition(b"\0")[0]
         if not self._with_rest:

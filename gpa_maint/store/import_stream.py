@@ -1,7 +1,7 @@
-"""Objects from a stream as `git cat-file --batch` prints it, into pages: for import-objects.
+"""Put objects from a stream, as `git cat-file --batch` prints it, into pages: for import-objects.
 
-Constant memory: small objects are added in groups, a large one as it comes. Each has to have the id that the stream
-gives it.
+Memory is constant: small objects are added in groups, a large one while it is read. Each object must have the id that
+the stream says.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .writer import GROUP_BYTES, GROUP_OBJECTS, Writer
 IMPORTING = "Importing objects"
 HEADER_BYTES = 65536
 STREAM_BYTES = 8 << 20
-"""A larger object is not read as a whole."""
+"""Bytes; a larger object is never in memory as a whole."""
 SIZE_MOST = 1 << 62
-"""Bytes of an object: a writer takes no larger ones."""
+"""Bytes; a writer accepts no larger object."""
 
 
 class BadStream(GpaError):
@@ -38,7 +38,7 @@ class Head(NamedTuple):
 
 
 class Content:
-    """What is left of an object in the stream."""
+    """The rest of an object in the stream."""
 
     def __init__(self, stream: IO[bytes], head: Head) -> None:
         self._stream = stream
@@ -56,7 +56,7 @@ class Content:
         return b"".join(iter(lambda: self.read(STREAM_BYTES), b""))
 
     def end(self) -> None:
-        """Behind the content comes a newline."""
+        """Read the newline behind the content."""
         if self._stream.read(1) != b"\n":
             raise BadStream(f"object {self._head.oid} is not {self._head.size} bytes long")
 
@@ -64,10 +64,10 @@ class Content:
 def import_stream(
     objdir: ObjectDir, stream: IO[bytes], *, durability: str | None = None, report: ReportProgress | None = None
 ) -> ImportedObjects:
-    """Add every object of the stream. What had come stays when the stream turns out to be bad.
+    """Add every object of the stream. If the stream turns out to be bad, the objects before the error stay.
 
-    Lines of git's about what is missing or ambiguous are in `missing`. BadStream about anything else, and when an
-    object has another id than the stream says.
+    `missing` has git's lines about missing objects and ambiguous names. Raises BadStream for any other line, and for an
+    object with another id than the stream says.
     """
     with PageStore.open(objdir.objects, object_format=objdir.object_format) as store:
         writer = store.writer(durability=durability)
@@ -135,7 +135,7 @@ def _objects(stream: IO[bytes], missing: list[str]) -> Iterator[tuple[Head, Cont
 
 
 def _parse(line: bytes) -> Head | str:
-    """Return an object's line, or what git says of a name that gives none."""
+    """Return the parsed line of an object, or git's message about a name without an object."""
     text = line.decode("utf-8", "surrogateescape")
     words = text.split()
     if text.endswith("\n") and len(words) >= 2 and words[-1] in ("missing", "ambiguous"):

@@ -1,4 +1,4 @@
-"""How much memory this process may use, by the machine, its control groups and its limits."""
+"""The memory that this process may use, limited by the machine, its control groups and its resource limits."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 MAP_LEAST = 256 << 20
 MAP_MOST = 8 << 30
-"""Bounds of default_map_bytes(): below the first a store would read its packs from the disk again and again."""
+"""Bounds of default_map_bytes(). With less than the first, a store would read its packs from the disk repeatedly."""
 
 SHARE = 2
-"""One part in this many of the memory is for packs: the rest is for what the program itself does."""
+"""Divisor of the memory for packs; the rest is for the program itself."""
 
 ADDRESS_SHARE = 4
-"""The same for the address space, of which other maps take more."""
+"""Divisor of the address space for packs; other maps need more of it."""
 
 CGROUP_FILES = ("memory.max", "memory.high", "memory/memory.limit_in_bytes", "memory.limit_in_bytes")
 CGROUP_ROOT = "/sys/fs/cgroup"
@@ -22,16 +22,16 @@ NO_LIMIT = 1 << 60
 
 
 def default_map_bytes(*, root: str = CGROUP_ROOT, process: str = "/proc/self/cgroup") -> int:
-    """Bytes of packs that a store keeps mapped: half of the memory there is for this process, 256 MiB to 8 GiB.
+    """Return the bytes of packs that a store keeps mapped: half of this process's memory, 256 MiB to 8 GiB.
 
-    A quarter of the address space where RLIMIT_AS bounds that, however small.
+    If RLIMIT_AS limits the address space, it is at most a quarter of that, even below 256 MiB.
     """
     most = min(MAP_MOST, max(MAP_LEAST, memory_bytes(root=root, process=process) // SHARE))
     return min(most, _address_space() // ADDRESS_SHARE)
 
 
 def memory_bytes(*, root: str = CGROUP_ROOT, process: str = "/proc/self/cgroup") -> int:
-    """Bytes of memory that the machine has, or the least that a control group of this process may use."""
+    """Return the bytes of memory of the machine, or the lowest limit of a control group of this process."""
     try:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError):

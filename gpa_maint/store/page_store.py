@@ -1,7 +1,7 @@
-"""PageStore: every object of a repository, read from any thread, while maintenance runs beside it.
+"""PageStore: read every object of a repository, from any thread, while maintenance runs.
 
-Opened once and kept: it sees new packs by itself, and never gives an error because something moved. Ids go in as raw
-bytes (20 or 32), as hexadecimal text or ASCII, or as pygit2.Oid, and come out raw.
+A store is opened once and kept open. It finds new packs by itself, and raises no error because an object has moved.
+Arguments may be raw ids (20 or 32 bytes), hexadecimal str or bytes, or pygit2.Oid; returned ids are raw.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _new_tuple = tuple.__new__
 
 
 class ObjectInfo(NamedTuple):
-    """`type` is "commit", "tree", "blob" or "tag"; `size` is in bytes."""
+    """Type ("commit", "tree", "blob" or "tag") and size (bytes) of an object."""
 
     type: str
     size: int
 
 
 class Location(NamedTuple):
-    """An entry in a pack, and the entry of the same pack that it is a delta on; `base_offset` is 0 when it is none."""
+    """Place of an entry in a pack; `base_offset` is that of its delta base in the pack, 0 for none."""
 
     pack: str
     offset: int
@@ -53,7 +53,7 @@ class Location(NamedTuple):
 
 
 class ObjectStream(io.RawIOBase):
-    """An object's content as a file, for one thread at a time. What is not stored as a delta takes constant memory."""
+    """An object's content as a file, for one thread at a time. Memory is constant if the object is no delta."""
 
     def __init__(self, handle: StreamHandle) -> None:
         self._handle = handle
@@ -65,7 +65,7 @@ class ObjectStream(io.RawIOBase):
         return True
 
     def readinto(self, out: Any) -> int:
-        """Fill `out`; fewer bytes come only at the end. Corrupt when the object turns out to be damaged."""
+        """Fill `out`, and return the number of bytes, less only at the end. Raise Corrupt for a damaged object."""
         if self.closed:
             raise ValueError("read of closed stream")
         got = self._handle.readinto(out)
@@ -87,13 +87,13 @@ class ObjectStream(io.RawIOBase):
 
 
 def expect_store(store: object) -> None:
-    """For integrations: TypeError when it is not a store."""
+    """Raise TypeError if the argument is not a store; for integrations."""
     if not isinstance(store, PageStore):
         raise TypeError(f"store is a gpa_maint.PageStore, not {type(store).__name__}")
 
 
 class _Closed:
-    """In place of a reader."""
+    """Stand-in for the reader of a closed store."""
 
     def __getattr__(self, name: str) -> Any:
         raise ValueError("the store is closed")
@@ -102,9 +102,9 @@ class _Closed:
 class PageStore:
     """The objects of one object directory and of its alternates.
 
-    Any number of threads may use a store at once, and a process forked from this one may go on with it. A miss is
-    ObjectMissing. A damaged copy is passed over when there is another one; else Corrupt names the file. Nothing keeps
-    a descriptor open.
+    Any number of threads may use a store at once, and a forked process may continue to use it. A missing object raises
+    ObjectMissing. A damaged copy is skipped if there is another one; otherwise Corrupt names the file. The store keeps
+    no file descriptor open.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class PageStore:
         map_bytes: int | None = None,
         map_count: int = MAP_COUNT,
     ) -> None:
-        """As open()."""
+        """Open the store of an object directory; see open() for the options."""
         alternates = tuple(alternates) if isinstance(alternates, Iterator) else alternates
         check_all(objects_dir=objects_dir, object_format=object_format, alternates=alternates, verify=verify)
         check_all(cache_bytes=cache_bytes, map_bytes=map_bytes, map_count=map_count)
@@ -142,11 +142,11 @@ class PageStore:
     def open(cls, objects_dir: str | os.PathLike[str], **options: Any) -> PageStore:
         """Return the store of an object directory, as `.git/objects`.
 
-        `verify` hashes each object that is read. Memory: `cache_bytes` of delta bases and 1 MiB more for each thread,
-        and about `map_bytes` of packs, of which `map_count` files are mapped at a time. These are pages of the page
-        cache, which the kernel takes back when it needs them. None: half of the memory that the machine has, or that
-        its control group lets this process use, 256 MiB to 8 GiB; at most a quarter of RLIMIT_AS. `object_format` is
-        found out where it is not given. `alternates` are asked beside those that objects/info/alternates lists.
+        With `verify`, each object that is read is hashed. Memory is limited by `cache_bytes` for delta bases, 1 MiB for
+        each thread, and about `map_bytes` for mapped packs, of at most `map_count` files. Mapped memory belongs to the
+        page cache, and the kernel reclaims it when needed. The default of `map_bytes` (None) is half of the memory of
+        the machine or of this process's control group, 256 MiB to 8 GiB, and at most a quarter of RLIMIT_AS. The store
+        detects `object_format` if it is not given. `alternates` are searched in addition to objects/info/alternates.
         """
         return cls(objects_dir, **options)
 
@@ -159,10 +159,10 @@ class PageStore:
             options["alternates"] = (*alternates_here(), *options.get("alternates", ()))
         return cls(found.objects, object_format=found.object_format, **options)
 
-    # -- Single objects. A call of Python's costs as much as a look-up: what is asked most often makes few.
+    # -- Single objects. A Python call costs as much as a look-up, so the most frequent methods make few calls.
 
     def __contains__(self, oid: Oid) -> bool:
-        """Whether the object is here, as far as can be told without reading it. False for one with no sound copy."""
+        """Return whether the object exists, without reading its content. False if no copy of it is sound."""
         if type(oid) is not bytes or len(oid) != self._oid_size:
             oid = self._raw(oid)
         try:
@@ -171,13 +171,13 @@ class PageStore:
             return False
 
     def info(self, oid: Oid) -> ObjectInfo:
-        """Type and size, from headers alone."""
+        """Return type and size, from headers alone."""
         if type(oid) is not bytes or len(oid) != self._oid_size:
             oid = self._raw(oid)
         return _new_tuple(ObjectInfo, self._reader.info(oid))
 
     def read(self, oid: Oid) -> tuple[str, bytes]:
-        """Type and content."""
+        """Return type and content."""
         if type(oid) is not bytes or len(oid) != self._oid_size:
             oid = self._raw(oid)
         return self._reader.read(oid)
@@ -187,27 +187,27 @@ class PageStore:
         return ObjectStream(self._open().stream(self._raw(oid)))
 
     def locate(self, oid: Oid) -> Location | None:
-        """Where it would be read from now; None for a loose object. Maintenance may move it, and delete the pack."""
+        """Return the place of the copy that is read; None for a loose object. Maintenance may move it later."""
         found = self._open().locate(self._raw(oid))
         return None if found is None else Location(*found)
 
     # -- Many objects
 
     def read_many(self, oids: Iterable[Oid], *, threads: int | None = None) -> list[tuple[str, bytes]]:
-        """Type and content of each, in the order asked for. `threads` is one for each processor by default.
+        """Return type and content of each object, in the given order. `threads` is one for each processor by default.
 
-        Faster than reading one by one: they are read in the order in which they are stored. ObjectMissing when one is
-        not here.
+        This is faster than reading one by one, because objects are read in the order in which they are stored. Raises
+        ObjectMissing if one is missing.
         """
         return self._open().read_many(b"".join(self._raws(oids)), _count(threads))
 
     def info_many(self, oids: Iterable[Oid], *, threads: int | None = None) -> list[ObjectInfo | None]:
-        """Type and size of each, in the order asked for; None for one that is not here. `threads` as in read_many()."""
+        """Return type and size of each object, in order; None for a missing one. `threads` as in read_many()."""
         reader, raw = self._open(), b"".join(self._raws(oids))
         return reader.info_many(raw, _count(threads), ObjectInfo._make)
 
     def missing(self, oids: Iterable[Oid], *, threads: int | None = None) -> list[bytes]:
-        """Those that are not `in` the store, as raw ids, in the order given. Asks for all at once: use it to sync."""
+        """Return the raw ids of the missing objects, in order. One call looks all of them up: use it to sync."""
         raw = self._raws(oids)
         here = self._open().has_many(b"".join(raw), _count(threads))
         return [oid for oid, is_here in zip(raw, here, strict=True) if not is_here]
@@ -215,7 +215,7 @@ class PageStore:
     def expand_prefix(self, prefix: str | bytes) -> bytes:
         """Return the one id that begins with these hex digits, at least four.
 
-        ObjectMissing when there is none; AmbiguousPrefix, with the first candidates, when there are several.
+        Raises ObjectMissing if there is none, or AmbiguousPrefix with the first candidates if there are several.
         """
         prefix = hex_prefix(prefix, PREFIX_LEAST, self._oid_size)
         digits = len(prefix)
@@ -228,23 +228,23 @@ class PageStore:
         return found[0]
 
     def __iter__(self) -> Iterator[bytes]:
-        """All ids that are here now, ascending, each once."""
+        """Yield all current ids, ascending, each once."""
         return self.oid_blocks(1)
 
     def oid_blocks(self, count: int) -> Iterator[bytes]:
-        """Yield the same, `count` of them at a time, one after the other."""
+        """Yield all current ids, ascending, in concatenated blocks of `count`."""
         check("count", count)
         ids, size = self._open().list(), self._oid_size * count
         return (ids[at : at + size] for at in range(0, len(ids), size))
 
     def _stored_blocks(self, count: int, threads: int) -> Iterator[bytes]:
-        """As oid_blocks(), in the order in which the objects are stored; for cat_file.py."""
+        """Yield all current ids in blocks of `count`, in the order in which the objects are stored; for cat_file.py."""
         reader, size = self._open(), self._oid_size * count
         ids = reader.order(reader.list(), threads)
         return (ids[at : at + size] for at in range(0, len(ids), size))
 
     def __len__(self) -> int:
-        """How many objects there are; they are counted anew each time."""
+        """Count the objects; each call counts again."""
         return len(self._open().list()) // self._oid_size
 
     def _cat_file(self, **options: Any) -> Batch:
@@ -262,13 +262,13 @@ class PageStore:
         page_bytes: int | None = None,
         deltas: bool | None = None,
     ) -> Writer:
-        """Return the store's writer, for all threads: opened the first time, and again after it was closed.
+        """Return the store's writer, shared by all threads. The first call opens it, and the first after it was closed.
 
-        `durability` says what a power cut cannot take any more: "journal" whatever was added, "page" what is sealed (so
-        every commit), "none" nothing. By default as core.fsync has git do it: "page", unless that says otherwise.
-        `level` is zlib's (pack.compression), `page_objects` and `page_bytes` are gpa.pageObjects and gpa.pageBytes.
-        `deltas`: trees and blobs may be stored as deltas on others of the same page (gpa.sealDeltas).
-        ValueError when a writer is open and options are given.
+        `durability` says which objects survive a power cut: "journal" all added objects, "page" the sealed ones (so
+        every commit), "none" no object for sure. The default follows core.fsync, and is "page" without that setting.
+        `level` is zlib's (pack.compression); `page_objects` and `page_bytes` are gpa.pageObjects and gpa.pageBytes.
+        With `deltas`, trees and blobs may be stored as deltas on others of the same page (gpa.sealDeltas).
+        Raises ValueError if a writer is open and options are given.
         """
         options = {
             "durability": durability,
@@ -306,12 +306,12 @@ class PageStore:
 
     @contextmanager
     def batch(self) -> Iterator[Writer]:
-        """Writer.batch() of this store's writer."""
+        """Run Writer.batch() of this store's writer."""
         with self.writer().batch() as writer:
             yield writer
 
     def seal(self) -> None:
-        """Writer.seal(), if there is a writer: every process sees what was added through this store so far."""
+        """Call Writer.seal() if there is a writer, so that every process sees the objects added through this store."""
         writer = self._writer
         if writer is not None and not writer.is_closed:
             writer.seal()
@@ -319,7 +319,7 @@ class PageStore:
     # -- The store itself
 
     def refresh(self) -> None:
-        """Look at the directories now, and at the list of alternates, which is not looked at otherwise."""
+        """Scan the directories now, and read the list of alternates, which no other call reads again."""
         reader = self._open()
         if reader.dirs == tuple(with_alternates(self.path, *self._alternates)):
             reader.refresh()
@@ -330,14 +330,14 @@ class PageStore:
                 self._writer.move(self._reader)
 
     def stats(self) -> ReaderStats:
-        """Counters, for tests and for tuning."""
+        """Return counters, for tests and for tuning."""
         return self._open().stats()
 
     def _lend_to_libgit2(self, library: str, repository: int, *, replace: bool, write: bool, fsync: bool) -> object:
-        """For integrations/libgit2.py: let a libgit2 repository read what this store reads, also after close().
+        """Let a libgit2 repository read through this store, also after close(); for integrations/libgit2.py.
 
-        With `write` it writes through the store's writer, until close(). What comes back has to live as long as the
-        repository: it makes forks safe, and at its end seals what waits.
+        With `write` it writes through the store's writer, until close(). The returned object must live as long as the
+        repository: it makes forks safe, and seals waiting objects when it is freed.
         """
         reader, writer = self._open(), self.writer().lend() if write else None
         lend_to_libgit2(library, repository, reader, writer, replace=replace, fsync=fsync)
@@ -399,7 +399,7 @@ def _reopen(cls: type[PageStore], path: str, options: dict[str, Any]) -> PageSto
 
 
 def _object_format(objects: str) -> str:
-    """By the first idx, else the first loose object, that is found; an empty directory is git's to judge."""
+    """Return the object format by the first idx, else by the first loose object; ask git about an empty directory."""
     for name in _names(os.path.join(objects, "pack")):
         with suppress(OSError):
             if name.startswith("pack-") and name.endswith(".idx"):
@@ -415,7 +415,7 @@ def _object_format(objects: str) -> str:
 
 
 def _format_of_idx(objects: str, name: str) -> str:
-    """By its name; dulwich gives packs names of 40 digits in any repository, and then the size tells."""
+    """Return the format by an idx's name. A name of 40 digits may be dulwich's; then the file size decides."""
     if len(name) == len("pack-.idx") + 64:
         return "sha256"
     with open(open_regular(os.path.join(objects, "pack", name)), "rb") as file:

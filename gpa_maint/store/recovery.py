@@ -1,6 +1,6 @@
-"""What writers that died have left in gpa/journal/, put into pages when a writer is opened (docs/formats/journal.md).
+"""Put the objects that dead writers left in gpa/journal/ into pages, when a writer is opened (docs/formats/journal.md).
 
-A journal that is locked is a live writer's, and left alone. Whatever cannot be recovered stays, and is told of.
+A locked journal belongs to a live writer, and is left alone. A journal that cannot be recovered stays, and is reported.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ..state.runs import log
 
 PIECE_BYTES = 1 << 20
 NAMES = 16
-"""How many names of a page are tried; a page has the second one only where somebody has the same bytes."""
+"""Number of names that are tried for a page. A page has its second name only if another page has the same bytes."""
 TEMPORARY = re.compile(r"(?:tmp_pack_)?([0-9]+-[0-9a-f]{8})-[0-9]+\.(?:pack|idx|keep)")
 
 
 class Recovered(NamedTuple):
-    """What a dead writer's journal held: objects put into pages, those that were there, bytes of an unfinished record.
+    """Result for one journal: objects put into pages, objects that existed already, bytes of an unfinished record.
 
-    With a `problem` it stays where it is.
+    With a `problem`, the journal stays in its place.
     """
 
     journal: str
@@ -40,7 +40,7 @@ class Recovered(NamedTuple):
 
 
 def recover(core: CoreWriter, objdir: ObjectDir, directory: str) -> Iterator[Recovered]:
-    """Put what dead writers added into pages, through `core`, and remove their files; one value a journal."""
+    """Put the objects of dead writers into pages, through `core`, and remove their files. Yield one value a journal."""
     left = _left_behind(objdir, directory)
     for path in left:
         if path.endswith(".idx"):
@@ -54,10 +54,10 @@ def recover(core: CoreWriter, objdir: ObjectDir, directory: str) -> Iterator[Rec
 
 
 def _recover_one(core: CoreWriter, name: str) -> Recovered | None:
-    """None when its writer lives, or when there was nothing in it."""
+    """Recover one journal. Return None if its writer lives, or the journal is empty."""
     try:
         found = core.recover(name)
-    except GpaError as error:  # whatever is wrong with it is no reason not to write
+    except GpaError as error:  # a bad journal must not prevent writing
         return Recovered(name, problem=str(error))
     return Recovered(name, *found) if found and any(found) else None
 
@@ -73,24 +73,24 @@ def _describe_recovery(found: Recovered) -> str:
 
 
 def _left_behind(objdir: ObjectDir, directory: str) -> list[str]:
-    """Pages that dead writers were making: with the journals, or in objects/pack where that is another file system."""
+    """Return files of dead writers' unfinished pages: beside the journals, or in objects/pack on another disk."""
     folders, found = [directory], []
     if os.stat(directory).st_dev != os.stat(objdir.pack_dir).st_dev:
         folders.append(objdir.pack_dir)
     for folder in folders:
         for name in os.listdir(folder):
             writer = TEMPORARY.fullmatch(name)
-            # This journal is made before any other file of its writer, held while it lives, and goes last.
+            # This journal is created before all other files of its writer, locked while it lives, and deleted last.
             if writer and not fs.is_held(os.path.join(directory, f"{writer[1]}-0.journal")):
                 found.append(os.path.join(folder, name))
     return found
 
 
 def _finish_page(objdir: ObjectDir, path: str) -> None:
-    """Give an idx the name that its .pack has already, and that no .idx has: otherwise nobody would see the pack.
+    """Rename an idx to the name that its .pack has, if no .idx has it. Without its .idx the pack is invisible.
 
-    The writer died between the two, or `git gc` took the .idx away (csrc/write/gc_guard.c). Pages with the same bytes
-    have different names, so all names that this page may have got are tried.
+    The writer died between the two renames, or `git gc` deleted the .idx (csrc/write/gc_guard.c). Pages with the same
+    bytes have different names, so all names that this page may have are tried.
     """
     folder, stem = os.path.dirname(path), os.path.basename(path).removesuffix(".idx")
     try:
@@ -104,11 +104,11 @@ def _finish_page(objdir: ObjectDir, path: str) -> None:
                     return
                 name = fs.next_name(objdir, name)
     except (GpaError, FileNotFoundError):
-        pass  # it had not come so far: its journal has the objects
+        pass  # the page has no name yet: its journal has the objects
 
 
 def _lacks_idx(objdir: ObjectDir, name: str, idx: Any, trailer: str) -> bool:
-    """Whether `name` is a whole pack that this idx belongs to, and has no .idx."""
+    """Return whether `name` is a complete pack that this idx belongs to, and has no .idx."""
     pack_path = objdir.pack_path(name)
     if os.path.lexists(objdir.pack_path(name, ".idx")) or not os.path.lexists(pack_path):
         return False

@@ -1,7 +1,7 @@
-"""Which packs a copy in cold storage needs, and which of them it has: for Writer.save() and Writer.confirm().
+"""Find the packs that a copy in cold storage needs, and those that it has: for Writer.save() and Writer.confirm().
 
-gpa/saved.json names the packs whose upload was confirmed. It may be lost without losing an object: save() then names
-all packs again. A pack is left out only when it is proved that others, which are named, have all its objects (I7).
+gpa/saved.json names the packs whose upload was confirmed. If it is lost, save() returns all packs again, and no object
+is lost. A pack is left out only after a proof that other returned packs have all its objects (I7).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ SUFFIXES = (".pack", ".idx", *COMPANIONS)
 
 
 class Known:
-    """What the caller says is in cold storage: names of packs, or of their files, with or without a folder before it.
+    """Packs in cold storage, by the caller's list: names of packs, or of their files, with or without a folder.
 
-    A pack named without suffix is there. By the names of files it is there when none of them is missing.
+    A pack named without suffix counts as complete. Named by files, it counts only if none of its files is missing.
     """
 
     def __init__(self, names: Iterable[str | os.PathLike[str]]) -> None:
@@ -42,11 +42,11 @@ class Known:
 
     @property
     def names(self) -> set[str]:
-        """The packs of which anything is there."""
+        """Return the packs of which at least one file is in cold storage."""
         return self._packs | {os.path.splitext(name)[0] for name in self._files}
 
     def has(self, objdir: ObjectDir, name: str) -> bool:
-        """Whether all of that pack is there."""
+        """Return whether all files of a pack are in cold storage."""
         return name in self._packs or all(os.path.basename(path) in self._files for path in files_of(objdir, name))
 
 
@@ -56,22 +56,22 @@ def report(objdir: ObjectDir, known: Known | None) -> SaveReport:
     while True:
         live, recorded = live_packs(objdir), read_saved(objdir)
         lacked = live - recorded if known is None else {name for name in live if not known.has(objdir, name)}
-        # A known name that we know nothing of may belong to another repository, which is saved there too.
+        # A known name that this repository never had may belong to another repository in the same cold storage.
         spare = recorded if known is None else known.names & packs_of_ours(objdir)
         try:
             return SaveReport(describe(objdir, sorted(lacked)), tuple(sorted(spare - live)))
         except FileNotFoundError:
-            # maintenance deleted a page just now, and another one has its objects
+            # maintenance has just deleted a page, and another one has its objects
             if live == before:
                 raise
             before = live
 
 
-# ---- what is there ----
+# ---- packs of the repository ----
 
 
 def live_packs(objdir: ObjectDir) -> set[str]:
-    """Return the packs that are there, without those all of whose objects are proved to be in others of these."""
+    """Return the packs, without those all of whose objects are proved to be in other returned packs."""
     names = os.listdir(objdir.pack_dir)
     there = set(names)
     packs = {name[:-4] for name in names if name.endswith(".idx") and f"{name[:-4]}.pack" in there}
@@ -79,7 +79,7 @@ def live_packs(objdir: ObjectDir) -> set[str]:
 
 
 def packs_of_ours(objdir: ObjectDir) -> set[str]:
-    """Return the packs that are or were in this repository, as far as that is remembered."""
+    """Return the packs that are in this repository, or were in it by our records."""
     there = {name[:-4] for name in os.listdir(objdir.pack_dir) if name.endswith(".idx")}
     return there | read_state(objdir).dropped.keys() | read_saved(objdir)
 
@@ -125,7 +125,7 @@ def loose_ids(objdir: ObjectDir) -> Iterator[bytes]:
 
 
 def pack_name(name: str) -> str:
-    """Of a pack as Writer.confirm() takes it. GpaError for a file of it: that says nothing of the others."""
+    """Return a pack's name for Writer.confirm(). Raise GpaError for a file name, which says nothing of other files."""
     if name.endswith(SUFFIXES) or "/" in name:
         raise GpaError(f"'{name}' is not the name of a pack, such as SavedPage.name")
     return name

@@ -1,8 +1,8 @@
-"""Writer: new objects into pages, from any thread; opened by PageStore.writer().
+"""Writer: put new objects into pages, from any thread. PageStore.writer() opens it.
 
-Objects wait in an open page; a journal in gpa/journal/ has all of it that was acknowledged (docs/formats/journal.md).
-I1, I4: sealing makes it an ordinary pack. I9: an object that is there already is not written again, and made young.
-What dead writers left is put into pages when a writer is opened.
+Objects wait in an open page. A journal in gpa/journal/ has all acknowledged objects of it (docs/formats/journal.md).
+I1, I4: Sealing makes the open page an ordinary pack. I9: An existing object is not written again; the mtime of its file
+is set to now. Objects of dead writers are put into pages when a writer is opened.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Source(Protocol):
 
 
 class Writer:
-    """Adds objects to a store, which reads them at once. Any number of threads may call.
+    """Adds objects to a store, which can read them at once. Any number of threads may call it.
 
-    `add` gives the raw id. An object is in the journal when it returns (but see batch()), and a commit or a tag, with
-    all that was added before it, in a pack that every git process sees. Other objects come into one when the page is
-    full, on save() and on close(), and when the program ends. `recovered`: what was found of writers that died.
+    `add` returns the raw id. When it returns, the object is in the journal (except in batch()). A commit or a tag, and
+    all objects added before it, are then in a pack that every git process sees. Other objects are put into a pack when
+    the page is full, on save() and close(), and when the program ends. `recovered` lists the journals of dead writers.
 
-    A process forked from this one may go on with it; what had not been sealed then is the parent's.
+    A forked process may continue to use the writer; objects that were not sealed before the fork belong to the parent.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Writer:
         page_bytes: int,
         deltas: bool,
     ) -> None:
-        """As PageStore.writer()."""
+        """Open a writer; see PageStore.writer() for the options."""
         self.durability = durability
         self._objdir = objdir
         self._oid_size = reader.hash_size
@@ -70,7 +70,7 @@ class Writer:
         self._directory = path_of(objdir, JOURNAL)
         for folder in (objdir.gpa_dir, self._directory, *([] if os.path.isdir(objdir.pack_dir) else [objdir.pack_dir])):
             fs.make_dir(folder, objdir.settings.shared)
-        if durability == "journal":  # a journal is as durable as the names that lead to it
+        if durability == "journal":  # a journal is only as durable as the folders on its path
             fs.fsync_dir(objdir.gpa_dir)
             fs.fsync_dir(objdir.common_dir)
         self._reader = reader
@@ -95,7 +95,7 @@ class Writer:
     # -- Adding
 
     # `check`: refuse what `git hash-object` would refuse as a tree, a commit or a tag, with Malformed. False is for
-    # objects that exist elsewhere already, and have to be taken as they are.
+    # objects that exist elsewhere, and must be taken as they are.
 
     def add(self, kind: str, data: bytes, *, check: bool = True) -> bytes:
         """Add an object of type "commit", "tree", "blob" or "tag", and return its raw id.
@@ -110,9 +110,10 @@ class Writer:
         return core.add(number, content)
 
     def add_many(self, objects: Iterable[tuple[str, bytes]], *, check: bool = True) -> list[bytes]:
-        """Add (type, content) pairs; the ids in the same order. Faster than add(): the journal is written in groups.
+        """Add (type, content) pairs, and return the ids in the same order. Faster than add(): it journals in groups.
 
-        A group is checked before any of it is added. After Malformed some of the groups before it have been added.
+        Each group is checked before any of its objects is added. If it raises Malformed, earlier groups may have been
+        added.
         """
         if isinstance(objects, str | bytes) or not isinstance(objects, Iterable):
             raise TypeError(f"objects is an iterable of (type, content) pairs, not {type(objects).__name__}")
@@ -135,10 +136,10 @@ class Writer:
         return core.add_many(kinds, sizes, data)
 
     def add_stream(self, kind: str, size: int, file: Source, *, check: bool = True) -> bytes:
-        """Add an object of `size` bytes, which are read from `file`. Constant memory, of 16 MiB and a few.
+        """Add an object of `size` bytes, read from `file`, and return its raw id. Memory is constant, about 16 MiB.
 
-        A larger one goes into a page of its own at once. GpaError when the file ends too early. A tree, commit or tag
-        that is checked is held in memory as a whole.
+        A larger object is written to a page of its own at once. Raises GpaError if the file ends too early. A tree,
+        commit or tag that is checked is in memory as a whole.
         """
         check_argument("size", size)
         check_argument("file", file)
@@ -166,14 +167,14 @@ class Writer:
         return core.add(number, content)
 
     def freshen(self, oid: Oid) -> bool:
-        """Whether the object is there, and as safe as if it had been added now; else it has to be added."""
+        """Return whether the object exists, and is now as safe as a new one. If not, the caller has to add it."""
         return self._open().freshen(raw_oid(oid, self._oid_size))
 
     @contextmanager
     def batch(self) -> Iterator[Writer]:
-        """For bulk work: what this thread adds meanwhile is sealed when pages are full, and at the end, commits too.
+        """Seal what this thread adds only when a page is full and at the end, commits too; for bulk work.
 
-        Up to 4 MiB of what was added last may not be in the journal yet.
+        The last 4 MiB of added objects may not be in the journal yet.
         """
         core = self._open()
         core.begin_batch()
@@ -185,15 +186,15 @@ class Writer:
     # -- Sealing and saving
 
     def seal(self) -> None:
-        """Make a pack of what waits, if anything does: from then on every git process sees it."""
+        """Make a pack of the waiting objects, if there are any. When this returns, every git process sees them."""
         self._open().seal()
 
     def save(self, known: Iterable[str | os.PathLike[str]] | None = None) -> SaveReport:
-        """Seal, and say which packs have to be copied so that a copy of the object directory is complete again.
+        """Seal, and return the packs that a copy of the object directory lacks and needs.
 
-        `known` names what the copy has: packs, or the files in it. Every pack is named that it lacks and needs. Without
-        `known`, that is what confirm() was told, by this process or another one: a pack is named again each time until
-        its upload is confirmed. Loose objects are put into a page first. Objects of alternates are not ours to save.
+        `known` names the packs, or their files, that the copy has. Without `known`, the copy has the packs passed to
+        confirm(), by this process or another one; a pack is returned each time until its upload is confirmed. Loose
+        objects are put into a page first. Objects of alternates are not included.
         """
         from . import saved  # start-up cost
 
@@ -210,13 +211,13 @@ class Writer:
                     kind, data = reader.read(oid)
                     core.pack_loose(NUMBERS[kind], data)
             except (ObjectMissing, Corrupt):
-                continue  # packed and removed just now; or damaged, and then it is in no copy of ours
+                continue  # it was just packed and removed; or it is damaged, and cannot be copied
 
     def confirm(self, pages: SaveReport | Iterable[str]) -> None:
-        """Note, durably, that packs are in cold storage: all that a report names, or packs by name.
+        """Record durably that packs are in cold storage: those of a report, or packs by name.
 
-        Only then save() stops naming them, in every process. With a report, its superseded packs count as deleted
-        there. To be called when the upload is complete and durable; a part of it may be confirmed by names.
+        From then on save() does not return them, in any process. With a report, its superseded packs count as deleted
+        there. Call it when the upload is complete and durable; a part of a report may be confirmed by names.
         """
         from . import saved
 
@@ -227,13 +228,14 @@ class Writer:
         change_saved(self._objdir, saved=names, gone=gone)
 
     def stats(self) -> WriterStats:
-        """Counters, for tests and for tuning."""
+        """Return counters, for tests and for tuning."""
         return self._open().stats()
 
     def close(self) -> None:
-        """Seal, and remove the journals. When that fails the writer stays open.
+        """Seal, and remove the journals. If that fails, the writer stays open.
 
-        One that is lent to repositories only seals, since they go on writing: the store's close() ends it.
+        A writer that repositories of other libraries use only seals, because they continue to write; the store's
+        close() ends it.
         """
         if self._is_lent and self._core is not None:
             self.seal()
@@ -241,14 +243,14 @@ class Writer:
             self.end()
 
     def end(self) -> None:
-        """For PageStore: close, whoever has it."""
+        """Close the writer, even if repositories of other libraries use it; for PageStore."""
         core = self._core
         if core is not None:
             core.close()
             self._core = None
 
     def lend(self) -> CoreWriter:
-        """For PageStore: what a repository of another library writes with, until the store is closed."""
+        """Return the C writer for a repository of another library, valid until the store is closed; for PageStore."""
         self._is_lent = True
         return self._open()
 
@@ -257,7 +259,7 @@ class Writer:
         return self._core is None
 
     def move(self, reader: Reader) -> None:
-        """For PageStore: go over to another reader of the same directory."""
+        """Continue with another reader of the same directory; for PageStore."""
         self._open().move(reader)
         self._reader = reader
 
