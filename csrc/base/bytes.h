@@ -51,6 +51,9 @@ static inline uint32_t be32_at(const unsigned char *table, uint64_t i)
 	return be32(table + 4 * i);
 }
 
+#define FANOUT_SIZE (256 * 4)
+#define LARGE_FLAG 0x80000000u	/* of an offset that is the number of a row of 64-bit offsets */
+
 /* Number of oids whose first byte is at most `first`. `fanout` is a checked table of 256 numbers. */
 static inline uint32_t fanout_end(const unsigned char *fanout, unsigned first)
 {

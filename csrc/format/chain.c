@@ -17,23 +17,23 @@
 #define NEARBY 3		/* deltas above a kept base: such an object is cheap to rebuild, and goes to `lately` */
 #define SMALL_PROGRAM 4096	/* bytes; it is faster to inflate such a delta whole than to begin it with zlib */
 
-typedef struct step {
+typedef struct chain_step {
 	uint64_t offset;
 	gpa_bytes stream;
 	uint64_t size;
-} step;
+} chain_step;
 
 typedef struct chain {
-	step near[NEAR];
-	step *steps;		/* the deltas between the object and its base, the object's own first */
+	chain_step near[NEAR];
+	chain_step *steps;		/* the deltas between the object and its base, the object's own first */
 	uint64_t length;
 	uint64_t room;
 } chain;
 
-static int push(chain *c, step s, gpa_error *err)
+static int push(chain *c, chain_step s, gpa_error *err)
 {
 	if (c->length == c->room) {
-		step *longer = malloc(2 * c->room * sizeof(*longer));
+		chain_step *longer = malloc(2 * c->room * sizeof(*longer));
 		if (!longer)
 			return out_of_memory(err);
 		memcpy(longer, c->steps, c->length * sizeof(*longer));
@@ -72,7 +72,8 @@ int chain_base(uint64_t *base, const gpa_idx *idx, const gpa_entry *entry, uint6
 }
 
 /* Parse one entry: its stream and size, and for a delta the offset of its base. */
-static int take_step(step *out, int *type, uint64_t *base, const chain_source *source, uint64_t offset, gpa_error *err)
+static int take_step(chain_step *out, int *type, uint64_t *base, const chain_source *source, uint64_t offset,
+		     gpa_error *err)
 {
 	gpa_entry entry;
 	const gpa_idx *idx = source->idx;
@@ -86,7 +87,7 @@ static int take_step(step *out, int *type, uint64_t *base, const chain_source *s
 	return status || entry.type <= GPA_TAG ? status : chain_base(base, idx, &entry, offset, err);
 }
 
-static int inflate_step(unsigned char *out, const step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
+static int inflate_step(unsigned char *out, const chain_step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
 {
 	size_t used;
 	int status = inflate_stoppable(z, out, s->size, &used, s->stream, progress, err);
@@ -95,7 +96,7 @@ static int inflate_step(unsigned char *out, const step *s, inflater *z, const gp
 	return status;
 }
 
-static int read_whole(made_object **out, int type, const step *s, inflater *z, const gpa_progress *progress,
+static int read_whole(made_object **out, int type, const chain_step *s, inflater *z, const gpa_progress *progress,
 		      gpa_error *err)
 {
 	made_object *made = made_object_new(s->size);
@@ -115,7 +116,7 @@ static int read_whole(made_object **out, int type, const step *s, inflater *z, c
 static int descend(made_object **out, chain *c, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err)
 {
 	for (;;) {
-		step s;
+		chain_step s;
 		int type;
 		uint64_t base;
 		if (is_stopped(source->progress))
@@ -144,7 +145,7 @@ static int descend(made_object **out, chain *c, const chain_source *source, uint
 }
 
 /* Replace *object by the target of one delta on it. */
-static int climb(made_object **object, const step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
+static int climb(made_object **object, const chain_step *s, inflater *z, const gpa_progress *progress, gpa_error *err)
 {
 	unsigned char near[SMALL_PROGRAM], *program = s->size <= sizeof(near) ? near : malloc(s->size);
 	made_object *target = NULL;
@@ -190,7 +191,7 @@ int chain_read(made_object **out, const chain_source *source, uint64_t offset, i
 	if (!status && source->bytes_made && *source->misses - before > c.length)
 		*source->bytes_made += object->bytes.len;	/* the whole object was in neither cache */
 	for (uint64_t left = c.length; !status && left; left--) {
-		const step *s = &c.steps[left - 1];
+		const chain_step *s = &c.steps[left - 1];
 		status = climb(&object, s, z, source->progress, err);
 		if (status)
 			break;
@@ -208,7 +209,7 @@ int chain_read(made_object **out, const chain_source *source, uint64_t offset, i
 }
 
 /* The size of a delta's target: the second number of its program. */
-static int target_size(uint64_t *size, const step *s, inflater *z, gpa_error *err)
+static int target_size(uint64_t *size, const chain_step *s, inflater *z, gpa_error *err)
 {
 	unsigned char program[SMALL_PROGRAM];
 	uint64_t source_size;
@@ -236,7 +237,7 @@ static int root_type(int *type, const chain_source *source, uint64_t offset, gpa
 	int status = GPA_OK;
 	*type = 0;
 	for (uint64_t length = 1; !status && (*type < GPA_COMMIT || *type > GPA_TAG); length++) {
-		step s;
+		chain_step s;
 		if (source->cache && base_cache_is_marked(offset)) {
 			if ((*type = base_cache_type(source->cache, source->pack_id, offset)))
 				break;
@@ -253,7 +254,7 @@ static int root_type(int *type, const chain_source *source, uint64_t offset, gpa
 
 int chain_info(int *type, uint64_t *size, const chain_source *source, uint64_t offset, inflater *z, gpa_error *err)
 {
-	step s;
+	chain_step s;
 	uint64_t base;
 	int status = take_step(&s, type, &base, source, offset, err);
 	if (status)

@@ -13,8 +13,6 @@
 
 #define MAGIC 0xff744f63u
 #define V2_HEADER 8
-#define FANOUT_SIZE 1024
-#define LARGE_FLAG 0x80000000u
 #define IDX_HEAD (V2_HEADER + FANOUT_SIZE)	/* bytes of an idx, v1 or v2, that hold its object count */
 #define OPEN_AT_ONCE 64
 

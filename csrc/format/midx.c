@@ -9,21 +9,8 @@
 #include "base/error.h"
 #include "base/report.h"
 #include "format/idx.h"
+#include "format/midx.h"
 
-#define SIGNATURE 0x4d494458u	/* "MIDX" */
-#define HEADER_SIZE 12
-#define TOC_ROW 12
-#define FANOUT_SIZE 1024
-#define LARGE_FLAG 0x80000000u
-
-#define CHUNK(a, b, c, d) ((uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (uint32_t)(d))
-#define PNAM CHUNK('P', 'N', 'A', 'M')
-#define OIDF CHUNK('O', 'I', 'D', 'F')
-#define OIDL CHUNK('O', 'I', 'D', 'L')
-#define OOFF CHUNK('O', 'O', 'F', 'F')
-#define LOFF CHUNK('L', 'O', 'F', 'F')
-#define RIDX CHUNK('R', 'I', 'D', 'X')
-#define BTMP CHUNK('B', 'T', 'M', 'P')
 
 struct chunks {
 	gpa_bytes pnam, oidf, oidl, ooff, loff;
@@ -38,11 +25,11 @@ static int deadly(gpa_error *err, int status)
 static int parse_header(gpa_midx *midx, unsigned *chunk_count, gpa_error *err)
 {
 	const unsigned char *p = midx->file.ptr;
-	if (midx->file.len < HEADER_SIZE + TOC_ROW + midx->hash_size)
+	if (midx->file.len < MIDX_HEADER + MIDX_TOC_ROW + midx->hash_size)
 		return corrupt(err, "multi-pack-index file is too small: %zu bytes", midx->file.len);
-	if (be32(p) != SIGNATURE)
+	if (be32(p) != MIDX_SIGNATURE)
 		return deadly(err, corrupt_at(err, 0, "multi-pack-index signature 0x%08x does not match signature 0x%08x",
-					      be32(p), SIGNATURE));
+					      be32(p), MIDX_SIGNATURE));
 	if (p[4] != 1)
 		return deadly(err, unsupported(err, "multi-pack-index version %d not recognized", p[4]));
 	if (p[5] != midx->algo)
@@ -56,13 +43,13 @@ static int parse_header(gpa_midx *midx, unsigned *chunk_count, gpa_error *err)
 static int parse_toc(struct chunks *chunks, gpa_midx *midx, unsigned chunk_count, gpa_error *err)
 {
 	uint64_t trailer = midx->file.len - midx->hash_size;
-	uint64_t toc_end = HEADER_SIZE + (uint64_t)TOC_ROW * (chunk_count + 1);
+	uint64_t toc_end = MIDX_HEADER + (uint64_t)MIDX_TOC_ROW * (chunk_count + 1);
 	if (toc_end > trailer)
 		return corrupt(err, "multi-pack-index table of contents does not fit");
 	for (unsigned i = 0; i < chunk_count; i++) {
-		const unsigned char *row = midx->file.ptr + HEADER_SIZE + TOC_ROW * i;
+		const unsigned char *row = midx->file.ptr + MIDX_HEADER + MIDX_TOC_ROW * i;
 		uint32_t id = be32(row);
-		uint64_t begin = be64(row + 4), end = be64(row + 4 + TOC_ROW);
+		uint64_t begin = be64(row + 4), end = be64(row + 4 + MIDX_TOC_ROW);
 		if (begin < toc_end || end < begin || end > trailer)
 			return corrupt_at(err, row - midx->file.ptr, "improper chunk offset(s) %llx and %llx",
 					  (unsigned long long)begin, (unsigned long long)end);

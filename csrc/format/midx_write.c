@@ -13,11 +13,8 @@
 #include "base/error.h"
 #include "base/oidsort.h"
 #include "format/idx.h"
+#include "format/midx.h"
 
-#define HEADER_SIZE 12
-#define TOC_ROW 12
-#define FANOUT_SIZE 1024
-#define LARGE_FLAG 0x80000000u
 #define NO_PACK UINT32_MAX
 #define STEP (64 * 1024)	/* entries between two checks for a request to stop */
 #define TWINS 1	/* the idx chosen as the base has an object twice: build again without that base */
@@ -408,19 +405,19 @@ static int write_head(output *out, int algo, const struct build *b, const uint64
 		      gpa_error *err)
 {
 	static const char ids[] = "PNAMOIDFOIDLOOFFLOFF";
-	unsigned char head[HEADER_SIZE + 6 * TOC_ROW] = "MIDX\1";
-	uint64_t at = HEADER_SIZE + TOC_ROW * (uint64_t)(chunk_count + 1);
+	unsigned char head[MIDX_HEADER + 6 * MIDX_TOC_ROW] = "MIDX\1";
+	uint64_t at = MIDX_HEADER + MIDX_TOC_ROW * (uint64_t)(chunk_count + 1);
 	head[5] = (unsigned char)algo;
 	head[6] = (unsigned char)chunk_count;
 	put_be32(head + 8, b->source_count);
 	for (unsigned i = 0; i <= chunk_count; i++) {
-		unsigned char *row = head + HEADER_SIZE + TOC_ROW * i;
+		unsigned char *row = head + MIDX_HEADER + MIDX_TOC_ROW * i;
 		if (i < chunk_count)
 			memcpy(row, ids + 4 * i, 4);
 		put_be64(row + 4, at);
 		at += i < chunk_count ? sizes[i] : 0;
 	}
-	return output_write(out, head, HEADER_SIZE + TOC_ROW * (chunk_count + 1), err);
+	return output_write(out, head, MIDX_HEADER + MIDX_TOC_ROW * (chunk_count + 1), err);
 }
 
 static int write_file(int fd, int algo, const struct build *b, unsigned char *trailer, gpa_error *err)

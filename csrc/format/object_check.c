@@ -303,13 +303,13 @@ static int take_entry(tree_entry *out, text *t, size_t hash_size)
  * Entries without a trailing slash whose names a later folder may repeat: "a" comes before "a.b", which comes before
  * "a/".
  */
-typedef struct candidates {
+typedef struct shorter_names {
 	tree_entry *rows;
 	size_t count;
 	size_t room;
-} candidates;
+} shorter_names;
 
-static int push(candidates *stack, tree_entry entry)
+static int push(shorter_names *stack, tree_entry entry)
 {
 	if (array_reserve(stack->rows, stack->room, stack->count + 1, 16))
 		return -1;
@@ -318,7 +318,7 @@ static int push(candidates *stack, tree_entry entry)
 }
 
 /* Whether a folder has the name of an earlier file. Returns 1, 0, or -1 without memory. */
-static int is_taken(candidates *stack, const tree_entry *folder)
+static int is_taken(shorter_names *stack, const tree_entry *folder)
 {
 	while (stack->count) {
 		tree_entry file = stack->rows[--stack->count];
@@ -335,7 +335,7 @@ static int is_taken(candidates *stack, const tree_entry *folder)
 
 enum order { IN_ORDER, NOT_SORTED, TWICE, NO_MEMORY };
 
-static enum order compare_entries(const tree_entry *before, const tree_entry *entry, candidates *stack)
+static enum order compare_entries(const tree_entry *before, const tree_entry *entry, shorter_names *stack)
 {
 	size_t len = before->len < entry->len ? before->len : entry->len;
 	int difference = memcmp(before->name, entry->name, len);
@@ -419,7 +419,7 @@ static int is_null(const unsigned char *oid, size_t hash_size)
 	return !oid[0] && !memcmp(oid, oid + 1, hash_size - 1);
 }
 
-static int check_entries(unsigned *faults, text t, size_t hash_size, candidates *stack, gpa_error *err)
+static int check_entries(unsigned *faults, text t, size_t hash_size, shorter_names *stack, gpa_error *err)
 {
 	tree_entry before = {0}, entry;
 	int status;
@@ -443,7 +443,7 @@ static int check_entries(unsigned *faults, text t, size_t hash_size, candidates 
 
 static int check_tree(text t, size_t hash_size, gpa_error *err)
 {
-	candidates stack = {0};
+	shorter_names stack = {0};
 	unsigned faults = 0;
 	int status = check_entries(&faults, t, hash_size, &stack, err);
 	free(stack.rows);

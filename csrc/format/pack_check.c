@@ -48,11 +48,11 @@ typedef struct check {
 	int status;
 } check;
 
-typedef struct worker {
+typedef struct checker {
 	check *c;
 	inflater *z;
 	hasher hash;
-} worker;
+} checker;
 
 /* An object on the way down: its content, and the next delta on it. */
 typedef struct frame {
@@ -101,7 +101,7 @@ static gpa_bytes entry_bytes(const check *c, uint32_t place)
  * Whether the content has its id as an object of another type. A flipped bit in an entry's header makes a blob a tree.
  * If no CRC32 shows that, the entry is damaged, but its idx does not lie.
  */
-static int has_other_type(worker *w, uint32_t place, gpa_bytes content)
+static int has_other_type(checker *w, uint32_t place, gpa_bytes content)
 {
 	unsigned char oid[GPA_OID_MAX];
 	for (int type = GPA_COMMIT; type <= GPA_TAG; type++) {
@@ -115,7 +115,7 @@ static int has_other_type(worker *w, uint32_t place, gpa_bytes content)
 }
 
 /* Check an object's id. `content` is empty if it was hashed in pieces. */
-static void check_id(worker *w, uint32_t place, gpa_bytes content)
+static void check_id(checker *w, uint32_t place, gpa_bytes content)
 {
 	unsigned char oid[GPA_OID_MAX];
 	char hex[2 * GPA_OID_MAX + 1], text[128];
@@ -144,7 +144,7 @@ static int check_stream_end(size_t used, gpa_bytes stream, gpa_error *err)
 }
 
 /* Check an entry's CRC32 and header, and inflate its stream to `out`, or only into the hash. */
-static int read_entry(worker *w, uint32_t place, gpa_entry *entry, gpa_buffer *out, gpa_error *err)
+static int read_entry(checker *w, uint32_t place, gpa_entry *entry, gpa_buffer *out, gpa_error *err)
 {
 	check *c = w->c;
 	gpa_bytes bytes = entry_bytes(c, place);
@@ -192,7 +192,7 @@ static void step_done(check *c, uint32_t place)
 }
 
 /* Make the object at `place`, a delta on `base`, and check its id. */
-static int make_delta(worker *w, uint32_t place, const gpa_buffer *base, int type, gpa_buffer *out, gpa_error *err)
+static int make_delta(checker *w, uint32_t place, const gpa_buffer *base, int type, gpa_buffer *out, gpa_error *err)
 {
 	gpa_entry entry;
 	gpa_buffer delta = {0};
@@ -233,7 +233,7 @@ static int push_frame(frame **stack, uint32_t *used, uint32_t *room, frame f)
 }
 
 /* Make all objects that are deltas on `content`, directly or not. Frees `content`. */
-static int walk_deltas(worker *w, uint32_t root, gpa_buffer content, int type)
+static int walk_deltas(checker *w, uint32_t root, gpa_buffer content, int type)
 {
 	check *c = w->c;
 	frame *stack = NULL;
@@ -273,7 +273,7 @@ static int walk_deltas(worker *w, uint32_t root, gpa_buffer content, int type)
 	return status;
 }
 
-static void check_whole(worker *w, uint32_t place)
+static void check_whole(checker *w, uint32_t place)
 {
 	check *c = w->c;
 	gpa_entry entry;
@@ -297,7 +297,7 @@ static void check_whole(worker *w, uint32_t place)
 		note_failure(c, place, GPA_ENOMEM, &err);
 }
 
-static void check_trailer(worker *w)
+static void check_trailer(checker *w)
 {
 	check *c = w->c;
 	unsigned char sum[GPA_OID_MAX];
@@ -316,7 +316,7 @@ static void check_trailer(worker *w)
 
 static void *work(void *argument)
 {
-	worker *w = argument;
+	checker *w = argument;
 	check *c = w->c;
 	if (!__atomic_exchange_n(&c->trailer_taken, 1, __ATOMIC_RELAXED))
 		check_trailer(w);
@@ -421,13 +421,13 @@ static void read_headers(check *c, uint32_t *base)
 
 static int run_threads(check *c, unsigned threads, gpa_error *err)
 {
-	worker workers[THREADS_MAX];
+	checker workers[THREADS_MAX];
 	pthread_t ids[THREADS_MAX];
 	unsigned ready = 0, started = 0;
 	int status = GPA_OK;
 	threads = threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : threads;
 	for (; !status && ready < threads; ready += !status) {
-		workers[ready] = (worker){.c = c};
+		workers[ready] = (checker){.c = c};
 		if (!(status = inflater_new(&workers[ready].z, err)) &&
 		    (status = hasher_init(&workers[ready].hash, c->idx->algo, err)))
 			inflater_free(workers[ready].z);

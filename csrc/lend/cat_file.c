@@ -183,7 +183,8 @@ int gpa_batch_lines(size_t *used, gpa_batch *batch, gpa_bytes input, gpa_error *
 }
 
 /* Take the next `oids`, at most CAT_FILE_LINES of them. */
-static void take_lines(lines *r, const unsigned char *oids, uint32_t count, size_t hash_size, gpa_bytes name, gpa_bytes rest)
+static void take_lines(lines *r, const unsigned char *oids, uint32_t count, size_t hash_size, gpa_bytes name,
+		       gpa_bytes rest)
 {
 	for (r->count = 0; r->count < CAT_FILE_LINES && r->count < count; r->count++) {
 		request *q = &r->requests[r->count];

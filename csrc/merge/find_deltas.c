@@ -45,15 +45,15 @@ typedef struct kept {
 	uint64_t features[CLASSES];
 } kept;
 
-typedef struct family {
+typedef struct chain_family {
 	uint32_t count;
 	uint32_t height;		/* longest chain */
-} family;
+} chain_family;
 
-typedef struct search {
+typedef struct delta_finder {
 	gpa_merge *m;
 	uint32_t *root_of;		/* object -> the whole object at the end of its chain */
-	family *families;		/* of each root */
+	chain_family *families;		/* of each root */
 	uint32_t *roots;		/* objects that are tried */
 	uint32_t root_count;
 	kept kept[KEPT];		/* number n in row n % KEPT */
@@ -63,11 +63,11 @@ typedef struct search {
 	int64_t credit;
 	uint64_t inflated;
 	unsigned char *program, *proof, *entry;
-} search;
+} delta_finder;
 
 /* ---- families ---- */
 
-static uint32_t find_root(search *s, uint32_t object)
+static uint32_t find_root(delta_finder *s, uint32_t object)
 {
 	uint32_t at = object, base;
 	while (s->root_of[at] == NONE && (base = chosen_base(s->m, at)) != NONE)
@@ -78,14 +78,14 @@ static uint32_t find_root(search *s, uint32_t object)
 	return s->root_of[root] = root;
 }
 
-static void measure_families(search *s)
+static void measure_families(delta_finder *s)
 {
 	gpa_merge *m = s->m;
 	memset(s->root_of, 0xff, m->object_count * sizeof(*s->root_of));
 	for (uint32_t i = 0; i < m->object_count; i++) {
 		if (!m->objects[i].taken)
 			continue;
-		family *f = &s->families[find_root(s, i)];
+		chain_family *f = &s->families[find_root(s, i)];
 		f->count++;
 		f->height = m->objects[i].depth > f->height ? m->objects[i].depth : f->height;
 	}
@@ -115,7 +115,7 @@ static int compare_roots(const void *left, const void *right, void *merge)
 
 /* ---- those that are kept ---- */
 
-static void drop_first(search *s)
+static void drop_first(delta_finder *s)
 {
 	kept *k = &s->kept[s->first++ % KEPT];
 	s->held -= k->size;
@@ -123,18 +123,18 @@ static void drop_first(search *s)
 	delta_index_free(k->index);
 }
 
-static void drop_all(search *s)
+static void drop_all(delta_finder *s)
 {
 	while (s->first < s->next)
 		drop_first(s);
 }
 
-static uint32_t *row_of(search *s, uint64_t feature)
+static uint32_t *row_of(delta_finder *s, uint64_t feature)
 {
 	return &s->rows[(feature >> 40) % ROWS];
 }
 
-static void keep(search *s, const kept *k)
+static void keep(delta_finder *s, const kept *k)
 {
 	while (s->next - s->first == KEPT || (s->first < s->next && k->size > KEPT_BYTES - s->held))
 		drop_first(s);
@@ -157,7 +157,7 @@ static void find_features(uint64_t *features, gpa_bytes content)
 }
 
 /* Read the content of a whole object, and find its features. */
-static int read_root(kept *out, search *s, uint32_t object)
+static int read_root(kept *out, delta_finder *s, uint32_t object)
 {
 	gpa_merge *m = s->m;
 	const copy *c = &m->copies[m->objects[object].chosen];
@@ -179,16 +179,16 @@ static int read_root(kept *out, search *s, uint32_t object)
 }
 
 /* Whether the family of `object` may be based on `base`: no chain grows too long, and no family larger than a page. */
-static int may_stand_on(search *s, uint32_t object, uint32_t base)
+static int may_stand_on(delta_finder *s, uint32_t object, uint32_t base)
 {
 	const gpa_merge_options *options = &s->m->options;
-	const family *own = &s->families[object], *other = &s->families[s->root_of[base]];
+	const chain_family *own = &s->families[object], *other = &s->families[s->root_of[base]];
 	return (uint64_t)s->m->objects[base].depth + 1 + own->height <= options->depth &&
 	       own->count <= options->page_objects - other->count && other->count <= options->page_objects;
 }
 
 /* Make a program in s->program that yields `k` on `base`. Returns its length; 0 if it would be longer than `most`. */
-static size_t make_program(search *s, kept *base, const kept *k, size_t most)
+static size_t make_program(delta_finder *s, kept *base, const kept *k, size_t most)
 {
 	gpa_error ignored;
 	gpa_bytes from = {base->content, base->size}, to = {k->content, k->size};
@@ -202,7 +202,7 @@ static size_t make_program(search *s, kept *base, const kept *k, size_t most)
 }
 
 /* Make `len` bytes of s->program, deflated, the chosen copy of `object`. Returns -1 if they save too little. */
-static int take_delta(search *s, uint32_t object, uint32_t base, size_t len)
+static int take_delta(delta_finder *s, uint32_t object, uint32_t base, size_t len)
 {
 	gpa_merge *m = s->m;
 	gpa_error ignored;
@@ -223,7 +223,7 @@ static int take_delta(search *s, uint32_t object, uint32_t base, size_t len)
 	return 0;
 }
 
-static int try_base(search *s, kept *base, const kept *k)
+static int try_base(delta_finder *s, kept *base, const kept *k)
 {
 	size_t most = k->size / 2, len;
 	if (!may_stand_on(s, k->object, base->object) || !(len = make_program(s, base, k, most)) ||
@@ -236,7 +236,7 @@ static int try_base(search *s, kept *base, const kept *k)
 }
 
 /* Try `k` on the last object that shares each of its features. */
-static int try_alike(search *s, const kept *k)
+static int try_alike(delta_finder *s, const kept *k)
 {
 	uint32_t tried[CLASSES], tries = 0;
 	for (int i = 0; i < CLASSES && tries < TRIES; i++) {
@@ -254,7 +254,7 @@ static int try_alike(search *s, const kept *k)
 	return -1;
 }
 
-static void try_root(search *s, uint32_t object)
+static void try_root(delta_finder *s, uint32_t object)
 {
 	kept k;
 	if (read_root(&k, s, object))
@@ -268,7 +268,7 @@ static void try_root(search *s, uint32_t object)
 	keep(s, &k);
 }
 
-static void try_roots(search *s)
+static void try_roots(delta_finder *s)
 {
 	unsigned type = 0;
 	for (uint32_t i = 0; i < s->root_count && s->inflated < ALL_MOST && !is_stopped(s->m->progress); i++) {
@@ -286,9 +286,9 @@ static void try_roots(search *s)
 
 /* ---- the whole ---- */
 
-static search *search_new(gpa_merge *m)
+static delta_finder *search_new(gpa_merge *m)
 {
-	search *s = calloc(1, sizeof(*s));
+	delta_finder *s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
 	s->m = m;
@@ -299,7 +299,7 @@ static search *search_new(gpa_merge *m)
 	return s;
 }
 
-static void search_free(search *s)
+static void search_free(delta_finder *s)
 {
 	free(s->root_of);
 	free(s->families);
@@ -312,7 +312,7 @@ static void search_free(search *s)
 
 void make_deltas(gpa_merge *m)
 {
-	search *s = search_new(m);
+	delta_finder *s = search_new(m);
 	if (s && s->root_count >= FEWEST && m->options.depth) {
 		s->root_of = malloc((size_t)m->object_count * sizeof(*s->root_of));
 		s->families = calloc(m->object_count, sizeof(*s->families));

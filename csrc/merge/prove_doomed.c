@@ -152,7 +152,7 @@ uint32_t gpa_proof_next_other(const gpa_proof *proof, uint32_t at, uint32_t end)
 	return at;
 }
 
-typedef struct part {
+typedef struct proof_part {
 	gpa_holder *holders;
 	uint32_t count;
 	const gpa_idx *const *doomed;
@@ -163,16 +163,16 @@ typedef struct part {
 	uint64_t bytes_made;
 	int status;
 	gpa_error err;
-} part;
+} proof_part;
 
-typedef struct worker {
-	part *part;
+typedef struct copy_checker {
+	proof_part *proof_part;
 	inflater *z;
 	hasher hash;
 	lately lately;
 	uint64_t misses;
 	uint64_t bytes_made, bytes_asked;
-} worker;
+} copy_checker;
 
 static void hash_piece(void *context, const unsigned char *piece, size_t len)
 {
@@ -180,7 +180,7 @@ static void hash_piece(void *context, const unsigned char *piece, size_t len)
 }
 
 /* Hash a large object in pieces. Returns GPA_ENOTFOUND for an object that is better made as a whole. */
-static int hash_in_pieces(worker *w, const chain_source *source, uint64_t offset, gpa_error *err)
+static int hash_in_pieces(copy_checker *w, const chain_source *source, uint64_t offset, gpa_error *err)
 {
 	unsigned char ignored[GPA_OID_MAX];
 	gpa_entry entry;
@@ -192,16 +192,16 @@ static int hash_in_pieces(worker *w, const chain_source *source, uint64_t offset
 	if (status || entry.type > GPA_TAG || entry.size <= PIECES_ABOVE)
 		return status ? status : GPA_ENOTFOUND;
 	object_id_begin(&w->hash, entry.type, entry.size);
-	status = inflate_pieces(entry.size, &used, stream, hash_piece, &w->hash, w->part->progress, err);
+	status = inflate_pieces(entry.size, &used, stream, hash_piece, &w->hash, w->proof_part->progress, err);
 	if (status)
 		hasher_final(&w->hash, ignored);
 	return status;
 }
 
 /* Make a copy and compare its id with `oid`. *is_other: it cannot be made, or has another id. */
-static int check_copy(worker *w, uint32_t *is_other, uint64_t offset, const unsigned char *oid, gpa_error *err)
+static int check_copy(copy_checker *w, uint32_t *is_other, uint64_t offset, const unsigned char *oid, gpa_error *err)
 {
-	chain_source source = w->part->source;
+	chain_source source = w->proof_part->source;
 	unsigned char made_oid[GPA_OID_MAX];
 	made_object *made;
 	source.lately = &w->lately;
@@ -224,9 +224,9 @@ static int check_copy(worker *w, uint32_t *is_other, uint64_t offset, const unsi
 }
 
 /* Check the copies of one thread. An object that many doomed packs have is made once. */
-static int check_part(worker *w, gpa_error *err)
+static int check_part(copy_checker *w, gpa_error *err)
 {
-	part *p = w->part;
+	proof_part *p = w->proof_part;
 	const unsigned char *oid_before = NULL;
 	for (uint32_t i = 0; i < p->count; i++) {
 		gpa_holder *h = &p->holders[i];
@@ -249,8 +249,8 @@ static int check_part(worker *w, gpa_error *err)
 
 static void *work(void *argument)
 {
-	part *p = argument;
-	worker w = {.part = p};
+	proof_part *p = argument;
+	copy_checker w = {.proof_part = p};
 	p->status = inflater_new(&w.z, &p->err);
 	if (!p->status && !(p->status = hasher_init(&w.hash, p->source.idx->algo, &p->err))) {
 		p->status = check_part(&w, &p->err);
@@ -294,7 +294,7 @@ static int check_whole_pack(gpa_holder *holders, uint32_t count, gpa_bytes pack,
 int gpa_proof_check(gpa_proof *proof, uint32_t first, uint32_t end, gpa_bytes pack, const gpa_idx *idx,
 		    const gpa_idx *const *doomed, gpa_progress *progress, gpa_error *err)
 {
-	part parts[THREADS];
+	proof_part parts[THREADS];
 	uint32_t count = end - first, half = count >= 2 * FEW ? count / 2 : count;
 	base_cache *cache;
 	int status = base_cache_new(&cache, CACHE_BYTES, err);
@@ -302,7 +302,7 @@ int gpa_proof_check(gpa_proof *proof, uint32_t first, uint32_t end, gpa_bytes pa
 		return status;
 	chain_source source = {.pack = pack, .idx = idx, .cache = cache, .progress = progress};
 	gpa_holder *holders = proof->holders + first;
-	parts[0] = (part){.holders = holders, .count = half, .doomed = doomed, .source = source, .progress = progress};
+	parts[0] = (proof_part){.holders = holders, .count = half, .doomed = doomed, .source = source, .progress = progress};
 	parts[1] = parts[0];
 	parts[1].holders = holders + half;
 	parts[1].count = count - half;

@@ -43,14 +43,14 @@ typedef struct content_sum {
 } content_sum;
 
 /* A part of the page, for one thread. */
-typedef struct part {
+typedef struct page_part {
 	struct proof *p;
 	pthread_t thread;
 	uint32_t first, end;	/* slots */
 	uint32_t failed;	/* the slot that is wrong, or NONE */
 	int status;
 	gpa_error err;
-} part;
+} page_part;
 
 struct proof {
 	gpa_bytes page;
@@ -68,22 +68,22 @@ struct proof {
 	const gpa_progress *progress;
 	int dropped;
 	uint64_t entries_read;	/* by all threads */
-	part parts[THREADS];
+	page_part parts[THREADS];
 	unsigned started;	/* parts that have a thread; the others ran at once */
 };
 
 /* An object on the way from the whole one to the last delta. `made` is NULL if its memory was needed for others. */
-typedef struct step {
+typedef struct path_step {
 	uint32_t slot;
 	made_object *made;
-} step;
+} path_step;
 
 typedef struct prover {
-	part *part;
+	page_part *page_part;
 	struct proof *p;
 	inflater *z;
 	hasher hash;
-	step *path;
+	path_step *path;
 	uint32_t length, room;
 	uint32_t first_kept;	/* none before it is kept */
 	size_t held;		/* bytes of the objects on the path */
@@ -329,7 +329,7 @@ static int prove_in_pieces(prover *w, uint32_t i, gpa_error *err)
 
 static void leave_last(prover *w)
 {
-	step *last = &w->path[--w->length];
+	path_step *last = &w->path[--w->length];
 	if (last->made)
 		w->held -= last->made->bytes.len;
 	made_object_drop(last->made);
@@ -359,7 +359,7 @@ static int go_on(prover *w, uint32_t i, made_object *made, gpa_error *err)
 		made_object_drop(made);
 		return out_of_memory(err);
 	}
-	w->path[w->length++] = (step){i, NULL};
+	w->path[w->length++] = (path_step){i, NULL};
 	keep_last(w, made);
 	return GPA_OK;
 }
@@ -415,14 +415,14 @@ static int prove_slot(prover *w, uint32_t i, gpa_error *err)
 static int prove_part(prover *w, gpa_error *err)
 {
 	struct proof *p = w->p;
-	for (uint32_t i = w->part->first; i < w->part->end; i++) {
+	for (uint32_t i = w->page_part->first; i < w->page_part->end; i++) {
 		if (!p->wanted[i])
 			continue;
 		if (is_ended(p))
 			return stopped(err);
 		int status = prove_slot(w, i, err);
 		if (status) {
-			w->part->failed = status == GPA_ECORRUPT ? i : NONE;
+			w->page_part->failed = status == GPA_ECORRUPT ? i : NONE;
 			return status;
 		}
 	}
@@ -431,11 +431,11 @@ static int prove_part(prover *w, gpa_error *err)
 
 static void *prove(void *argument)
 {
-	part *part = argument;
-	prover w = {.part = part, .p = part->p};
-	part->status = inflater_new(&w.z, &part->err);
-	if (!part->status && !(part->status = hasher_init(&w.hash, part->p->algo, &part->err))) {
-		part->status = prove_part(&w, &part->err);
+	page_part *page_part = argument;
+	prover w = {.page_part = page_part, .p = page_part->p};
+	page_part->status = inflater_new(&w.z, &page_part->err);
+	if (!page_part->status && !(page_part->status = hasher_init(&w.hash, page_part->p->algo, &page_part->err))) {
+		page_part->status = prove_part(&w, &page_part->err);
 		hasher_free(&w.hash);
 	}
 	while (w.length)
@@ -457,8 +457,8 @@ static unsigned share_out(struct proof *p, uint32_t needed)
 			cut = i;
 		so_far += p->wanted[i];
 	}
-	p->parts[0] = (part){.p = p, .end = cut, .failed = NONE};
-	p->parts[1] = (part){.p = p, .first = cut, .end = p->count, .failed = NONE};
+	p->parts[0] = (page_part){.p = p, .end = cut, .failed = NONE};
+	p->parts[1] = (page_part){.p = p, .first = cut, .end = p->count, .failed = NONE};
 	return needed >= 2 * FEW && cut < p->count ? 2 : 1;
 }
 
@@ -556,12 +556,12 @@ int proof_end(gpa_merge *m, gpa_error *err)
 		return GPA_OK;
 	wait_for(m->proof);
 	for (unsigned i = 0; !status && i < THREADS; i++) {
-		const part *part = &m->proof->parts[i];
-		if (!(status = part->status))
+		const page_part *page_part = &m->proof->parts[i];
+		if (!(status = page_part->status))
 			continue;
-		*err = part->err;
-		if (part->failed != NONE)
-			suspect(m, &m->proof->slots[part->failed], err);
+		*err = page_part->err;
+		if (page_part->failed != NONE)
+			suspect(m, &m->proof->slots[page_part->failed], err);
 	}
 	m->entries_read += m->proof->entries_read;
 	proof_free(m->proof);

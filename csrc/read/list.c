@@ -100,6 +100,18 @@ static void tables_free(id_tables *tables)
 	free(tables->tables);
 }
 
+/* Collect the ids of overlays, and hold the current snapshot. */
+static int tables_begin(id_tables *out, snapshot **s, gpa_reader *r, gpa_error *err)
+{
+	*out = (id_tables){.hash_size = (uint32_t)r->hash_size};
+	int status = collect_overlaid(out, r, err);
+	if (!status)
+		status = current_snapshot(s, r, err);
+	if (status)
+		tables_free(out);
+	return status;
+}
+
 static const unsigned char *table_oid(const id_table *table, uint32_t pos)
 {
 	return table->oids + pos * table->stride;
@@ -151,13 +163,11 @@ static int merge_tables(gpa_buffer *out, const id_tables *tables, gpa_error *err
 
 int gpa_reader_list(gpa_buffer *oids, gpa_reader *reader, gpa_error *err)
 {
-	id_tables tables = {.hash_size = (uint32_t)reader->hash_size};
+	id_tables tables;
 	snapshot *s;
-	int status = collect_overlaid(&tables, reader, err);
-	if (status || (status = current_snapshot(&s, reader, err))) {
-		tables_free(&tables);
+	int status = tables_begin(&tables, &s, reader, err);
+	if (status)
 		return status;
-	}
 	status = collect_tables(&tables, s, err);
 	if (!status)
 		status = collect_loose(&tables, reader, 0, 255, err);
@@ -232,13 +242,11 @@ int gpa_reader_expand(unsigned char *oids, uint32_t *count, uint32_t room, gpa_r
 		      const unsigned char *prefix, unsigned digits, gpa_error *err)
 {
 	candidates c = {oids, 0, room, reader->hash_size, prefix, digits};
-	id_tables tables = {.hash_size = (uint32_t)reader->hash_size};
+	id_tables tables;
 	snapshot *s;
-	int status = collect_overlaid(&tables, reader, err);
-	if (status || (status = current_snapshot(&s, reader, err))) {
-		tables_free(&tables);
+	int status = tables_begin(&tables, &s, reader, err);
+	if (status)
 		return status;
-	}
 	status = collect_tables(&tables, s, err);
 	if (!status)
 		status = collect_loose(&tables, reader, prefix[0], prefix[0], err);

@@ -7,7 +7,10 @@
 
 #include "v1/gpa_v1.h"
 
+#define ARCHIVE_HEADER_SIZE 24
+#define ARCHIVE_ENTRY_SIZE (GPA_ARCHIVE_KEY + 8)
 #define ARCHIVE_TYPE_SIZE 4
+#define ARCHIVE_DATA_MOST (UINT32_MAX - GPA_ARCHIVE_DATA_START)	/* so that the file ends below 4 GiB */
 
 /* ---- v1/page.c ---- */
 

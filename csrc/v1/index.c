@@ -12,7 +12,6 @@
 #define MAGIC 0x47504158u	/* "GPAX" */
 #define VERSION 1
 #define HEADER_SIZE 20
-#define FANOUT_SIZE (256 * 4)
 #define PLACE_SIZE 8
 #define TRAILER_SIZE 20
 

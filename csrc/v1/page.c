@@ -11,13 +11,11 @@
 #include "v1/archive.h"
 
 #define VERSION 1
-#define HEADER_SIZE 24
-#define ENTRY_SIZE (GPA_ARCHIVE_KEY + 8)
-#define TYPE_SIZE 4
 
-_Static_assert(HEADER_SIZE + GPA_ARCHIVE_CAPACITY * ENTRY_SIZE == GPA_ARCHIVE_DATA_START, "the data follows the index");
+_Static_assert(ARCHIVE_HEADER_SIZE + GPA_ARCHIVE_CAPACITY * ARCHIVE_ENTRY_SIZE == GPA_ARCHIVE_DATA_START,
+	       "the data follows the index");
 
-static const unsigned char zeros[ENTRY_SIZE];
+static const unsigned char zeros[ARCHIVE_ENTRY_SIZE];
 
 /* ---- the header ---- */
 
@@ -27,7 +25,7 @@ static int check_constants(const unsigned char *header, gpa_error *err)
 {
 	static const struct { int fault; const char *name; uint32_t offset, value; } constants[] = {
 		{GPA_FAULT_CAPACITY, "capacity", 4, GPA_ARCHIVE_CAPACITY},
-		{GPA_FAULT_INDEX_START, "index_start", 12, HEADER_SIZE},
+		{GPA_FAULT_INDEX_START, "index_start", 12, ARCHIVE_HEADER_SIZE},
 		{GPA_FAULT_DATA_START, "data_start", 16, GPA_ARCHIVE_DATA_START},
 	};
 	for (size_t i = 0; i < sizeof(constants) / sizeof(*constants); i++) {
@@ -42,9 +40,9 @@ static int check_constants(const unsigned char *header, gpa_error *err)
 int gpa_archive_parse(gpa_archive_page *out, gpa_bytes file, gpa_error *err)
 {
 	const unsigned char *header = file.ptr;
-	if (file.len < HEADER_SIZE)
+	if (file.len < ARCHIVE_HEADER_SIZE)
 		return wrong(err, GPA_FAULT_SHORT, 0, "page is %zu bytes, too short for its header", file.len);
-	if (!memcmp(header, zeros, HEADER_SIZE))
+	if (!memcmp(header, zeros, ARCHIVE_HEADER_SIZE))
 		return wrong(err, GPA_FAULT_UNSAVED, 0, "page was never saved: its header is zeros");
 	if (be32(header) != VERSION)
 		return wrong(err, GPA_FAULT_VERSION, 0, "page version is %u, expected %d", be32(header), VERSION);
@@ -70,7 +68,7 @@ void gpa_archive_rescue(gpa_archive_page *out, gpa_bytes file)
 	size_t data = file.len - index;
 	out->file = file;
 	out->is_rescued = 1;
-	out->item_count = index < HEADER_SIZE ? 0 : (uint32_t)((index - HEADER_SIZE) / ENTRY_SIZE);
+	out->item_count = index < ARCHIVE_HEADER_SIZE ? 0 : (uint32_t)((index - ARCHIVE_HEADER_SIZE) / ARCHIVE_ENTRY_SIZE);
 	out->data_size = data < UINT32_MAX ? (uint32_t)data : UINT32_MAX;
 }
 
@@ -78,13 +76,13 @@ void gpa_archive_rescue(gpa_archive_page *out, gpa_bytes file)
 
 static const unsigned char *entry_at(const gpa_archive_page *page, uint32_t slot)
 {
-	return page->file.ptr + HEADER_SIZE + (size_t)slot * ENTRY_SIZE;
+	return page->file.ptr + ARCHIVE_HEADER_SIZE + (size_t)slot * ARCHIVE_ENTRY_SIZE;
 }
 
 int gpa_archive_is_torn(const gpa_archive_page *page)
 {
 	for (uint32_t slot = page->item_count; !page->is_rescued && slot < GPA_ARCHIVE_CAPACITY; slot++)
-		if (memcmp(entry_at(page, slot), zeros, ENTRY_SIZE))
+		if (memcmp(entry_at(page, slot), zeros, ARCHIVE_ENTRY_SIZE))
 			return 1;
 	return 0;
 }
@@ -121,7 +119,7 @@ int gpa_archive_value(gpa_bytes *out, const gpa_archive_page *page, const gpa_ar
 {
 	/* A rescued page may end inside its index: then it has no data, and only an empty value fits. */
 	size_t room = page->file.len < GPA_ARCHIVE_DATA_START ? 0 : page->file.len - GPA_ARCHIVE_DATA_START;
-	size_t place = HEADER_SIZE + (size_t)row->slot * ENTRY_SIZE;
+	size_t place = ARCHIVE_HEADER_SIZE + (size_t)row->slot * ARCHIVE_ENTRY_SIZE;
 	if (row->offset > room || row->size > room - row->offset)
 		return wrong(err, GPA_FAULT_BEYOND_FILE, place, "value of %u bytes at %u reaches beyond the file",
 			     row->size, row->offset);
@@ -140,7 +138,7 @@ int gpa_archive_value(gpa_bytes *out, const gpa_archive_page *page, const gpa_ar
  */
 int archive_split_value(int *type, gpa_bytes *content, gpa_bytes value, size_t place, gpa_error *err)
 {
-	if (value.len < TYPE_SIZE)
+	if (value.len < ARCHIVE_TYPE_SIZE)
 		return wrong(err, GPA_FAULT_NO_TYPE, place, "value is %zu bytes, too short for an object's type",
 			     value.len);
 	uint32_t little = le32(value.ptr), big = be32(value.ptr);
@@ -148,7 +146,7 @@ int archive_split_value(int *type, gpa_bytes *content, gpa_bytes value, size_t p
 	if (found < GPA_COMMIT || found > GPA_TAG)
 		return wrong(err, GPA_FAULT_BAD_TYPE, place, "object type is %u", little);
 	*type = (int)found;
-	*content = (gpa_bytes){value.ptr + TYPE_SIZE, value.len - TYPE_SIZE};
+	*content = (gpa_bytes){value.ptr + ARCHIVE_TYPE_SIZE, value.len - ARCHIVE_TYPE_SIZE};
 	return GPA_OK;
 }
 
@@ -216,7 +214,7 @@ static void check_row(gpa_archive_row *row, const gpa_archive_page *page, hasher
 				      gpa_archive_value(&ignored, page, row, &err);
 	row->fault = status ? err.fault : 0;
 	row->type = status ? 0 : type;
-	if ((status || page->is_rescued) && !memcmp(entry_at(page, row->slot), zeros, ENTRY_SIZE))
+	if ((status || page->is_rescued) && !memcmp(entry_at(page, row->slot), zeros, ARCHIVE_ENTRY_SIZE))
 		row->fault = GPA_FAULT_EMPTY;
 }
 

@@ -13,8 +13,6 @@
 #include "base/oidmap.h"
 #include "v1/archive.h"
 
-#define DATA_MOST (UINT32_MAX - GPA_ARCHIVE_DATA_START)
-
 typedef struct waiting_value {
 	uint32_t owners;
 	size_t len;
@@ -268,8 +266,8 @@ static int put_row(gpa_archive *a, const unsigned char *key, waiting_value *valu
 
 int gpa_archive_add(gpa_archive *a, const unsigned char *key, int type, gpa_bytes content, gpa_error *err)
 {
-	if (content.len > DATA_MOST - (type ? ARCHIVE_TYPE_SIZE : 0))
-		return unsupported(err, "value of %zu bytes: a page has room for %u", content.len, DATA_MOST);
+	if (content.len > ARCHIVE_DATA_MOST - (type ? ARCHIVE_TYPE_SIZE : 0))
+		return unsupported(err, "value of %zu bytes: a page has room for %u", content.len, ARCHIVE_DATA_MOST);
 	if (type && archive_has_sound(a, key))
 		return GPA_OK;
 	waiting_value *value = value_new(type, content);

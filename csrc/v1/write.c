@@ -10,12 +10,8 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/output.h"
-#include "v1/gpa_v1.h"
+#include "v1/archive.h"
 
-#define HEADER_SIZE 24
-#define ENTRY_SIZE (GPA_ARCHIVE_KEY + 8)
-#define TYPE_SIZE 4
-#define DATA_MAX (UINT32_MAX - GPA_ARCHIVE_DATA_START)	/* so that the file ends below 4 GiB */
 
 struct gpa_archive_writer {
 	output out;
@@ -23,7 +19,7 @@ struct gpa_archive_writer {
 	uint32_t data_size;	/* with the value that has been begun */
 	uint64_t left;		/* bytes that the current value still lacks */
 	int broken;
-	unsigned char entries[GPA_ARCHIVE_CAPACITY][ENTRY_SIZE];	/* in the order in which they were set */
+	unsigned char entries[GPA_ARCHIVE_CAPACITY][ARCHIVE_ENTRY_SIZE];	/* in the order in which they were set */
 };
 
 int gpa_archive_writer_new(gpa_archive_writer **out, int fd, gpa_error *err)
@@ -51,7 +47,7 @@ void gpa_archive_writer_free(gpa_archive_writer *w)
 
 int gpa_archive_writer_has_room(const gpa_archive_writer *w, int type, uint64_t size)
 {
-	uint64_t room = DATA_MAX - w->data_size, prefix = type ? TYPE_SIZE : 0;
+	uint64_t room = ARCHIVE_DATA_MOST - w->data_size, prefix = type ? ARCHIVE_TYPE_SIZE : 0;
 	return w->item_count < GPA_ARCHIVE_CAPACITY && size <= room && prefix <= room - size;
 }
 
@@ -63,12 +59,12 @@ static int broken(gpa_archive_writer *w, int status)
 
 int gpa_archive_writer_begin(gpa_archive_writer *w, const unsigned char *key, int type, uint64_t size, gpa_error *err)
 {
-	unsigned char prefix[TYPE_SIZE];
+	unsigned char prefix[ARCHIVE_TYPE_SIZE];
 	if (w->broken || w->left || !gpa_archive_writer_has_room(w, type, size))
 		return broken(w, unsupported(err, "page takes no more: %u entries, %u bytes", w->item_count,
 					     w->data_size));
 	unsigned char *entry = w->entries[w->item_count++];
-	size_t prefix_size = type ? TYPE_SIZE : 0;
+	size_t prefix_size = type ? ARCHIVE_TYPE_SIZE : 0;
 	memcpy(entry, key, GPA_ARCHIVE_KEY);
 	put_be32(entry + GPA_ARCHIVE_KEY, w->data_size);
 	put_be32(entry + GPA_ARCHIVE_KEY + 4, (uint32_t)(prefix_size + size));
@@ -88,18 +84,18 @@ int gpa_archive_writer_piece(gpa_archive_writer *w, gpa_bytes piece, gpa_error *
 
 static void put_head(unsigned char *head, const gpa_archive_writer *w)
 {
-	unsigned char *at = head + HEADER_SIZE;
+	unsigned char *at = head + ARCHIVE_HEADER_SIZE;
 	put_be32(head, 1);
 	put_be32(head + 4, GPA_ARCHIVE_CAPACITY);
 	put_be32(head + 8, w->item_count);
-	put_be32(head + 12, HEADER_SIZE);
+	put_be32(head + 12, ARCHIVE_HEADER_SIZE);
 	put_be32(head + 16, GPA_ARCHIVE_DATA_START);
 	put_be32(head + 20, w->data_size);
 	for (unsigned group = 0; group < 256; group++)
 		for (uint32_t i = 0; i < w->item_count; i++)
 			if (w->entries[i][0] == group) {
-				memcpy(at, w->entries[i], ENTRY_SIZE);
-				at += ENTRY_SIZE;
+				memcpy(at, w->entries[i], ARCHIVE_ENTRY_SIZE);
+				at += ARCHIVE_ENTRY_SIZE;
 			}
 }
 
