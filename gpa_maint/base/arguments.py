@@ -96,6 +96,11 @@ THREADS = COUNT._replace(may_be_none=True)
 """`threads` of a store: None and 0 are one for each processor."""
 
 
+def path_text(path: StrPath | None) -> str | None:
+    """Return a path as a str; None stays None."""
+    return None if path is None else os.fspath(path)
+
+
 def check(name: str, value: object, rule: Rule | None = None) -> None:
     """Raise TypeError or ValueError when the parameter of this name does not accept the value."""
     rule = rule or RULES[name]

@@ -12,7 +12,7 @@ import os
 import sys
 
 from gpa_maint import fs
-from gpa_maint.base.arguments import checked
+from gpa_maint.base.arguments import checked, path_text
 from gpa_maint.errors import GpaError
 from gpa_maint.fs.installing import put_script
 from gpa_maint.model.setup import InstallResult, Schedule, ScheduleFile
@@ -39,7 +39,7 @@ def install(
     this Python, and where that is gone later, the one in PATH. A first install that fails takes back what it did.
     """
     program = _own_program() if program is None else os.fspath(program)
-    path = None if path is None else os.fspath(path)
+    path = path_text(path)
     found = look(path)
     plan = plan_install(found, way=way, program=program)
     if dry_run:

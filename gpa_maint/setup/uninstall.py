@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from gpa_maint import fs
-from gpa_maint.base.arguments import checked
+from gpa_maint.base.arguments import checked, path_text
 from gpa_maint.fs.installing import install_lock, left_beside, replace_config, take_script
 from gpa_maint.model.setup import InstallResult
 from gpa_maint.repo.discover import refuse_quarantine
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @checked
 def uninstall(path: StrPath | None = None, *, dry_run: bool = False) -> InstallResult:
     """Bring hooks and settings back to what they were before install; what somebody changed since stays."""
-    found = look(None if path is None else os.fspath(path))
+    found = look(path_text(path))
     plan = plan_uninstall(found)
     if dry_run or not (found.record or plan.takes or left_beside(_paths(found))):
         return plan.result

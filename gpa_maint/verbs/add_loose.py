@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from ..apply.add_loose import pack_loose
-from ..base.arguments import checked
+from ..base.arguments import checked, path_text
 from ..base.progress import Progress, until_stopped
 from ..look.inventory import loose_objects
 from ..model.plans import LoosePlan
@@ -38,7 +36,7 @@ def add_loose(
     with at_work(objdir, now, stop=stop, report=report) as session:
         result = add_loose_in(session)
         if result.pages:
-            update_server_info(objdir, None if path is None else os.fspath(path))
+            update_server_info(objdir, path_text(path))
         return result
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection
 
 from .. import fs
-from ..base.arguments import checked
+from ..base.arguments import checked, path_text
 from ..base.progress import StopRequest, time_limit
 from ..errors import Corrupt, GitFailed, GpaError, Locked, Refused, StalePlan, Stopped, SystemFailed, Unsupported
 from ..look.inventory import complaints_of, link_among_refs, look_at_everything
@@ -64,7 +64,7 @@ def maintain(
     ending = stop or StopRequest()
     with time_limit(ending, max_seconds):
         objdir = find_object_dir(path, object_dir=object_dir, stop=ending)
-        return maintain_in(objdir, None if path is None else os.fspath(path), stop=ending, report=report)
+        return maintain_in(objdir, path_text(path), stop=ending, report=report)
 
 
 def maintain_in(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from ..base.arguments import checked
+from ..base.arguments import checked, path_text
 from ..errors import Corrupt, SystemFailed, Unsupported
 from ..look.environment import look_at_surroundings
 from ..look.inventory import look_around, look_at_everything, take_inventory
@@ -29,7 +27,7 @@ def status(path: StrPath | None = None, *, object_dir: StrPath | None = None) ->
     Needs no lock and no write permission, and changes nothing. Raises git's errors if git refuses the repository.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
-    return take_status(objdir, None if path is None else os.fspath(path), now=now())
+    return take_status(objdir, path_text(path), now=now())
 
 
 def take_status(objdir: ObjectDir, path: str | None, *, now: int) -> Status:

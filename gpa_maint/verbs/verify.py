@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from ..base.arguments import checked
+from ..base.arguments import checked, path_text
 from ..errors import GpaError
 from ..look.verify import verify_objects, verify_refs
 from ..model.verify import VerifyResult
@@ -38,6 +36,6 @@ def verify(
     result = verify_objects(objdir, deep=deep, threads=threads, report=report)
     if not refs:
         return result
-    where = None if path is None else os.fspath(path)
+    where = path_text(path)
     findings, count = verify_refs(where, partial=is_partial(where))
     return result._replace(findings=(*result.findings, *findings), ref_count=count)

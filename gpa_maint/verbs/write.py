@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 
 from .. import fs
-from ..base.arguments import checked
+from ..base.arguments import checked, path_text
 from ..errors import GitFailed
 from ..look.inventory import read_index, take_inventory
 from ..model.inventory import IndexInfo, Inventory, PackInfo
@@ -92,7 +92,7 @@ def _write_bitmap(
         args.append("--stdin-packs")
         stdin = "".join(f"{name}.idx\n" for name in sorted(scope.only))
     try:
-        run_git(args, cwd=None if path is None else os.fspath(path), stdin=stdin)
+        run_git(args, cwd=path_text(path), stdin=stdin)
     except GitFailed as failed:
         # Somebody took the lock after it was released here. It may be free again by now.
         if f"multi-pack-index.lock': {os.strerror(errno.EEXIST)}" in failed.stderr:
