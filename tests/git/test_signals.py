@@ -42,7 +42,7 @@ main()
 STEPS = {
     "write": ("write", "write_midx"),
     "repack": ("repack", "write_page"),
-    "add-loose": ("loose", "write_page"),
+    "add-loose": ("add_loose", "write_page"),
     "expire": ("expire", "match_pack"),
     "run": ("repack", "write_page"),
 }
