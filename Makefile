@@ -81,8 +81,10 @@ newest: $(BUILT) ## the tests that run git, with the newest git of Debian in PAT
 demo: $(BUILT) ## watch it at work on a repository made for the purpose
 	@$(RUN) -m gpa_maint.cli.demo
 
-# Left out: what stops at each step of Python's, again and again; what runs git alone; what limits or measures memory.
+# Left out: tests that stop at each step of Python, again and again; tests of git alone and of .ci; tests that limit or
+# measure memory.
 ASAN_TESTS = tests/unit tests/corrupt tests/property tests/git --ignore=tests/git/test_histories.py \
+	--ignore=tests/unit/test_ci_make.py \
 	-m 'not slow and not memory'
 
 asan: $(BUILT) ## the tests that reach most of the C code, with the C core under AddressSanitizer and UBSan

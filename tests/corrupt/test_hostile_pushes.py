@@ -112,6 +112,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield counts
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_many_refs_in_one_push(repo: Path, count: int) -> None:
     blob = Whole(kind="blob", content=b"what all of them name")
@@ -121,6 +122,7 @@ def test_many_refs_in_one_push(repo: Path, count: int) -> None:
     assert not (repo / "refs" / "tags" / "many").exists()
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize(
     ("length", "size", "leaves"),
     [(20, 5 * MIB, 50), pytest.param(51, 5 * MIB, 100_000, marks=pytest.mark.slow)],

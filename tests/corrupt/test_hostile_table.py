@@ -227,6 +227,7 @@ def place(repo: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("put", KINDS)
 def test_a_file_that_is_none(repo: Path, outside: Path, worker: Worker, put: Put) -> None:
     if put in ONLY_ROOT and os.geteuid() != 0:
@@ -247,6 +248,7 @@ def test_a_file_that_is_none(repo: Path, outside: Path, worker: Worker, put: Put
     fsck(repo)
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("put", [link_to_a_folder, dangling, fifo, sparse])
 def test_a_folder_that_is_none(repo: Path, outside: Path, worker: Worker, put: Put) -> None:
     objects = all_objects(repo)
