@@ -320,6 +320,19 @@ def object_files() -> dict[str, bytes]:
     }
 
 
+def overlay_files() -> dict[str, bytes]:
+    """Two objects, and which of them the overlay asked first and the one asked last have: two bits for each."""
+    halves = b"of the first half" + b"of the second one"
+    return {
+        "nowhere": b"\x00" + halves,
+        "first": b"\x03" + halves,
+        "last": b"\x0c" + halves,
+        "one-each": b"\x09" + halves,
+        "both": b"\x0f" + halves,
+        "empty-and-large": b"\x06" + bytes(2) + random.Random("overlay").randbytes(3000),
+    }
+
+
 def main(folder: Path) -> None:
     formats = {
         "idx": idx_files,
@@ -332,6 +345,7 @@ def main(folder: Path) -> None:
         "archive": archive_files,
         "journal": journal_files,
         "object": object_files,
+        "overlay": overlay_files,
     }
     for name, make in formats.items():
         target = folder / name
