@@ -54,7 +54,7 @@ typedef struct gpa_progress {
 	volatile int32_t stop;		/* end soon: with GPA_ESTOPPED, or with GPA_OK where the function says so */
 } gpa_progress;
 
-/* ---- map.c: read-only maps; regular files only; no descriptor is kept ---- */
+/* ---- files.c: read-only maps of regular files; no descriptor is kept ---- */
 
 int gpa_map_open(gpa_bytes *out, int dir_fd, const char *path, gpa_error *err);
 void gpa_map_close(gpa_bytes *map);

@@ -131,7 +131,7 @@ static int put_copy(program *p, size_t offset, size_t len)
 	return 0;
 }
 
-/* ---- what of a target is in the base ---- */
+/* ---- runs of the target in the base ---- */
 
 static size_t common_length(const unsigned char *a, const unsigned char *b, size_t most)
 {

@@ -185,7 +185,7 @@ int gpa_midx_write(int fd, int algo, const gpa_midx *old, uint32_t old_rank, con
 int gpa_pack_check(gpa_report *report, gpa_bytes pack, const gpa_idx *idx, unsigned threads, gpa_progress *progress,
 		   gpa_error *err);
 
-/* ---- object_check.c: is this what an object of its type looks like? ---- */
+/* ---- object_check.c: whether an object is one of its type ---- */
 
 /*
  * Check a tree, a commit or a tag as `git hash-object` does. A blob may hold anything. GPA_ECORRUPT: err->text is the

@@ -140,7 +140,7 @@ static int answer_lines(size_t *used, gpa_batch *b, reader_session *v, gpa_bytes
 	}
 }
 
-/* ---- what Python calls ---- */
+/* ---- the contract ---- */
 
 int gpa_batch_new(gpa_batch **out, gpa_reader *reader, const gpa_batch_options *options, gpa_error *err)
 {

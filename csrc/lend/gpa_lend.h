@@ -58,7 +58,7 @@ int gpa_batch_objects(uint32_t *done, gpa_batch *batch, const unsigned char *oid
 int gpa_batch_say(gpa_batch *batch, gpa_bytes text, gpa_error *err);
 int gpa_batch_flush(gpa_batch *batch, gpa_error *err);
 
-/* ---- odb_backend.c: a reader, lent to libgit2 ---- */
+/* ---- odb_backend.c: a reader and a writer for libgit2 ---- */
 
 /*
  * Let `repository`, a git_repository, read through `reader`, which gets another owner until the repository's object

@@ -9,7 +9,7 @@
 #include "read/objdir.h"
 #include "lend/odb_backend.h"
 
-/* ---- without a writer: the mtime of the file that holds the object ---- */
+/* ---- freshening without a writer ---- */
 
 static const door plain_door;
 

@@ -113,7 +113,7 @@ static int compare_roots(const void *left, const void *right, void *merge)
 	return a->offset < b->offset ? -1 : a->offset > b->offset;
 }
 
-/* ---- those that are kept ---- */
+/* ---- kept objects ---- */
 
 static void drop_first(delta_finder *s)
 {

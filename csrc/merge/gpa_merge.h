@@ -60,7 +60,7 @@ int gpa_proof_check(gpa_proof *proof, uint32_t first, uint32_t end, gpa_bytes pa
 /* The first holder from `at` on whose copy is another object; `end` if there is none. */
 uint32_t gpa_proof_next_other(const gpa_proof *proof, uint32_t at, uint32_t end);
 
-/* ---- merge.c, write_pages.c: the verbatim merge ---- */
+/* ---- merge.c, sources.c, plan.c, write_pages.c, prove_pages.c: the verbatim merge ---- */
 
 typedef struct gpa_merge gpa_merge;	/* one thread at a time */
 

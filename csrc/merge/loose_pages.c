@@ -259,7 +259,7 @@ static int take_large(gpa_page *p, loose *l, gpa_error *err)
 	return status;
 }
 
-/* ---- an object at hand ---- */
+/* ---- an object in memory ---- */
 
 static int check_content(gpa_page *p, const unsigned char *oid, int type, gpa_bytes content, gpa_error *err)
 {

@@ -33,7 +33,7 @@ void gpa_proof_free(gpa_proof *proof)
 	proof->holder_count = proof->holder_room = 0;
 }
 
-/* ---- is it there? ---- */
+/* ---- whether an object exists ---- */
 
 static int unproved(gpa_error *err, const unsigned char *oid, uint32_t hash_size, const char *why)
 {
@@ -121,7 +121,7 @@ int gpa_midx_prove(unsigned char *winners, unsigned char *used, gpa_proof *proof
 	return status ? status : result;
 }
 
-/* ---- is it that object? ---- */
+/* ---- whether the copy is the object ---- */
 
 static int compare_holders(const void *left, const void *right)
 {

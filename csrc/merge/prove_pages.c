@@ -90,7 +90,7 @@ typedef struct prover {
 	uint64_t entries_read;
 } prover;
 
-/* ---- what has to be proved ---- */
+/* ---- the slots to prove ---- */
 
 static uint32_t base_slot(const struct proof *p, uint32_t i)
 {
@@ -574,7 +574,7 @@ int gpa_merge_prove(gpa_merge *m, gpa_error *err)
 	return proof_end(m, err);
 }
 
-/* ---- who lies ---- */
+/* ---- copies that lie ---- */
 
 static void note_verdict(copy *c, unsigned char verdict)
 {

@@ -6,7 +6,7 @@
 
 #pragma GCC visibility push(default)
 
-/* ---- reader.c, find.c, read.c: any object, wherever it is ---- */
+/* ---- reader.c, find.c, read.c: any object of some object directories ---- */
 
 /*
  * A reader for the objects of one or more object directories: combined index, the packs that it does not name, loose

@@ -40,7 +40,7 @@ static void answer_packed_one(job *j, reader_session *v, uint32_t i)
 		answer((asking *)j, v, &j->order[i]);
 }
 
-/* ---- what is in no pack ---- */
+/* ---- objects in no pack ---- */
 
 /*
  * First bytes of ids for which there is no loose object, because their directory does not exist. Each directory is

@@ -102,7 +102,7 @@ pack_file *pack_file_share(pack_file *pack)
 	return pack;
 }
 
-/* ---- what is mapped; under the lock ---- */
+/* ---- maps; under the lock ---- */
 
 static void take_out(pack_file *p)
 {

@@ -119,7 +119,7 @@ void gpa_reader_count(gpa_reader_stats *out, gpa_reader *reader)
 	pthread_mutex_unlock(&reader->scan_lock);
 }
 
-/* ---- what threads borrow ---- */
+/* ---- sessions ---- */
 
 snapshot *reader_snapshot(gpa_reader *r)
 {
@@ -179,7 +179,7 @@ void session_end(reader_session *v)
 		overlays_release(&v->overlays);
 }
 
-/* ---- looking again ---- */
+/* ---- rescans ---- */
 
 static void replace_snapshot(gpa_reader *r, snapshot *with)
 {

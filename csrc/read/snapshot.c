@@ -294,7 +294,7 @@ static int is_same(const view *old, const index_file *index, const names *listed
 	return at == old->pack_count;
 }
 
-/* ---- looking ---- */
+/* ---- scanning ---- */
 
 static int64_t now_ns(void)
 {

@@ -12,7 +12,7 @@
 #define ARCHIVE_TYPE_SIZE 4
 #define ARCHIVE_DATA_MOST (UINT32_MAX - GPA_ARCHIVE_DATA_START)	/* so that the file ends below 4 GiB */
 
-/* ---- v1/page.c ---- */
+/* ---- page.c ---- */
 
 /*
  * Split a value into an object's type and content. `place` in its page is for the message. GPA_ECORRUPT with
@@ -20,7 +20,7 @@
  */
 int archive_split_value(int *type, gpa_bytes *content, gpa_bytes value, size_t place, gpa_error *err);
 
-/* ---- v1/view.c: the pages of an archive and the tables over them; never changes, and has any number of owners ---- */
+/* ---- view.c: the pages of an archive and the tables over them; immutable, with any number of owners ---- */
 
 typedef struct archive_view archive_view;
 
@@ -57,7 +57,7 @@ void archive_note_found(archive_found *found, const unsigned char *key);
 /* Find up to two keys that begin with these digits. */
 void archive_view_expand(archive_found *found, const archive_view *view, const unsigned char *prefix, size_t digits);
 
-/* ---- v1/values.c ---- */
+/* ---- values.c ---- */
 
 /* archive_view_expand() with the values that wait. */
 void archive_expand(archive_found *found, gpa_archive *archive, const unsigned char *prefix, size_t digits);

@@ -117,7 +117,7 @@ static int write_object(git_odb_backend *base, const unsigned char *oid, const v
 	return status ? refuse(b, status, &err) : 0;
 }
 
-/* ---- making one, and giving it to a repository ---- */
+/* ---- attaching it to a repository ---- */
 
 static void free_backend(git_odb_backend *base)
 {

@@ -145,7 +145,7 @@ int gpa_archive_writer_piece(gpa_archive_writer *writer, gpa_bytes piece, gpa_er
 /* Write header and index. `hash` receives 20 bytes that depend only on the page's content. */
 int gpa_archive_writer_finish(gpa_archive_writer *writer, unsigned char *hash, gpa_error *err);
 
-/* ---- values.c, view.c: the values of an archive by key, those that no page has yet included ---- */
+/* ---- values.c, view.c: the values of an archive by key, including those that wait for a page ---- */
 
 /*
  * An archive. Keys are looked up among the values that wait to be saved, then in tables that lead into pages. Any
@@ -226,7 +226,7 @@ void gpa_archive_waiting(uint32_t *count, uint64_t *bytes, gpa_archive *archive)
 /* All keys, ascending, each once. */
 int gpa_archive_list(gpa_buffer *keys, gpa_archive *archive, gpa_error *err);
 
-/* ---- backend.c: an archive, lent to libgit2 ---- */
+/* ---- backend.c: an archive for libgit2 ---- */
 
 /*
  * Let the values of `archive` be the objects of `repository`, a git_repository, for reading and for writing. The

@@ -86,7 +86,7 @@ void gpa_archive_after_fork(gpa_archive *archive)
 	pthread_mutex_unlock(&archive->lock);
 }
 
-/* ---- what it consists of ---- */
+/* ---- its pages, and questions about them ---- */
 
 /* Forget the first rows, which have been saved, and move the others up. Their slots exist, so nothing can fail. */
 static void forget_saved(gpa_archive *a, uint32_t saved)

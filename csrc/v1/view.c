@@ -345,7 +345,7 @@ int archive_view_read(int *type, gpa_bytes *out, const archive_view *v, const un
 	return status;
 }
 
-/* ---- all keys, and those that begin alike ---- */
+/* ---- all keys, and keys by prefix ---- */
 
 uint64_t archive_view_most_keys(const archive_view *v)
 {

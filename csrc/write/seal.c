@@ -99,7 +99,7 @@ static int write_page(sealing *s, gpa_error *err)
 	return temp_page_publish(&s->temp, w, s->pack.trailer, sync, err);
 }
 
-/* ---- whose turn it is ---- */
+/* ---- one thread seals at a time ---- */
 
 void writer_note_page(gpa_writer *w, temp_page *t, const gpa_idx_entry *entries, uint32_t count)
 {

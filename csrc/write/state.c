@@ -69,7 +69,7 @@ void writer_enter(gpa_writer *w)
 		become_child(w);
 }
 
-/* ---- what others ask ---- */
+/* ---- questions of other files ---- */
 
 batch *writer_own_batch(const gpa_writer *w)
 {

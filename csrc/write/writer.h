@@ -24,7 +24,7 @@
 #define SEALED_MOST 65536		/* objects of pages that the reader has not scanned */
 #define LOOK_NS 2000000000		/* between scans for packs of other writers */
 
-/* ---- sealed_lately.c: pages that were sealed since the reader looked at its directories ---- */
+/* ---- sealed_lately.c: pages sealed since the reader's last scan ---- */
 
 typedef struct sealed_page {
 	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
@@ -72,7 +72,7 @@ typedef struct temp_page {
 	char name[sizeof("pack-.idx") + 2 * GPA_OID_MAX];
 } temp_page;
 
-/* ---- gc_guard.c: pages that were published while `git gc` runs ---- */
+/* ---- gc_guard.c: pages published while `git gc` runs ---- */
 
 typedef struct guarded_page {
 	char *temp;			/* the temporary name of the idx */
