@@ -3,8 +3,8 @@
 The public names; each is loaded when it is first asked for, so that importing the package costs next to nothing.
 
 Public too are the modules errors, integrations.libgit2, integrations.dulwich, integrations.gitdb,
-integrations.gitpython, archive_v1 and paged_archive. All others are internal, and may change. docs/python-api.md lists
-every signature.
+integrations.gitpython, databranch, archive_v1 and paged_archive. All others are internal, and may change.
+docs/python-api.md lists every signature.
 """
 
 __version__ = "0.1.0"

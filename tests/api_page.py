@@ -17,6 +17,7 @@ MODULES = {
     "gpa_maint.integrations.dulwich": ("open_repository", "PagedObjectStore"),
     "gpa_maint.integrations.gitdb": ("PagedDB",),
     "gpa_maint.integrations.gitpython": ("PagedRepo",),
+    "gpa_maint.databranch": None,
     "gpa_maint.archive_v1": None,
     "gpa_maint.paged_archive": None,
 }
@@ -25,7 +26,7 @@ MODULES = {
 MODELS = ("copies", "inventory", "plans", "repair", "results", "setup", "status", "verify")
 VALUES = tuple(f"gpa_maint.model.{name}" for name in MODELS)
 VALUES += ("gpa_maint.store.page_store", "gpa_maint.store.writer", "gpa_maint._core.read", "gpa_maint._core.write")
-VALUES += ("gpa_maint.archive_v1",)
+VALUES += ("gpa_maint.archive_v1", "gpa_maint.databranch")
 """Where the values are that the functions return."""
 
 WIDTH = 100

@@ -39,6 +39,8 @@ VERBS = {
     "verify": "check the combined index, with --deep every object, with --refs all refs",
     "repair": "mend what is damaged, and save what can be read",
     "backup": "copy the repository, or bring such a copy up to date",
+    "data": "use a branch as a key-value store that clones merge by themselves",
+    "union-merge": "merge branches without a checkout: the lines of all",
     "cat-file": "answer as 'git cat-file --batch' does, faster",
     "install": "let pushes and commits start maintenance in the background",
     "uninstall": "remove what install added, and bring back what was there",
@@ -48,6 +50,9 @@ VERBS = {
     "repack-v1": "merge small v1 pages, and index their archive",
     "expire-v1": "delete v1 pages that repack-v1 replaced",
 }
+
+DRAWING = ("map", "history", "config", "completion")
+"""Verbs that share a line of the usage, which fits one screen."""
 
 BRINGING = frozenset(("import-objects", "import-v1"))
 """Verbs that store what they read: where they may not, they fail."""
@@ -120,7 +125,9 @@ def _end(status: int) -> NoReturn:
 
 def usage() -> str:
     lines = ["usage: git gpa [--object-dir=<dir>] [--[no-]progress] <verb> [<options>]", "   or: git gpa --version", ""]
-    lines += [f"    {verb:<14} {meaning}" for verb, meaning in VERBS.items() if not verb.endswith("-v1")]
+    alone = [verb for verb in VERBS if not verb.endswith("-v1") and verb not in DRAWING]
+    lines += [f"    {verb:<14} {VERBS[verb]}" for verb in alone]
+    lines += [f"    to look at and to set up: {' '.join(DRAWING)}"]
     lines += [f"    for archives of v1 pages: {' '.join(verb for verb in VERBS if verb.endswith('-v1'))}"]
     return "\n".join([*lines, "'git gpa <verb> -h' lists a verb's options, 'git-gpa --help' opens the manual."])
 

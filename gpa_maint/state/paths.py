@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 BACKUP = "backup.json"
 DAMAGED = "damaged"
+DATA = "data"
 HISTORY = "history"
 HISTORY_OLD = "history.old"
 HOOK = "hook.sh"
@@ -33,6 +34,7 @@ TOTALS = "totals.json"
 OWNERS = {
     BACKUP: "verbs.backup",
     DAMAGED: "fs.packs",
+    DATA: "databranch.intents",
     HISTORY: "state.runs",
     HISTORY_OLD: "state.runs",
     HOOK: "setup.look",

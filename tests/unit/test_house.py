@@ -36,6 +36,7 @@ WALL_CLOCKS = {
     "verbs.session": "now(), which the public functions hand to their rounds",
     "store.saved": "a store serves for hours, and is handed no time",
     "store.recovery": "as store.saved",
+    "databranch.branch": "as store.saved",
     "paged_archive.saving": "an archive is open for hours, and is handed no time",
     "fs.packs": "no file is dated ahead of the clock of the machine",
 }

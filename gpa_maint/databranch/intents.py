@@ -1,0 +1,208 @@
+"""Journalled sets: gpa/data/<branch>/<pid>-<random>.intents, so that kill -9 takes no acknowledged set.
+
+The value's blob is in the writer's journal before its line is written (docs/formats/data-branch.md). The file is
+locked while its writer lives. Whoever opens the branch next commits what a dead one left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from .. import fs
+from ..base import safe_open
+from ..base.tuples import NamedTuple
+from ..errors import SystemFailed
+from ..repo.objdir import ObjectDir
+from ..state.paths import DATA, path_of
+
+SUFFIX = ".intents"
+
+
+class Intent(NamedTuple):
+    """A change made while the branch was at the commit `base` (hex, "" for none).
+
+    `word` is `s` for a set, `a` for an append, `d` for a delete. `oid` is the id of the blob with the value, or with
+    what is appended; None for a delete.
+    """
+
+    offset: int
+    base: str
+    word: str
+    key: str
+    oid: bytes | None
+
+
+class Intents(NamedTuple):
+    """What a file holds; `tried` are commits (hex) that were made of all intents before an offset."""
+
+    intents: tuple[Intent, ...]
+    tried: tuple[tuple[str, int], ...]
+
+
+def folder_of(objdir: ObjectDir, ref: str) -> str:
+    """Return the folder of a branch: its name with each slash as `%2F`, so that no two branches share one."""
+    return f"{path_of(objdir, DATA)}/{ref.replace('%', '%25').replace('/', '%2F')}"
+
+
+class IntentLog:
+    """The intents of this process; its own thread lock is the caller's. The file is made by the first line."""
+
+    def __init__(self, objdir: ObjectDir, ref: str, *, durable: bool) -> None:
+        self._objdir = objdir
+        self._folder = folder_of(objdir, ref)
+        self._durable = durable
+        self._fd = -1
+        self._path = ""
+        self._base: str | None = None
+        self._pid = 0
+
+    def add(self, word: str, key: str, oid: bytes | None, base: str) -> None:
+        """Note a change, whose fields are those of an Intent. When this returns, kill -9 cannot take it."""
+        if self._fd < 0 or self._pid != os.getpid():
+            self._open()
+        if base != self._base:
+            self._write(f"b {base}\n")
+            self._base = base
+        if "\\" in key or "\n" in key:
+            key = key.replace("\\", "\\\\").replace("\n", "\\n")
+        self._write(f"{word} {key}\n" if oid is None else f"{word} {oid.hex()} {key}\n")
+
+    def size(self) -> int:
+        """Return the bytes written so far: the offset before which all intents made so far lie."""
+        return os.fstat(self._fd).st_size if self._fd >= 0 and self._pid == os.getpid() else 0
+
+    def tried(self, commit: str, size: int) -> None:
+        """Note that a commit of all intents before the offset `size` may become the branch's head."""
+        if size:
+            self._write(f"c {commit} {size}\n")
+
+    def clear(self) -> None:
+        """Empty the file: all of it is in the branch."""
+        if self.size():
+            with fs.door.named("write", self._path):
+                os.ftruncate(self._fd, 0)
+            self._base = None
+
+    def close(self) -> None:
+        """Remove the file, unless it still holds something."""
+        if self._fd >= 0 and self._pid == os.getpid():
+            if os.fstat(self._fd).st_size == 0:
+                fs.unlink(self._path)
+            os.close(self._fd)
+        self._fd = -1
+
+    def _open(self) -> None:
+        self._pid, self._base = os.getpid(), None
+        for folder in (self._objdir.gpa_dir, path_of(self._objdir, DATA), self._folder):
+            fs.make_dir(folder, self._objdir.settings.shared)
+        while True:
+            self._path = f"{self._folder}/{self._pid}-{secrets.token_hex(4)}{SUFFIX}"
+            self._fd = fs.door.create(self._path, 0o666, flags=os.O_RDWR | os.O_APPEND)
+            fs.door.fit(self._fd, self._path, self._objdir.settings.shared)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if os.fstat(self._fd).st_nlink:
+                return
+            os.close(self._fd)  # somebody took the empty file for a dead writer's
+
+    def _write(self, line: str) -> None:
+        data = line.encode()
+        size = os.fstat(self._fd).st_size if fs.door.before_step else -1
+        try:
+            if fs.door.before_step:
+                fs.door.step("write", self._path)
+            if os.write(self._fd, data) != len(data):
+                raise OSError(28, os.strerror(28))
+            if self._durable:
+                os.fsync(self._fd)
+        except OSError as error:
+            if size >= 0:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, size)
+            else:
+                self._cut()
+            raise fs.door.failed("write", self._path, error) from None
+
+    def _cut(self) -> None:
+        """Remove a line that was written in part: it was never acknowledged."""
+        with suppress(OSError):
+            data = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
+            os.ftruncate(self._fd, data.rfind(b"\n") + 1)
+
+
+@contextmanager
+def left_behind(objdir: ObjectDir, ref: str) -> Iterator[list[tuple[str, Intents]]]:
+    """Yield path and content of each file whose writer is dead, locked meanwhile; remove them at the end.
+
+    After an error they stay. Files of the living are passed over.
+    """
+    folder, locked = folder_of(objdir, ref), []
+    try:
+        for name in _names(folder):
+            if found := _locked(f"{folder}/{name}"):
+                locked.append(found)
+        yield [(path, parse_intents(os.pread(fd, os.fstat(fd).st_size, 0))) for fd, path in locked]
+        for _, path in locked:
+            fs.unlink(path)
+    finally:
+        for fd, _ in locked:
+            os.close(fd)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(name for name in safe_open.names_in(folder) if name.endswith(SUFFIX))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _locked(path: str) -> tuple[int, str] | None:
+    try:
+        fd = safe_open.open_regular(path)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(fd).st_nlink:
+            return fd, path
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def read_left(objdir: ObjectDir, ref: str) -> list[Intents]:
+    """Return what the files of all writers hold, living or dead, without a lock; for a repository that is only read."""
+    folder, found = folder_of(objdir, ref), []
+    for name in _names(folder):
+        with suppress(OSError, SystemFailed):
+            found.append(parse_intents(safe_open.read_bytes(f"{folder}/{name}", 1 << 30)))
+    return found
+
+
+def parse_intents(data: bytes) -> Intents:
+    """Return the whole lines: a last one without its end was never acknowledged."""
+    intents: list[Intent] = []
+    tried: list[tuple[str, int]] = []
+    base, offset = "", 0
+    for line in data.split(b"\n")[:-1]:
+        word, _, rest = line.decode("utf-8", "replace").partition(" ")
+        first, _, second = rest.partition(" ")
+        if word == "b":
+            base = rest
+        elif word == "c" and second.isdigit():
+            tried.append((first, int(second)))
+        elif word in ("s", "a"):
+            intents.append(Intent(offset, base, word, _unescaped(second), bytes.fromhex(first)))
+        elif word == "d":
+            intents.append(Intent(offset, base, word, _unescaped(rest), None))
+        offset += len(line) + 1
+    return Intents(tuple(intents), tuple(tried))
+
+
+def _unescaped(key: str) -> str:
+    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], key) if "\\" in key else key

@@ -1,0 +1,121 @@
+"""Compare-and-swap of refs by one `git update-ref --stdin` that is kept running, so any kind of ref storage will do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import threading
+from typing import IO
+
+from ..errors import GitFailed, Locked, StalePlan
+from .git import RUNS_NOTHING, git_environment, run_git
+
+STALE = ("but expected", "already exists", "reference is missing", "unable to resolve reference")
+"""What git says of a ref with another value than the expected one."""
+
+
+class RefUpdates:
+    """Sets refs of the repository at `path`. Any thread may call; a process forked from this one starts its own git."""
+
+    def __init__(self, path: str, zero_oid: str) -> None:
+        """`zero_oid`: as many zeros as an id has digits, which stands for a ref that does not exist."""
+        self._path = path
+        self._zero = zero_oid
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
+        self._pid = 0
+
+    def swap(self, ref: str, new: str, old: str, *, message: str) -> None:
+        """Set a ref to `new` (hex), if it is `old` now; "" for one that does not exist.
+
+        Raises StalePlan if it has another value, Locked if somebody holds its lock, GitFailed for anything else.
+        """
+        with self._lock:
+            process = self._process
+            if process is None or self._pid != os.getpid() or process.poll() is not None:
+                process = self._start()
+            assert process.stdin and process.stdout
+            update = f"update {ref} {new} {old or self._zero}"
+            for command, lines in (("start", "start\n"), ("prepare", f"{update}\nprepare\n"), ("commit", "commit\n")):
+                try:
+                    process.stdin.write(lines.encode())
+                    process.stdin.flush()
+                except BrokenPipeError:
+                    pass
+                if process.stdout.readline() != f"{command}: ok\n".encode():
+                    self._fail(process, ref, message)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.close()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
+        words = ["git", "-C", self._path, *RUNS_NOTHING, "update-ref", "--stdin"]
+        pipe = subprocess.PIPE
+        environment = {**git_environment(named=True), "LC_ALL": "C"}
+        process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=self._complaints, env=environment)
+        self._process, self._pid = process, os.getpid()
+        return process
+
+    def _fail(self, process: subprocess.Popen[bytes], ref: str, message: str) -> None:
+        assert process.stdin and self._complaints
+        process.stdin.close()
+        status = process.wait()
+        self._complaints.seek(0)
+        words = os.fsdecode(self._complaints.read())
+        self._process = None
+        if any(sign in words for sign in STALE):
+            raise StalePlan(f"ref '{ref}' has changed")
+        if (".lock'" in words and "File exists" in words) or "cannot lock references" in words:
+            raise Locked(f"cannot lock the ref '{ref}' {message}: {words.strip()}", path=ref)
+        raise GitFailed(["git", "update-ref"], status, words)
+
+    def close(self) -> None:
+        """End git, if it is running."""
+        process, self._process = self._process, None
+        if process is not None and self._pid == os.getpid():
+            assert process.stdin and process.stdout
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.stdout.close()
+            process.wait()
+        if self._complaints is not None:
+            self._complaints.close()
+            self._complaints = None
+
+
+class RefWatch:
+    """What one branch is: read from its file, or by git where it has none, when the files of refs have changed."""
+
+    def __init__(self, path: str, common_dir: str, ref: str) -> None:
+        self._path = path
+        self._ref = ref
+        self._file = os.path.join(common_dir, ref)
+        self._others = [os.path.join(common_dir, name) for name in ("packed-refs", "reftable/tables.list")]
+        self._seen: object = None
+        self._value = ""
+
+    def value(self) -> str:
+        """Return the id (hex) that the ref names now, or "" if it does not exist."""
+        try:
+            with open(self._file, "rb") as file:
+                text = file.read(65).strip().decode("ascii", "replace")
+            if len(text) in (40, 64) and all(digit in "0123456789abcdef" for digit in text):
+                return text
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            text = ""
+        seen = (text, *map(_signature, self._others))
+        if seen != self._seen:
+            answer = run_git(["for-each-ref", "--format=%(objectname) %(refname)", self._ref], cwd=self._path)
+            found = [oid for oid, _, name in (line.partition(" ") for line in answer.splitlines()) if name == self._ref]
+            self._value, self._seen = (found or [""])[0], seen
+        return self._value
+
+
+def _signature(path: str) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
