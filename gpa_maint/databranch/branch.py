@@ -20,13 +20,13 @@ from ..base.tuples import NamedTuple
 from ..errors import GitFailed, GpaError, Locked, StalePlan, SystemFailed
 from ..repo.discover import find_object_dir
 from ..repo.git import run_git
-from ..repo.ref_updates import RefUpdates, RefWatch
+from ..repo.ref_updates import FoldersWatch, RefUpdates, RefWatch
 from ..store.page_store import PageStore
 from . import history
 from .checking import check_branch
 from .commits import all_commits, commit_text, is_ancestor, marks_of
 from .drivers import DAY_NS, presence_line, present_in
-from .heads import State, StateReader, merge_heads, other_heads, place_blob
+from .heads import INBOX, REMOTES, State, StateReader, merge_heads, other_heads, place_blob
 from .intents import IntentLog, Intents, left_behind, read_left
 from .layout import SETTINGS, fitting, layout_named, log_of, records_of, table_of
 from .merging import MergeReport, merge_value
@@ -130,6 +130,7 @@ class DataBranch:
         layout_named(first.layout)
         self._reader = StateReader(self._trees, self.ref, first)
         self._watch = RefWatch(self.path, self._objdir.common_dir, self.ref)
+        self._others = FoldersWatch(self._objdir.common_dir, (REMOTES, INBOX))
         self._updates = RefUpdates(self.path, "0" * (2 * self._objects.hash_size))
         self._intents = IntentLog(self._objdir, self.ref, durable=self._objdir.settings.durability == "journal")
         self._pending: dict[str, Change] = {}
@@ -512,10 +513,12 @@ class DataBranch:
         In a read-only repository the result stays in memory. Raises Unsupported for a driver that is not installed.
         """
         with self._commit_lock:
+            if not self._others.has_changed():
+                return MergeReport(self._refresh().oid)
             named = other_heads(self.path, self.ref)
             heads = set(named.values()) - self._merged
             if not heads:
-                return MergeReport(self._state.oid)
+                return MergeReport(self._refresh().oid)
             return self.merge_commits(sorted(heads))
 
     def merge_commits(self, heads: Iterable[str]) -> MergeReport:

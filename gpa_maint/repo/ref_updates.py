@@ -7,6 +7,8 @@ import os
 import subprocess
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from typing import IO
 
 from ..errors import GitFailed, Locked, StalePlan
@@ -38,14 +40,13 @@ class RefUpdates:
             if process is None or self._pid != os.getpid() or process.poll() is not None:
                 process = self._start()
             assert process.stdin and process.stdout
-            update = f"update {ref} {new} {old or self._zero}"
-            for command, lines in (("start", "start\n"), ("prepare", f"{update}\nprepare\n"), ("commit", "commit\n")):
-                try:
-                    process.stdin.write(lines.encode())
-                    process.stdin.flush()
-                except BrokenPipeError:
-                    pass
-                if process.stdout.readline() != f"{command}: ok\n".encode():
+            # In one write, because each answer that is waited for is a change of processes.
+            lines = f"start\nupdate {ref} {new} {old or self._zero}\nprepare\ncommit\n"
+            with suppress(BrokenPipeError):  # it has said why
+                process.stdin.write(lines.encode())
+                process.stdin.flush()
+            for answer in (b"start: ok\n", b"prepare: ok\n", b"commit: ok\n"):
+                if process.stdout.readline() != answer:
                     self._fail(process, ref, message)
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -59,8 +60,10 @@ class RefUpdates:
         return process
 
     def _fail(self, process: subprocess.Popen[bytes], ref: str, message: str) -> None:
-        assert process.stdin and self._complaints
-        process.stdin.close()
+        assert process.stdin and process.stdout and self._complaints
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stdout.close()
         status = process.wait()
         self._complaints.seek(0)
         words = os.fsdecode(self._complaints.read())
@@ -101,7 +104,7 @@ class RefWatch:
         try:
             with open(self._file, "rb") as file:
                 text = file.read(65).strip().decode("ascii", "replace")
-            if len(text) in (40, 64) and all(digit in "0123456789abcdef" for digit in text):
+            if len(text) in (40, 64) and not text.strip("0123456789abcdef"):
                 return text
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             text = ""
@@ -113,7 +116,35 @@ class RefWatch:
         return self._value
 
 
-def _signature(path: str) -> object:
+RACY_NS = 100_000_000
+"""A folder that was changed so short ago may change again without getting another mtime."""
+
+
+class FoldersWatch:
+    """Whether any ref below some folders may have changed since one looked, by a few system calls."""
+
+    def __init__(self, common_dir: str, folders: tuple[str, ...]) -> None:
+        self._folders = [os.path.join(common_dir, folder) for folder in folders]
+        self._others = [os.path.join(common_dir, name) for name in ("packed-refs", "reftable/tables.list")]
+        self._known: list[str] = []
+        self._seen: object = None
+
+    def has_changed(self) -> bool:
+        """Return whether it may have, since the last call that returned True; True the first time."""
+        if self._seen is not None and self._seen == self._look(self._known):
+            return False
+        self._known = [inner for folder in self._folders for inner, _, _ in os.walk(folder)] + self._folders
+        self._seen = self._look(self._known)
+        return True
+
+    def _look(self, folders: list[str]) -> object:
+        """Return what tells states apart; None while a change would not be seen."""
+        found = [_signature(path) for path in (*folders, *self._others)]
+        latest = max((one[2] for one in found if one is not None), default=0)
+        return None if latest > time.time_ns() - RACY_NS else found
+
+
+def _signature(path: str) -> tuple[int, int, int] | None:
     try:
         found = os.stat(path)
     except OSError:

@@ -1,10 +1,10 @@
 """python -m tests.bench run <question> [--size=S|M|L|Y] [--traffic=<kind>] [--repo=<path> --packs=<n>] [--pairs=<n>]
-       [--cold]
+       [--cold] [--keys=<n>]
    python -m tests.bench simulate [--pushes=<n>] [--chart=<file.svg>]
    python -m tests.bench picture --chart=<file.svg>
 
 Questions: merge, index, push, upkeep, status, clone, loose, read, mapped, libgit2, integrations, archive, write,
-deltas, growth. Workloads are made of a seed, or of --repo.
+deltas, growth, data. Workloads are made of a seed, or of --repo.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from gpa_maint import __version__
 from tests.bench import (
     archive,
     clone,
+    data,
     deltas,
     growth,
     index,
@@ -61,6 +62,7 @@ QUESTIONS: dict[str, Callable[..., None]] = {
     "write": write.bench,
     "deltas": deltas.bench,
     "growth": growth.bench,
+    "data": data.bench,
 }
 
 WITH_COLD = ("merge", "index", "status", "clone", "read")
@@ -76,6 +78,7 @@ def main() -> None:
     parser.add_argument("--packs", type=int, default=300)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--cold", action="store_true", help=f"drop files from the page cache: {', '.join(WITH_COLD)}")
+    parser.add_argument("--keys", type=int, default=20_000, help="of data")
     parser.add_argument("--pushes", type=int, help="simulate so many at most")
     parser.add_argument("--chart", type=Path, help="the file to draw (simulate needs matplotlib)")
     args = parser.parse_args()
@@ -98,7 +101,9 @@ def main() -> None:
         packs = len(list((source / "objects/pack").glob("*.pack")))
         cache = Cache(cold=args.cold)
         for question in [args.question] if args.question else WITH_COLD if args.cold else QUESTIONS:
-            more = {"cache": cache} if question in WITH_COLD else {}
+            more: dict[str, object] = {"cache": cache} if question in WITH_COLD else {}
+            if question == "data":
+                more["keys"] = args.keys
             QUESTIONS[question](source, root / "work", pairs=args.pairs, title=f"{question}, {packs} packs", **more)
         print(f"\n{cache.report()}")
 

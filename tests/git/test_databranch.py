@@ -224,7 +224,8 @@ def kill_writers(repo: Path, kills: int, seed: int, sets: int = 400) -> list[str
     for number in range(kills):
         writer = start_writer(repo, f"w{seed}-{number}", sets, chance.choice(["set", "set", "commit"]))
         assert writer.stdout
-        for line in (next(writer.stdout) for _ in range(chance.randrange(1, 60))):
+        lines = chance.randrange(1, int(os.environ.get("GPA_TEST_LINES", "60")))
+        for line in (next(writer.stdout) for _ in range(lines)):
             acknowledged.append(line.strip())
         writer.send_signal(signal.SIGKILL)
         acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]

@@ -37,6 +37,7 @@ WALL_CLOCKS = {
     "store.saved": "a store serves for hours, and is handed no time",
     "store.recovery": "as store.saved",
     "databranch.branch": "as store.saved",
+    "repo.ref_updates": "as store.saved",
     "paged_archive.saving": "an archive is open for hours, and is handed no time",
     "fs.packs": "no file is dated ahead of the clock of the machine",
 }
