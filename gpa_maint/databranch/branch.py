@@ -23,11 +23,11 @@ from ..repo.git import run_git
 from ..repo.ref_updates import FoldersWatch, RefUpdates, RefWatch
 from ..store.page_store import PageStore
 from . import history
-from .checking import check_branch
+from .checking import FULL_FOLDER, FULL_LEAF, check_branch
 from .commits import all_commits, commit_text, is_ancestor, marks_of
 from .drivers import DAY_NS, presence_line, present_in
 from .heads import INBOX, REMOTES, State, StateReader, merge_heads, other_heads, place_blob
-from .intents import IntentLog, Intents, left_behind, read_left
+from .intents import IntentLog, Intents, left_behind, read_left, turn
 from .layout import SETTINGS, fitting, layout_named, log_of, records_of, table_of
 from .merging import MergeReport, merge_value
 from .settings import BranchSettings, format_settings
@@ -39,8 +39,11 @@ from .values import Append, Change, StoredValue, then_append, value_of
 LOOK_SECONDS = 0.1
 """After this time a read looks whether another process has moved the branch."""
 
-TRIES = 200
+TRIES = 1000
 LOCK_SECONDS = 10.0
+BLOB_SECONDS = 5.0
+"""How long to wait for another process that recovers the journal of a dead writer."""
+
 FIRST_WAIT, MOST_WAIT = 0.002, 0.25
 MOST_FORGOT = 500
 """How many commits of forgotten histories .gpa-data names."""
@@ -143,6 +146,7 @@ class DataBranch:
         self._state_lock = threading.RLock()
         self._commit_lock = threading.RLock()
         self._who = ""
+        self._is_warned = False
         self._look_at = 0.0
         self._state = self._reader.read(self._watch.value())
         try:
@@ -394,9 +398,15 @@ class DataBranch:
         `make` returns the state's own commit if there is nothing to do. `before` is called with a commit that is whole
         and durable, and not the head yet.
         """
-        wait, lock_until = FIRST_WAIT, time.monotonic() + LOCK_SECONDS
+        with turn(self._objdir, self.ref, LOCK_SECONDS):
+            return self._publish_now(make, before)
+
+    def _publish_now(self, make: Callable[[State], str], before: Callable[[str], None]) -> State:
+        wait, locked_since, last = FIRST_WAIT, 0.0, ""
         for tried in range(TRIES):
             state = self._refresh()
+            if state.oid != last or not tried:  # a lock that others use in turn is no lock that was left
+                last, locked_since = state.oid, time.monotonic()
             new = make(state)
             if new == state.oid:
                 return state
@@ -407,7 +417,7 @@ class DataBranch:
                 if tried == TRIES - 1:
                     raise
             except Locked:
-                if time.monotonic() > lock_until:
+                if time.monotonic() > locked_since + LOCK_SECONDS:
                     raise
             else:
                 with self._state_lock:
@@ -428,6 +438,7 @@ class DataBranch:
             parents = [state.oid] if state.oid else []
             text = commit_text(root.hex(), parents, self._identity(), when, message)
             made = writer.add("commit", text)
+        self._warn_of_layout(state)
         return made.hex()
 
     def _resolve(self, state: State, requests: list[Request]) -> dict[str, Change]:
@@ -497,6 +508,18 @@ class DataBranch:
         for (path, blob), oid in zip(made.items(), oids, strict=True):
             place_blob(self._trees, root, list(path), oid if blob else None)
 
+    def _warn_of_layout(self, state: State) -> None:
+        """Warn, once, where each commit rewrites a tree that is far larger than it has to be."""
+        most, name = self._trees.most_written, state.layout.name
+        if most > (FULL_FOLDER if name == "path" else FULL_LEAF) and name != "git-annex" and not self._is_warned:
+            self._is_warned = True
+            count = most * max(state.layout.fan_out, 1)
+            warnings.warn(
+                f"'{self.ref}': the layout {name} has {most} keys in one folder, and {fitting(count)} would fit better",
+                LayoutWarning,
+                stacklevel=6,
+            )
+
     def _identity(self) -> str:
         if not self._who:
             try:
@@ -555,14 +578,31 @@ class DataBranch:
         """Commit what processes that died had set and not committed; return how many changes that were."""
         count = 0
         with self._commit_lock, left_behind(self._objdir, self.ref) as files:
-            if files:
-                self._store.writer()  # brings the blobs from the dead writers' journals
-            for _, found in files:
-                requests = self._requests_of(found)
+            for left in files:
+                if not self._has_blobs(left.content):
+                    continue  # it stays for the next one who opens the branch
+                requests = self._requests_of(left.content)
                 count += sum(len(request.changes) for request in requests)
                 if requests:
                     self._publish(lambda state, given=requests: self._write(state, given, "recovered"))  # type: ignore[misc]
+                left.remove()
         return count
+
+    def _has_blobs(self, found: Intents) -> bool:
+        """Return whether the blobs of all intents are here; look for them in the journals of dead writers.
+
+        Another process that has just begun to recover such a journal is waited for.
+        """
+        oids = [intent.oid for intent in found.intents if intent.oid is not None]
+        until = time.monotonic() + BLOB_SECONDS
+        while self._store.missing(oids):
+            if time.monotonic() > until:
+                return False
+            with PageStore(self._store.path, object_format=self._store.object_format) as other:
+                other.writer()  # recovers them
+            self._store.refresh()
+            time.sleep(FIRST_WAIT)
+        return True
 
     def _requests_of(self, found: Intents) -> list[Request]:
         """Return the changes of a file, without those that a commit has which is in the branch."""
@@ -576,7 +616,7 @@ class DataBranch:
                 requests.append(Request({}, self._base_of(intent.base), ""))
             changes, key = requests[-1].changes, intent.key
             if intent.oid is not None and not self._objects.has(intent.oid):
-                continue  # its writer died before it was acknowledged
+                continue  # of a repository that is only read
             if intent.word == "a" and intent.oid is not None:
                 data = self._objects.read(intent.oid)
                 changes[key] = then_append(changes[key], data, self._objects) if key in changes else Append(data)
@@ -679,7 +719,10 @@ class DataBranch:
 
     def check(self) -> list[str]:
         """Return a line for each thing that is wrong with the branch, or does not fit; an empty list if nothing is."""
-        return check_branch(self._trees, self._refresh(), fitting)
+        with left_behind(self._objdir, self.ref) as files:
+            lost = [left.path for left in files if not self._has_blobs(left.content)]
+        findings = [f"values that '{path}' names are gone: they were set before a power cut" for path in lost]
+        return findings + check_branch(self._trees, self._refresh(), fitting)
 
     # -- Presence
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -21,6 +23,9 @@ from ..repo.objdir import ObjectDir
 from ..state.paths import DATA, path_of
 
 SUFFIX = ".intents"
+TURN = "turn"
+TURN_SECONDS = (0.0005, 0.004)
+"""Least and most time between two tries to get the turn."""
 
 
 class Intent(NamedTuple):
@@ -135,22 +140,56 @@ class IntentLog:
 
 
 @contextmanager
-def left_behind(objdir: ObjectDir, ref: str) -> Iterator[list[tuple[str, Intents]]]:
-    """Yield path and content of each file whose writer is dead, locked meanwhile; remove them at the end.
+def turn(objdir: ObjectDir, ref: str, seconds: float) -> Iterator[None]:
+    """Wait until no other process of this program is moving the branch; at most so long, and then go on all the same.
 
-    After an error they stay. Files of the living are passed over.
+    The ref is safe without it. It keeps processes from making commits that come too late, and from starving each other.
     """
+    folder = folder_of(objdir, ref)
+    for path in (objdir.gpa_dir, path_of(objdir, DATA), folder):
+        fs.make_dir(path, objdir.settings.shared)
+    path, until = f"{folder}/{TURN}", time.monotonic() + seconds
+    with fs.door.named("open", path):
+        fd = fs.door.open_shared(path, os.O_RDWR, objdir.settings.shared)
+    try:
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(random.uniform(*TURN_SECONDS))
+            except OSError:  # a file system without locks
+                break
+        yield
+    finally:
+        os.close(fd)
+
+
+class Left(NamedTuple):
+    """A file of a dead writer, locked by this process."""
+
+    fd: int
+    path: str
+    content: Intents
+
+    def remove(self) -> None:
+        """Remove the file: all of it is in the branch."""
+        fs.unlink(self.path)
+
+
+@contextmanager
+def left_behind(objdir: ObjectDir, ref: str) -> Iterator[list[Left]]:
+    """Yield the files whose writers are dead. They stay locked in the block, and stay unless they are removed."""
     folder, locked = folder_of(objdir, ref), []
     try:
         for name in _names(folder):
             if found := _locked(f"{folder}/{name}"):
-                locked.append(found)
-        yield [(path, parse_intents(os.pread(fd, os.fstat(fd).st_size, 0))) for fd, path in locked]
-        for _, path in locked:
-            fs.unlink(path)
+                fd, path = found
+                locked.append(Left(fd, path, parse_intents(os.pread(fd, os.fstat(fd).st_size, 0))))
+        yield locked
     finally:
-        for fd, _ in locked:
-            os.close(fd)
+        for one in locked:
+            os.close(one.fd)
 
 
 def _names(folder: str) -> list[str]:

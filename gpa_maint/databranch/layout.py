@@ -220,6 +220,7 @@ def _is_part(part: bytes) -> bool:
 
 ESCAPES = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n"}
 UNESCAPES = {value: key for key, value in ESCAPES.items()}
+NO_MARKS = bytes(set(range(256)) - set(b"\t\n"))
 _ESCAPE = re.compile(rb"[\\\t\n]")
 _UNESCAPE = re.compile(rb"\\[\\tn]")
 
@@ -241,9 +242,12 @@ def table_of(records: dict[str, bytes]) -> bytes:
 
 def records_of(blob: bytes) -> dict[str, bytes]:
     """Return the keys and values of a table's blob. Lines without a tab are passed over."""
+    count = blob.count(b"\n")
+    if b"\\" not in blob and blob.translate(None, NO_MARKS) == b"\t\n" * count:
+        # A line is a key and a value: all are cut at once, and all keys decoded at once.
+        parts = blob.replace(b"\n", b"\t").split(b"\t")
+        return dict(zip(b"\n".join(parts[:-1:2]).decode("utf-8", "replace").split("\n"), parts[1::2], strict=False))
     rows = [line.partition(b"\t") for line in blob.split(b"\n")]
-    if b"\\" not in blob:
-        return {key.decode("utf-8", "replace"): value for key, tab, value in rows if tab}
     return {unescape(key).decode("utf-8", "replace"): unescape(value) for key, tab, value in rows if tab}
 
 

@@ -80,6 +80,8 @@ class Snapshot:
             for (key, _), content in zip(group, contents, strict=True):
                 if not is_table:
                     yield key, content
+                elif not prefix:
+                    yield from records_of(content).items()
                 else:
                     yield from (item for item in records_of(content).items() if item[0].startswith(prefix))
 

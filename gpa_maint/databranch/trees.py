@@ -17,7 +17,8 @@ from ..store.page_store import PageStore
 
 TREE_MODE = b"40000"
 BLOB_MODE = b"100644"
-CACHE_BYTES = 64 << 20
+CACHE_BYTES = 192 << 20
+"""Room for the trees of a million keys."""
 ENTRY_COST = 100
 """Bytes that an entry of a parsed tree takes beside its own, about."""
 
@@ -89,11 +90,15 @@ def hash_of(kind: str, content: bytes, object_format: str) -> bytes:
 
 
 class Trees:
-    """Parsed trees by id, as many as fit into CACHE_BYTES. `read_count`: how many were read from the store."""
+    """Parsed trees by id, as many as fit into CACHE_BYTES.
+
+    `read_count`: how many were read from the store. `most_written`: entries of the largest one that was written.
+    """
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self.read_count = 0
+        self.most_written = 0
         self._size = objects.hash_size
         self._entry = re.compile(rb"([0-7]+) ([^\0]+)\0(.{%d})" % self._size, re.DOTALL)
         self._kept: dict[bytes, Tree] = {}
@@ -268,6 +273,7 @@ def _write_level(trees: Trees, level: list[tuple[Edit, Edit, bytes]]) -> None:
             above.changes[name] = None
         else:
             made.append((tree, above, name))
+            trees.most_written = max(trees.most_written, len(tree.places))
     oids = trees.objects.add_many("tree", [tree.raw for tree, _, _ in made]) if made else []
     for oid, (tree, above, name) in zip(oids, made, strict=True):
         trees.put(oid, tree)

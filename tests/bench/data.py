@@ -1,7 +1,7 @@
 """What does a key cost in a data branch, beside git-annex, fast-import, merge-tree, pygit2 and SQLite on the same work?
 
-CPU of a step and of the processes that it starts, in microseconds a key unless said; one run of each. Keys and values are
-presence logs of one id each, as git-annex has them: the traffic of a metadata store with many small records. TMPDIR
+CPU of a step and of the processes that it starts, in microseconds a key unless said; one run of each. Keys and values
+are presence logs of one id each, as git-annex has them: the traffic of a metadata store with many small records. TMPDIR
 says on which disk.
 """
 

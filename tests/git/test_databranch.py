@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from oracle import ObjectFormat, fsck, git, git_line
 
-from gpa_maint.databranch import DataBranch
+from gpa_maint.databranch import DataBranch, LayoutWarning
 from gpa_maint.errors import GitFailed, GpaError, Locked, ObjectMissing, SystemFailed
 
 LAYOUTS = ["hash/3", "path", "table/2", "git-annex"]
@@ -157,9 +157,12 @@ def test_relayout_keeps_all_keys_and_merges_what_a_clone_had_in_the_old_layout(r
 
 def test_check_says_which_layout_would_fit(repo: Path) -> None:
     with DataBranch(repo, layout="hash/1") as db:
-        with db.transaction() as change:
+        with (
+            pytest.warns(LayoutWarning, match=r"hash/1 has \d+ keys in one folder, and hash/2"),
+            db.transaction() as made,
+        ):
             for number in range(6000):
-                change.set(str(number), b"")
+                made.set(str(number), b"")
         (line,) = db.check()
     assert "hash/2 fits 6000 keys" in line
 
@@ -434,3 +437,22 @@ def test_damaged_or_newer_settings_are_refused(repo: Path, text: str, words: str
     git(repo, "update-ref", "refs/heads/meta", commit)
     with pytest.raises(GpaError, match=words):
         DataBranch(repo)
+
+
+def test_intents_whose_blob_is_not_here_yet_stay(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may be recovering the journal with the blob at this moment."""
+    monkeypatch.setattr("gpa_maint.databranch.branch.BLOB_SECONDS", 0)
+    with DataBranch(repo) as db:
+        db.set("a", b"1")
+        (intents,) = (repo / "gpa" / "data").rglob("*.intents")
+        left = intents.read_bytes()
+    blob = git(repo, "hash-object", "--stdin", input="late").stdout.strip()
+    intents.write_bytes(left + f"s {blob} b\n".encode())
+    with DataBranch(repo) as db:
+        assert ["a"] == list(db)
+        assert ["gone" in line for line in db.check()] == [True]
+        assert intents.exists()
+        git(repo, "hash-object", "-w", "--stdin", input="late")
+        assert 2 == db.recover()
+        assert {"a": b"1", "b": b"late"} == dict(db.items())
+    assert not intents.exists()
