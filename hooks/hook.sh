@@ -50,13 +50,21 @@ maintain() {
 		git_dir=$(git rev-parse --git-common-dir && echo .) || return
 		git_dir=${git_dir%??} # its name may end with a newline
 	fi
-	is_due || return
+	# What clients of a data branch push waits here for being merged.
+	inbox=
+	[ ! -d "$git_dir/refs/data-inbox" ] || inbox=yes
+	[ "$inbox" ] || is_due || return
 	[ -x "$program" ] || program=$(command -v git-gpa) || return
 	unset CDPATH GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_CONFIG GIT_GRAFT_FILE GIT_INDEX_FILE \
 		GIT_NAMESPACE GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_SHALLOW_FILE GIT_WORK_TREE
 	cd "$git_dir" && export GIT_DIR="$PWD" || return
 	# Nothing stays open that somebody waits for: beyond 2 too, since git lends a hook a copy of its standard error.
-	"$program" run --auto --detach </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+	(
+		# By exec, since a shell keeps copies of what it redirects for a part of itself.
+		exec </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+		[ ! "$inbox" ] || "$program" data inbox
+		exec "$program" run --auto --detach
+	) &
 }
 
 status=0

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from gpa_maint.cli.parser import Namespace, Parser, new_parser
-from gpa_maint.cli.ui import put, say, time_option
+from gpa_maint.cli.ui import put, say, time_option, warn
 from gpa_maint.databranch import DataBranch
+from gpa_maint.databranch.inbox import merge_inboxes
 from gpa_maint.errors import GpaError
 
 
@@ -21,6 +23,9 @@ def main(options: list[str]) -> int:
     least, most = COUNTS[args.word]
     if not least <= len(operands) <= most:
         parser().error(f"wrong number of operands for '{args.word}'")
+    if args.word == "inbox":
+        return _inbox(args)
+    warnings.showwarning = lambda message, *_: warn(str(message))
     with open_branch(args) as db:
         return ACTIONS[args.word](args, db, operands)
 
@@ -89,6 +94,15 @@ def _merge(args: Namespace, db: DataBranch, operands: list[str]) -> int:
     heads = [db.at(name).commit for name in operands]
     report = db.merge_commits(heads) if heads else db.merge()
     return _tell_head(args, before, report.commit)
+
+
+def _inbox(args: Namespace) -> int:
+    heads = merge_inboxes(os.getcwd())
+    if args.json:
+        put(json.dumps(heads), exact=True)
+    else:
+        say(args, "\n".join(f"{ref} is at {head}" for ref, head in heads.items()) or "nothing to do")
+    return 0
 
 
 def _sync(args: Namespace, db: DataBranch, operands: list[str]) -> int:
@@ -248,12 +262,13 @@ COUNTS = {
     "relayout": (1, 1),
     "check": (0, 0),
     "batch": (0, 0),
+    "inbox": (0, 0),
 }
 
 
 def parser() -> Parser:
-    made = new_parser("data", f"A branch as a store: {' '.join(ACTIONS)}.")
-    made.add_argument("word", choices=tuple(ACTIONS), metavar="<word>", help="what to do")
+    made = new_parser("data", f"Words: {' '.join(COUNTS)}.")
+    made.add_argument("word", choices=tuple(COUNTS), metavar="<word>", help="what to do")
     made.add_argument("operands", nargs="*", metavar="<operand>", help="keys, a value, a remote, ...")
     made.add_argument("--branch", metavar="<branch>", default="meta", help="default: meta")
     made.add_argument("--layout", metavar="<layout>", help="hash/<n>, table/<n>, path or git-annex, of a new branch")

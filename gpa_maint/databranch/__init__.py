@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .branch import DataBranch, LayoutWarning, Transaction
+from .branch import DataBranch, LayoutWarning, MergeWarning, Transaction
 from .drivers import counter_add, counter_value
 from .merging import MergeReport
 from .snapshot import Snapshot
@@ -11,6 +11,7 @@ __all__ = [
     "DataBranch",
     "LayoutWarning",
     "MergeReport",
+    "MergeWarning",
     "Snapshot",
     "Transaction",
     "counter_add",

@@ -17,7 +17,7 @@ from datetime import timedelta
 from types import TracebackType
 
 from ..base.tuples import NamedTuple
-from ..errors import GitFailed, GpaError, Locked, StalePlan, SystemFailed
+from ..errors import Corrupt, GitFailed, GpaError, Locked, ObjectMissing, StalePlan, SystemFailed, Unsupported
 from ..repo.discover import find_object_dir
 from ..repo.git import run_git
 from ..repo.ref_updates import FoldersWatch, RefUpdates, RefWatch
@@ -51,6 +51,10 @@ MOST_FORGOT = 500
 
 class LayoutWarning(UserWarning):
     """The layout of a data branch does not fit the number of its keys, or a clock runs ahead."""
+
+
+class MergeWarning(UserWarning):
+    """A branch of a remote could not be merged when the data branch was opened, or before a commit."""
 
 
 class Request(NamedTuple):
@@ -166,7 +170,7 @@ class DataBranch:
         else:
             self.recover()
         if self._merge_on_open:
-            self.merge()
+            self._merge_if_possible()
 
     # -- Reading
 
@@ -371,7 +375,7 @@ class DataBranch:
 
     def _commit_requests(self, requests: list[Request], message: str) -> None:
         if self._merge_on_open:
-            self.merge()
+            self._merge_if_possible()
         with self._state_lock:
             taken, size = dict(self._pending), self._intents.size()
             base = self._pending_base or self._state
@@ -543,6 +547,13 @@ class DataBranch:
             if not heads:
                 return MergeReport(self._refresh().oid)
             return self.merge_commits(sorted(heads))
+
+    def _merge_if_possible(self) -> None:
+        """Merge; go on with the branch as it is where another one is damaged, or needs a driver that is not here."""
+        try:
+            self.merge()
+        except (Corrupt, ObjectMissing, Unsupported) as error:
+            warnings.warn(f"'{self.ref}' is not merged: {error}", MergeWarning, stacklevel=4)
 
     def merge_commits(self, heads: Iterable[str]) -> MergeReport:
         """Merge these commits (hex) into the branch, as merge() does."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from oracle import fsck, git, git_line
 
-from gpa_maint.databranch import DataBranch
+from gpa_maint.databranch import DataBranch, MergeWarning
+from gpa_maint.databranch.inbox import merge_inboxes
 from gpa_maint.errors import Unsupported
 
 
@@ -173,8 +175,10 @@ def test_a_driver_that_is_not_installed_is_refused_and_nothing_is_merged(tmp_pat
         assert ["their-own" in line for line in db.check()] == [True]
     before = two.change({"kept": b"2"})
     two.fetch(one)
-    with pytest.raises(Unsupported, match="their-own"):
-        two.merged()
+    with pytest.warns(MergeWarning, match="their-own"), DataBranch(two.path) as db:
+        assert b"2" == db["kept"]
+        with pytest.raises(Unsupported, match="their-own"):
+            db.merge()
     assert before == git_line(two.path, "rev-parse", "meta")
 
 
@@ -258,3 +262,53 @@ def test_what_clients_push_to_the_inbox_is_merged_by_the_server(tmp_path: Path) 
             db.sync(str(tmp_path / "server.git"), inbox=name)
     with DataBranch(tmp_path / "server.git") as db:
         assert ["a", "b"] == sorted(db)
+
+
+def test_the_hook_merges_an_inbox_after_the_push_and_removes_it(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "server.git")
+    server = tmp_path / "server.git"
+    git(server, "gpa", "install")
+    git(tmp_path, "init", "--quiet", "client")
+    with DataBranch(tmp_path / "client") as db:
+        for value in (b"1", b"2"):
+            db.set("a", value)
+            db.sync(str(server), inbox="client")
+            until = time.monotonic() + 60
+            while git(server, "show", "meta:.gpa-data", check=False).returncode or _inboxes(server):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            with DataBranch(server) as merged:
+                assert value == merged["a"]
+
+
+def _inboxes(repo: Path) -> str:
+    return git(repo, "for-each-ref", "refs/data-inbox/").stdout
+
+
+def test_an_inbox_of_each_branch_goes_into_its_branch(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "server.git")
+    git(tmp_path, "init", "--quiet", "client")
+    for ref in ("meta", "refs/data/more", "a/b"):
+        with DataBranch(tmp_path / "client", ref) as db:
+            db.set("key", ref.encode())
+            db.sync(str(tmp_path / "server.git"), inbox="client")
+    merge_inboxes(tmp_path / "server.git")
+    assert "" == _inboxes(tmp_path / "server.git")
+    for ref in ("meta", "refs/data/more", "a/b"):
+        with DataBranch(tmp_path / "server.git", ref) as db:
+            assert ref.encode() == db["key"]
+
+
+def test_an_inbox_that_cannot_be_merged_stays_and_the_others_are_merged(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "server.git")
+    server = tmp_path / "server.git"
+    for name, rules in (("a", [("*", "their-own")]), ("b", [])):
+        git(tmp_path, "init", "--quiet", name)
+        with DataBranch(tmp_path / name, rules=rules) as db:
+            db.set(name, b"1")
+            db.sync(str(server), inbox=name)
+    with pytest.raises(Unsupported, match="their-own"):
+        merge_inboxes(server)
+    assert ["refs/data-inbox/a/meta"] == [line.split()[-1] for line in _inboxes(server).splitlines()]
+    with pytest.warns(MergeWarning, match="their-own"), DataBranch(server) as db:
+        assert ["b"] == list(db)

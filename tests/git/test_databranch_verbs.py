@@ -101,6 +101,7 @@ def test_sync_and_merge_exchange_with_remotes(repo: Path, tmp_path: Path) -> Non
         (["data", "set", "a", "1", "--layout", "what"], 128, "unknown layout 'what'"),
         (["data", "get", "a", "--branch", "a..b"], 128, ""),
         (["data", "get"], 129, "wrong number of operands"),
+        (["data", "inbox", "x"], 129, "wrong number of operands"),
         (["data", "what"], 129, "invalid choice"),
         (["data", "get", "a", "--at", "nothing"], 128, "Needed a single revision"),
         (["union-merge", "x", "y"], 128, "none of 'y' is a commit"),

@@ -1,0 +1,44 @@
+"""What clients have pushed to refs/data-inbox/<client>/<branch>: merged into the branches, then removed.
+
+For the hook post-receive of a server. A client's own ref never conflicts with a push of another client.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from ..errors import GitFailed, GpaError
+from ..repo.git import run_git
+from .branch import DataBranch
+from .heads import INBOX
+
+
+def merge_inboxes(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Merge each inbox of a repository into its branch; return branch -> head (hex).
+
+    A ref of an inbox is removed when the branch has what it names, unless the client has pushed again meanwhile. One
+    that cannot be merged stays; the others are merged before its error is raised.
+    """
+    found: dict[str, dict[str, str]] = {}
+    lines = run_git(["for-each-ref", "--format=%(objectname) %(refname)", INBOX], cwd=os.fspath(path)).splitlines()
+    for oid, _, ref in (line.partition(" ") for line in lines):
+        _, _, name = ref.removeprefix(INBOX).partition("/")
+        if name:
+            found.setdefault(name, {})[ref] = oid
+    heads: dict[str, str] = {}
+    errors: list[GpaError] = []
+    for name, refs in found.items():
+        # refs/data/... is a branch of its own kind, and has its whole name in the inbox
+        with DataBranch(path, f"refs/{name}" if name.startswith("data/") else name, merge="never") as db:
+            for ref, oid in refs.items():
+                try:
+                    heads[db.ref] = db.merge_commits([oid]).commit
+                except GpaError as error:
+                    errors.append(error)
+                    continue
+                with suppress(GitFailed):  # pushed again: the next call merges it
+                    run_git(["update-ref", "-d", ref, oid], cwd=os.fspath(path))
+    if errors:
+        raise errors[0]
+    return heads
