@@ -11,9 +11,11 @@ import random
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import chain
 from types import TracebackType
 
 from ..base.tuples import NamedTuple
@@ -153,6 +155,7 @@ class DataBranch:
         self._is_warned = False
         self._look_at = 0.0
         self._state = self._reader.read(self._watch.value())
+        _open_branches.add(self)
         try:
             self._begin(layout)
         except BaseException:
@@ -249,18 +252,23 @@ class DataBranch:
         return {**found, **{key: value for key, value in values.items() if value is not None}}
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """Yield the keys that begin with `prefix`, in the order of the layout; those not committed yet come last."""
+        """Iterate over the keys that begin with `prefix`, in the order of the layout; uncommitted ones come last."""
         with self._state_lock:
             snapshot, waiting = self._now().snapshot, {key: self._pending_value(key) for key in self._pending}
-        yield from (key for key in snapshot.keys(prefix) if key not in waiting)
-        yield from (key for key, value in waiting.items() if value is not None and key.startswith(prefix))
+        if not waiting:
+            return snapshot.keys(prefix)
+        found = (key for key in snapshot.keys(prefix) if key not in waiting)
+        return chain(found, (key for key, value in waiting.items() if value is not None and key.startswith(prefix)))
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-        """Yield keys that begin with `prefix`, with their values, in the order of keys()."""
+        """Iterate over keys that begin with `prefix`, with their values, in the order of keys()."""
         with self._state_lock:
             snapshot, waiting = self._now().snapshot, {key: self._pending_value(key) for key in self._pending}
-        yield from (item for item in snapshot.items(prefix) if item[0] not in waiting)
-        yield from ((key, value) for key, value in waiting.items() if value is not None and key.startswith(prefix))
+        if not waiting:
+            return snapshot.items(prefix)
+        found = (item for item in snapshot.items(prefix) if item[0] not in waiting)
+        more = ((key, value) for key, value in waiting.items() if value is not None and key.startswith(prefix))
+        return chain(found, more)
 
     def __iter__(self) -> Iterator[str]:
         return self.keys()
@@ -766,6 +774,12 @@ class DataBranch:
 
     # -- Closing
 
+    def _after_fork(self) -> None:
+        """Leave to the parent what it has set and not committed: both would append it."""
+        self._pending, self._waiting = {}, []
+        self._pending_base = None
+        self._state_lock, self._commit_lock = threading.RLock(), threading.RLock()
+
     def close(self) -> None:
         """Commit what waits, and close. After an error it stays open."""
         if self._pending and not self.is_read_only:
@@ -782,6 +796,17 @@ class DataBranch:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r}, {self.ref!r})"
+
+
+_open_branches: weakref.WeakSet[DataBranch] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for branch in list(_open_branches):
+        branch._after_fork()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 class _Ticket:

@@ -231,7 +231,11 @@ def escape(data: bytes) -> bytes:
 
 
 def unescape(data: bytes) -> bytes:
-    return _UNESCAPE.sub(lambda found: UNESCAPES[found[0]], data) if b"\\" in data else data
+    if b"\\" not in data:
+        return data
+    if b"\\\\" in data:
+        return _UNESCAPE.sub(lambda found: UNESCAPES[found[0]], data)
+    return data.replace(b"\\n", b"\n").replace(b"\\t", b"\t")
 
 
 def table_of(records: dict[str, bytes]) -> bytes:
@@ -243,10 +247,14 @@ def table_of(records: dict[str, bytes]) -> bytes:
 def records_of(blob: bytes) -> dict[str, bytes]:
     """Return the keys and values of a table's blob. Lines without a tab are passed over."""
     count = blob.count(b"\n")
-    if b"\\" not in blob and blob.translate(None, NO_MARKS) == b"\t\n" * count:
-        # A line is a key and a value: all are cut at once, and all keys decoded at once.
+    if blob.translate(None, NO_MARKS) == b"\t\n" * count:
+        # Each line is a key and a value: all are cut at once, and all keys decoded at once.
         parts = blob.replace(b"\n", b"\t").split(b"\t")
-        return dict(zip(b"\n".join(parts[:-1:2]).decode("utf-8", "replace").split("\n"), parts[1::2], strict=False))
+        keys, values = parts[:-1:2], parts[1::2]
+        if b"\\" in blob:
+            keys, values = [*map(unescape, keys)], [*map(unescape, values)]
+            return {key.decode("utf-8", "replace"): value for key, value in zip(keys, values, strict=False)}
+        return dict(zip(b"\n".join(keys).decode("utf-8", "replace").split("\n"), values, strict=False))
     rows = [line.partition(b"\t") for line in blob.split(b"\n")]
     return {unescape(key).decode("utf-8", "replace"): unescape(value) for key, tab, value in rows if tab}
 

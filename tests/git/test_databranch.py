@@ -456,3 +456,23 @@ def test_intents_whose_blob_is_not_here_yet_stay(repo: Path, monkeypatch: pytest
         assert 2 == db.recover()
         assert {"a": b"1", "b": b"late"} == dict(db.items())
     assert not intents.exists()
+
+
+def test_a_forked_process_goes_on_and_leaves_the_parents_sets_to_it(repo: Path) -> None:
+    with DataBranch(repo) as db:
+        db.append("log", b"parent\n")
+        child = os.fork()
+        if not child:
+            try:
+                assert {} == db.pending()
+                db.set("child", b"1")
+                db.append("log", b"child\n")
+                db.commit()
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        db.commit()
+        assert [b"child", b"parent"] == sorted(db["log"].splitlines())
+        assert b"1" == db["child"]
+    fsck(repo)
