@@ -146,8 +146,9 @@ def turn(objdir: ObjectDir, ref: str, seconds: float) -> Iterator[None]:
     The ref is safe without it. It keeps processes from making commits that come too late, and from starving each other.
     """
     folder = folder_of(objdir, ref)
-    for path in (objdir.gpa_dir, path_of(objdir, DATA), folder):
-        fs.make_dir(path, objdir.settings.shared)
+    if not os.path.isdir(folder):
+        for path in (objdir.gpa_dir, path_of(objdir, DATA), folder):
+            fs.make_dir(path, objdir.settings.shared)
     path, until = f"{folder}/{TURN}", time.monotonic() + seconds
     with fs.door.named("open", path):
         fd = fs.door.open_shared(path, os.O_RDWR, objdir.settings.shared)

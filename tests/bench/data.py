@@ -133,6 +133,8 @@ def ours(table: Table, work: Path, layout: str, keys: int) -> None:
         with table.line(f"scan of all, {layout}", keys):
             count = sum(1 for _ in db.items())
         assert count == keys
+        with db.transaction() as change:  # opens the writer
+            change.set(key(chosen[-1]), value(0, side=3))
         before = sum(file.stat().st_size for file in path.rglob("pack-*.pack"))
         with table.line(f"a commit of one key, {layout}", COMMITS, "us a commit"):
             for number in chosen[:COMMITS]:

@@ -254,11 +254,23 @@ def test_writers_at_the_same_time_are_killed_and_nothing_is_lost(repo: Path) -> 
     def work(seed: int) -> None:
         found.extend(kill_writers(repo, kills // 8, seed))
 
+    done = threading.Event()
+
+    def maintain() -> None:
+        """As on a server: otherwise each commit would list tens of thousands of packs."""
+        while not done.wait(3):
+            git(repo, "gpa", "run", "-q", check=False)
+            git(repo, "gpa", "expire", "-q", "--grace=20.seconds", check=False)
+
+    maintainer = threading.Thread(target=maintain)
+    maintainer.start()
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    done.set()
+    maintainer.join()
     with DataBranch(repo) as db:
         there = dict(db.items())
         assert [] == [key for key in found if there.get(key) != key.encode()]
