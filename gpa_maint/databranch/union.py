@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ..errors import GitFailed, GpaError
+from ..errors import GpaError
 from ..repo.discover import find_object_dir
 from ..repo.git import run_git
 from ..repo.ref_updates import RefUpdates
+from ..repo.refs import commit_named
 from ..store.page_store import PageStore
 from .commits import Commit, merge_text, read_commit
 from .layout import PathLayout
@@ -26,7 +27,7 @@ def union_merge(path: str | os.PathLike[str], into: str, sources: Sequence[str])
     path = os.path.abspath(os.fspath(path))
     ref = into if into.startswith("refs/") else f"refs/heads/{into}"
     run_git(["check-ref-format", ref])
-    found = [oid for name in sources if (oid := _commit_of(path, name))]
+    found = [oid for name in sources if (oid := commit_named(path, name))]
     if not found:
         raise GpaError(f"none of '{' '.join(sources)}' is a commit")
     objdir = find_object_dir(path)
@@ -45,17 +46,7 @@ def union_merge(path: str | os.PathLike[str], into: str, sources: Sequence[str])
             made = commits[0].oid if len(commits) == 1 else writer.add("commit", text).hex()
         updates = RefUpdates(path, "0" * (2 * trees.objects.hash_size))
         try:
-            updates.swap(ref, made, _commit_of(path, ref), message="for the union merge")
+            updates.swap(ref, made, commit_named(path, ref), message="for the union merge")
         finally:
             updates.close()
     return made
-
-
-def _commit_of(path: str, name: str) -> str:
-    words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"]
-    try:
-        return run_git(words, cwd=path).strip()
-    except GitFailed as error:
-        if error.status != 1:
-            raise
-        return ""

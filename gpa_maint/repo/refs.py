@@ -61,6 +61,11 @@ def _answer(words: list[str], path: str | None) -> str:
         return ""
 
 
+def commit_named(path: str | None, name: str) -> str:
+    """Return the commit (hex) that git means by a name, or "" if there is none."""
+    return _answer(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"], path)
+
+
 def heads_of_worktrees(path: str | None) -> dict[str, str]:
     """Return the HEAD of each linked worktree, by the worktree's path."""
     heads, worktree = {}, ""

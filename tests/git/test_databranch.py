@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from oracle import ObjectFormat, fsck, git, git_line
 
+from gpa_maint import fs
 from gpa_maint.databranch import DataBranch, LayoutWarning
+from gpa_maint.databranch.drivers import format_stamp
 from gpa_maint.errors import GitFailed, GpaError, Locked, ObjectMissing, SystemFailed
 
 LAYOUTS = ["hash/3", "path", "table/2", "git-annex"]
@@ -344,10 +348,6 @@ def test_a_read_only_repository_is_read_and_merged_in_memory(tmp_path: Path, mon
 
 
 def test_a_full_disk_is_one_clear_error_and_nothing_acknowledged_is_lost(repo: Path) -> None:
-    import errno
-
-    from gpa_maint import fs
-
     db = DataBranch(repo)
     db.set("a", b"1")
 
@@ -488,3 +488,42 @@ def test_a_forked_process_goes_on_and_leaves_the_parents_sets_to_it(repo: Path) 
         assert [b"child", b"parent"] == sorted(db["log"].splitlines())
         assert b"1" == db["child"]
     fsck(repo)
+
+
+def test_a_disk_that_is_full_for_pages_fails_a_commit_and_the_next_one_has_it_all(repo: Path) -> None:
+    is_full = False
+
+    def step(operation: str, path: str, size: int) -> tuple[int, int]:
+        return (errno.ENOSPC, 0) if is_full and operation == "write" else (0, size)
+
+    fs.door.before_core_step = step
+    try:
+        with DataBranch(repo) as db:
+            db.set("a", b"1")
+            db.commit()
+            before = db.head
+            is_full = True
+            with pytest.raises(SystemFailed, match="No space left"):
+                db.set("b", b"2")
+            with pytest.raises(SystemFailed, match="No space left"), db.transaction() as change:
+                change.set("c", b"3")
+            assert (before, {}) == (db.head, db.pending())
+            assert ["a"] == list(db)
+            is_full = False
+            db.set("b", b"2")
+        fsck(repo)
+    finally:
+        fs.door.before_core_step = None
+    with DataBranch(repo) as db:
+        assert {"a": b"1", "b": b"2"} == dict(db.items())
+
+
+def test_a_log_from_a_clock_that_is_ahead_is_followed_and_warned_of(repo: Path) -> None:
+    ahead = time.time_ns() + 3 * 86_400 * 10**9
+    with DataBranch(repo, rules=[("*", "presence")]) as db:
+        db.set("key", format_stamp(ahead) + b" 1 other\n" + format_stamp(ahead) + b" 1 here\n")
+        with pytest.warns(LayoutWarning, match="3 days ahead|2 days ahead"):
+            db.gone("key", "here")
+        assert {"other"} == db.where("key")
+        db.here("key", "new")
+        assert {"other", "new"} == db.where("key")
