@@ -1,5 +1,5 @@
-"""Frozen values: what was found, what shall be done, what was done. They open nothing.
+"""Frozen values: findings, plans and results. They open nothing.
 
-Named tuples, not dataclasses: a command spends more time on importing than on deciding, and these are made several
-times faster, both the classes and their values.
+They are named tuples, not dataclasses: a command spends more time on imports than on decisions, and both the classes
+and their values are created several times faster.
 """

@@ -1,4 +1,4 @@
-"""What copies of a repository have and lack: those in cold storage, and those of `backup`."""
+"""Reports about copies of a repository: those in cold storage, and those of `backup`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class SavedPage(NamedTuple):
 
 
 class SaveReport(NamedTuple):
-    """What a copy in cold storage lacks, and what it does not need any more.
+    """Packs that a copy in cold storage lacks, and packs that it no longer needs.
 
-    `pages` are to be uploaded, whoever made them. `superseded` are names of packs that were uploaded, and whose objects
-    are in others now: their files may go once `pages` are there. Both are named again until Writer.confirm() is told.
+    `pages` must be uploaded, whichever program made them. `superseded` are names of uploaded packs whose objects are
+    now in other packs: their files may be deleted after `pages` are uploaded. Both are returned until Writer.confirm().
     """
 
     pages: tuple[SavedPage, ...]
@@ -39,7 +39,7 @@ class SaveReport(NamedTuple):
 
 
 class BackupPlan(NamedTuple):
-    """What a backup would copy now; nothing was changed. `refs` and `removed_refs` are those that would change."""
+    """What a backup would copy; nothing was changed. `refs` and `removed_refs` would change."""
 
     target: str
     packs: tuple[str, ...]
@@ -50,11 +50,11 @@ class BackupPlan(NamedTuple):
 
 
 class BackupResult(NamedTuple):
-    """What a backup did. All `refs` of the copy, HEAD among them, were checked: what they name is there.
+    """Result of a backup. All `refs` of the copy, HEAD among them, were checked: their objects exist.
 
-    `packs` and `loose_objects` were copied, `bytes` in all. `deleted` packs of the copy were superseded by others.
-    `left_out` names damaged loose objects, which no ref needs. `attempts` is more than 1 where the repository changed
-    so much meanwhile that the backup began again.
+    `packs` and `loose_objects` were copied, `bytes` in all. `deleted` are superseded packs of the copy. `left_out`
+    names damaged loose objects that no ref needs. `attempts` is more than 1 if the repository changed so much meanwhile
+    that the backup began again.
     """
 
     target: str

@@ -1,6 +1,6 @@
-"""What a look at an object directory finds: an Inventory of packs, index and loose objects.
+"""Inventory of an object directory: packs, index and loose objects.
 
-A frozen value without open files, which prints as JSON: a saved one is a complete bug report. A pack is named by its
+It is a frozen value without open files, and prints as JSON; a saved one is a complete bug report. A pack's name is its
 file name without suffix (`pack-<checksum>`); times are whole seconds since the epoch, sizes are bytes.
 """
 
@@ -9,21 +9,21 @@ from __future__ import annotations
 from ..base.tuples import NamedTuple
 
 LONGEST_HOLD = 14 * 86400
-"""How many seconds a page is held at most for packs that it replaces: somebody may keep one of them for ever."""
+"""Largest number of seconds for which a page is held for packs that it replaces, since one may stay for ever."""
 
 
 class PackInfo(NamedTuple):
-    """One pack with its idx, as the directory and the index tell it.
+    """One pack with its idx, by the directory and the index.
 
-    object_count is None when the idx cannot be read; `referenced` (objects whose winner is this pack) is None when
-    the index does not name it. `superseded_since`: when a run first saw that nothing points to it, or, of a pack the
-    index does not name, when its objects were merged into a page. `doomed`: an expire that was killed had proved it
-    superseded and was about to delete it. `returned`: expire deleted a pack of this name lately, and it is back.
-    `fault`: why it cannot be used, with the path of the file; such a pack stays where it is, unmerged.
-    `made_ns`: the mtime of its idx in nanoseconds, which nobody sets later, unlike that of the pack.
+    object_count is None if the idx cannot be read; `referenced` (objects whose winner is this pack) is None if the
+    index does not name the pack. `superseded_since`: when a run first found that no winner is in it, or, for a pack
+    outside the index, when its objects were merged into a page. `doomed`: a killed expire had proved it superseded, and
+    was about to delete it. `returned`: expire recently deleted a pack of this name, and it came back. `fault`: why it
+    cannot be used, with the path of the file; such a pack stays, unmerged. `made_ns`: the mtime (ns) of its idx, which
+    no program changes later, unlike that of the pack.
 
-    `held`: it has a .keep of ours (fs/holds.py), "new" or "merged", else "". `held_for`: how many of the packs that it
-    replaces are there. `kept` is said of the .keep files of others.
+    `held`: kind of its hold (fs/holds.py), "new" or "merged", else "". `held_for`: number of existing packs that it
+    replaces. `kept`: it has a .keep of another program.
     """
 
     name: str
@@ -48,16 +48,16 @@ class PackInfo(NamedTuple):
 
     @property
     def is_superseded(self) -> bool:
-        """Nothing is read from it any more: it only waits for expire."""
+        """Whether no reader needs it any more, and it only waits for expire."""
         return self.referenced == 0 or (self.referenced is None and (self.doomed or self.superseded_since is not None))
 
     @property
     def is_protected(self) -> bool:
-        """I8: never merged and never deleted."""
+        """I8: whether it must never be merged or deleted."""
         return self.kept or self.promisor or self.cruft
 
     def hold_is_over(self, keep_new: int, now: int) -> bool:
-        """I14: whether its hold may end at `now`; one of new objects lasts for `keep_new` seconds."""
+        """I14: Return whether its hold may end at `now`; a hold of new objects lasts for `keep_new` seconds."""
         age = now - self.mtime
         if not self.held or (self.held_for and age < LONGEST_HOLD):
             return False
@@ -65,17 +65,17 @@ class PackInfo(NamedTuple):
 
     @property
     def live_count(self) -> int:
-        """Objects it is read for: all of them while no index says otherwise."""
+        """Number of objects that are read from it: all of them unless an index says otherwise."""
         return (self.object_count or 0) if self.referenced is None else self.referenced
 
     @property
     def expected_size(self) -> int:
-        """Share of the file that its live objects take, as git-multi-pack-index(1) estimates it."""
+        """Bytes of the file that its live objects take, as git-multi-pack-index(1) estimates them."""
         return self.size * self.live_count // self.object_count if self.object_count else 0
 
 
 class IndexInfo(NamedTuple):
-    """The combined index on disk. `trailer` (hex) names this very content."""
+    """The combined index on disk. `trailer` (hex) identifies its content."""
 
     trailer: str
     size: int
@@ -88,9 +88,9 @@ class IndexInfo(NamedTuple):
 class Inventory(NamedTuple):
     """An object directory at one moment. `packs` are in directory order, which decides git's ties.
 
-    `loose_count`, `loose_refs` and `git_leftovers` (temporary files of killed git processes, below objects/) are looked
-    for only where maintenance as a whole is asked about. `unreadable`: a line about each file or folder that could not
-    be read and is passed over. `orphans`: files of packs that are gone, below objects/.
+    `loose_count`, `loose_refs` and `git_leftovers` (temporary files of killed git processes, below objects/) are filled
+    only for maintenance as a whole. `unreadable`: a line about each file or folder that could not be read and is
+    skipped. `orphans`: files of deleted packs, below objects/.
     """
 
     object_format: str

@@ -1,4 +1,4 @@
-"""The values as JSON, and the two that are read back from it."""
+"""Convert values to JSON, and read two of them back."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FORMAT_VERSION = 1
 
 
 def to_json(value: Any) -> str:
-    """Any of the above as JSON text with two-space indents; its class under "kind", the format under "version"."""
+    """Return a value as JSON text with two-space indents; its class is under "kind", the format under "version"."""
     return json.dumps({"kind": type(value).__name__, "version": FORMAT_VERSION, **_plain(value)}, indent=2)
 
 
 def _plain(value: Any) -> Any:
-    """Named tuples as dicts, other tuples as lists, all the way down."""
+    """Return named tuples as dicts, and other tuples as lists, recursively."""
     if hasattr(value, "_fields"):
         return {field: _plain(getattr(value, field)) for field in value._fields}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""What shall be done: one frozen plan for each verb that decides. `--dry-run` prints it."""
+"""Plans: one frozen value for each verb that decides. `--dry-run` prints it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .inventory import PackInfo
 class Step(NamedTuple):
     """One line of a dry run: what happens to a pack, or why nothing does.
 
-    `due`: the second from which on it may happen, where that is a matter of time.
+    `due`: the second from which on it may happen, if that depends on time.
     """
 
     pack: str
@@ -30,11 +30,11 @@ class IndexSource(NamedTuple):
 
 
 class IndexScope(NamedTuple):
-    """Which packs an index names, by name without suffix, and which of them win.
+    """Packs that an index names, by name without suffix, and which of them win.
 
-    `only`: these alone (None: all). `without`: none of these, as they are to be deleted. `leave_out`: not these, unless
-    the old index names them: readers find them by their own idx. `new_pages` were written just now, so no index can
-    name them yet; they win over all others. `merged`: their sources, which win only what no other pack has.
+    `only`: only these (None: all). `without`: none of these, because they will be deleted. `leave_out`: none of these
+    unless the old index names them; readers find them by their own idx. `new_pages` were just written, so no index can
+    name them yet; they win over all others. `merged`: their sources, which win only objects that no other pack has.
     `preferred`: wins all its objects, also over the old index (--preferred-pack).
     """
 
@@ -47,9 +47,9 @@ class IndexScope(NamedTuple):
 
 
 class IndexPlan(NamedTuple):
-    """How to write the combined index; `reason` says why nothing is to be done when `sources` is empty.
+    """How to write the combined index. If `sources` is empty, `reason` says why nothing is done.
 
-    `pages` are sources that were made just now, so that no earlier index can name them.
+    `pages` are sources that were just written, so that no earlier index can name them.
     """
 
     based_on: str | None
@@ -67,7 +67,7 @@ class IndexPlan(NamedTuple):
 
 
 class RepackPlan(NamedTuple):
-    """Which packs to merge, oldest first. Empty `batch` means nothing to do, and `reason` says why.
+    """Packs to merge, oldest first. If `batch` is empty, there is nothing to do, and `reason` says why.
 
     `object_count` is exact for packs the index names and an upper bound for others; `expected_bytes` is git's estimate.
     """
@@ -88,7 +88,7 @@ class RepackPlan(NamedTuple):
 
 
 class ExpirePlan(NamedTuple):
-    """Superseded pages whose grace is over (`doomed`), and those that still wait.
+    """Superseded pages whose grace time is over (`doomed`), and those that still wait.
 
     `takers`: packs outside the index that may hold objects of doomed packs which the index does not name either.
     `released`: pages whose hold may end now.
@@ -121,7 +121,7 @@ class RunRules(NamedTuple):
 
 
 class RunStep(NamedTuple):
-    """One step of a run, due or not, and why. `packs`: those to be merged, `whole`: into one pack, however large."""
+    """One step of a run, due or not, and why. `packs` will be merged; with `whole` into one pack of any size."""
 
     verb: str
     due: bool
@@ -131,7 +131,7 @@ class RunStep(NamedTuple):
 
 
 class RunPlan(NamedTuple):
-    """All steps of a run in their order, as things are now; each is decided again when its turn comes."""
+    """All steps of a run in their order, by the current state. Each is decided again when its turn comes."""
 
     steps: tuple[RunStep, ...]
 
@@ -144,7 +144,7 @@ class RunPlan(NamedTuple):
 
 
 class LoosePlan(NamedTuple):
-    """Loose objects (hex ids) that shall go into pages, each of at most `page_objects` and about `page_bytes`."""
+    """Loose objects (hex ids) to put into pages, each of at most `page_objects` and about `page_bytes`."""
 
     objects: tuple[str, ...]
     page_objects: int

@@ -1,4 +1,4 @@
-"""What `repair` finds, plans and does."""
+"""Findings, plans and results of `repair`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from ..base.tuples import NamedTuple
 
 
 class PackHealth(NamedTuple):
-    """A pack or what is left of one: which files are there, its age, what is wrong with it ("" when nothing is).
+    """A pack, or the remains of one: its files, its age, and its fault ("" for none).
 
-    `unread`: the fault is an error of the operating system, which proves nothing about the content.
+    `unread`: the fault is an error of the operating system, which does not prove damage.
     """
 
     name: str
@@ -30,9 +30,9 @@ class LooseFault(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """What is damaged in an object directory, and the packs that are sound.
+    """Damaged files of an object directory, and its sound packs.
 
-    `index_unread`: why the operating system did not let the combined index be read. The same of an incremental chain.
+    `index_unread`: the error of the operating system when the combined index, or an incremental chain, was read.
     """
 
     packs: tuple[PackHealth, ...]
@@ -44,7 +44,7 @@ class Diagnosis(NamedTuple):
 
 
 class RepairStep(NamedTuple):
-    """`action` about a pack, a loose object (hex id) or the combined index is mend, set aside, index or leave."""
+    """A step for a pack, a loose object (hex id) or the index; `action` is mend, set aside, index or leave."""
 
     action: str
     name: str
@@ -63,10 +63,10 @@ class LostObject(NamedTuple):
 
 
 class RepairResult(NamedTuple):
-    """What a repair did, a line for each step; `left` are the faults it did not touch, and why.
+    """Result of a repair, a line for each step; `left` are the faults that it did not repair, and why.
 
-    `saved_count` objects were only in damaged files and are elsewhere now; `aside` is the folder with the files that
-    were set aside, "" when there are none. `unknown`: damaged packs whose contents nothing tells any more.
+    `saved_count` objects were only in damaged files, and are now in others. `aside` is the folder with the files that
+    were set aside, "" if there are none. `unknown`: damaged packs whose content is unknown.
     """
 
     done: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What was done: one frozen result for each verb that changes packs or the index."""
+"""Results: one frozen value for each verb that changes packs or the index."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .plans import Step
 
 
 class WriteResult(NamedTuple):
-    """The index as it is now. `written` is False when it was left untouched, and `reason` says why.
+    """State of the index after a write. If `written` is False it was not changed, and `reason` says why.
 
-    `complaints`, here and in other results: a line about each file that could not be used, was left where it is, and
-    that somebody should look at. `removed`: none of the packs that it named is there, so the index went too.
+    `complaints`, here and in other results: a line about each unusable file that was left in place, for the user to
+    look at. `removed`: all packs that the index named are gone, so the index was deleted.
     """
 
     written: bool
@@ -27,7 +27,7 @@ class WriteResult(NamedTuple):
 
 
 class PageInfo(NamedTuple):
-    """A page just written."""
+    """A new page."""
 
     name: str
     object_count: int
@@ -35,7 +35,7 @@ class PageInfo(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """An object (hex id) that was left where it was, and why. `pack` is the path of the file if it was a loose one."""
+    """An object (hex id) that stayed in its place, and why. `pack` is the path of the file for a loose object."""
 
     pack: str
     oid: str
@@ -43,9 +43,9 @@ class LeftOut(NamedTuple):
 
 
 class RepackResult(NamedTuple):
-    """What a repack merged. The sources stay, named by the index with 0 references, until expire.
+    """Result of a repack. The sources stay, named by the index with 0 references, until expire.
 
-    `bad_packs` were to be merged and turned out to be of no use. `no_room` says what a full disk left.
+    `bad_packs` should have been merged, and turned out to be unusable. `no_room` names the packs that a full disk left.
     """
 
     merged: tuple[str, ...]
@@ -63,7 +63,7 @@ class RepackResult(NamedTuple):
 
 
 class ExpireResult(NamedTuple):
-    """What an expire deleted, and what stayed against the plan, and why. `released`: pages whose hold it ended."""
+    """Result of an expire: deleted packs, and packs that stayed against the plan, and why. `released`: ended holds."""
 
     deleted: tuple[str, ...]
     freed_bytes: int
@@ -77,10 +77,11 @@ class ExpireResult(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What one step of a run did, in words, and the bytes it wrote and removed.
+    """Result of one step of a run, in words, and the bytes that it wrote and removed.
 
-    `sources`: packs merged, loose objects or refs packed, pages deleted, files removed, packs that the index names;
-    `source_bytes` is their size, or that of the index. `pages`: made, or no longer held. `times`: more than 1 in a sum.
+    `sources`: number of packs merged, loose objects or refs packed, pages deleted, files removed, or packs in the
+    index; `source_bytes` is their size, or that of the index. `pages`: number of new pages, or of ended holds. `times`:
+    more than 1 in a sum.
     """
 
     verb: str
@@ -97,11 +98,11 @@ class StepResult(NamedTuple):
 
 
 class RunResult(NamedTuple):
-    """What a run did: its steps in order, none when nothing was due, and `reason` says why.
+    """Result of a run: its steps in order. If nothing was due there are none, and `reason` says why.
 
-    `stopped` says why it ended before all was done, `error` what it failed with; both are empty otherwise. Of a run
-    that failed or left something as it is, `same_count` is how many runs in a row did so in the same way, and
-    `same_since` when the first of them began.
+    `stopped` says why it ended early, `error` with what it failed; otherwise both are empty. If a run failed or left
+    something undone, `same_count` is the number of runs in a row that did so in the same way, and `same_since` is when
+    the first of them began.
     """
 
     started: int
@@ -117,7 +118,7 @@ class RunResult(NamedTuple):
     same_since: int = 0
 
     def fails_like(self, other: RunResult) -> bool:
-        """Whether both failed, or left things as they are, in the same way; numbers in names may differ."""
+        """Return whether both failed, or left something undone, in the same way; numbers in names may differ."""
         ours, theirs = (re.sub(r"\d+", "0", run.error or "\n".join(run.complaints)) for run in (self, other))
         return bool(ours) and ours == theirs
 

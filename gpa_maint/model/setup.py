@@ -1,4 +1,4 @@
-"""What `install`, `uninstall`, `schedule` and `completion` change or print."""
+"""Values of `install`, `uninstall`, `schedule` and `completion`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class InstallChange(NamedTuple):
 
 
 class InstallResult(NamedTuple):
-    """What install or uninstall changed, or would change; when that is nothing, `reason` says why.
+    """Changes that install or uninstall made, or would make; if there are none, `reason` says why.
 
     `way` is how git is made to call us: "file" for scripts in `hooks_dir`, "config" for hooks in the configuration.
     """

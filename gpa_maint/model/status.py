@@ -1,4 +1,4 @@
-"""What `status` and `explain` tell of a repository."""
+"""Values of `status` and `explain`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .results import RunResult
 class Explanation(NamedTuple):
     """For each pack, oldest first, which rule decides what happens to it now.
 
-    `action` of a step is merge, fold, delete, wait (until `due`, where that is known) or leave.
+    `action` of a step is merge, fold, delete, wait (until `due`, if that is known) or leave.
     """
 
     steps: tuple[Step, ...]
 
 
 class LockFile(NamedTuple):
-    """A lock on the index or in git's name. `ours`: a run of ours made it; `dead`: whom it names is not there."""
+    """A lock file of the index or of git. `ours`: a run of ours made it; `dead`: the process that it names is dead."""
 
     path: str
     since: int
@@ -26,16 +26,16 @@ class LockFile(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """What bears on maintenance beside the packs; only the status asks for it.
+    """Facts about maintenance beside the packs; only the status needs them.
 
-    `settings`: git's keys that matter, in lower case, with the values that hold. `installed_at` and `counting_since`
-    are seconds. `dead_keeps`: packs whose .keep a push left that was killed. `stray_idx`: idx files whose pack has been
-    missing for an hour. `old_reflog`: a ref with an entry that is due to be expired. Of an object directory that is
-    not the repository's own (`is_own`), settings and refs say nothing. `standstill`: why hooks start nothing.
-    `wrong_owner`: a path of ours that belongs to another user than the repository, which is `right_owner`'s.
-    `next_at`: the second from which on hooks start a run in any case. `waiting_since`: when something came after which
-    a run should have been started. `has_hook`: git runs our hook here, though nobody installed it in this repository.
-    `leftovers`: temporary files of killed runs, which take `leftover_bytes`.
+    `settings`: git's relevant keys, in lower case, with their effective values. `installed_at` and `counting_since` are
+    seconds. `dead_keeps`: packs with a .keep of a killed push. `stray_idx`: idx files whose pack has been missing for
+    an hour. `old_reflog`: a ref with an entry that is due to expire. If the object directory is not the repository's
+    own (`is_own`), settings and refs do not apply. `standstill`: why hooks start no run. `wrong_owner`: a path of ours
+    that belongs to another user than the repository, whose owner is `right_owner`. `next_at`: the second from which on
+    hooks start a run in any case. `waiting_since`: when a push came that should have started a run. `has_hook`: git
+    runs our hook here, although it was not installed in this repository. `leftovers`: temporary files of killed runs,
+    with `leftover_bytes` in all.
     """
 
     is_own: bool = True
@@ -64,7 +64,7 @@ class Surroundings(NamedTuple):
 
 
 class StatusWarning(NamedTuple):
-    """Something that somebody should know or do. `code` names its kind for programs and does not change."""
+    """A fact that the user should know or act on. `code` names its kind for programs, and does not change."""
 
     code: str
     text: str
@@ -72,12 +72,12 @@ class StatusWarning(NamedTuple):
 
     @property
     def is_advice(self) -> bool:
-        """Nothing is amiss, but something could be better: a check does not alarm about it."""
+        """Whether it is no problem, but something could be better: a health check does not fail because of it."""
         return self.code == "no-commit-graph"
 
 
 class KindCount(NamedTuple):
-    """All packs of one kind: how many, the objects in them, the bytes of their .pack files. Each pack has one kind."""
+    """All packs of one kind: their number, objects, and bytes of .pack files. Each pack has one kind."""
 
     name: str
     packs: int
@@ -86,7 +86,7 @@ class KindCount(NamedTuple):
 
 
 class StatusStep(NamedTuple):
-    """A step of a run, due or not, and why; how many packs it would merge."""
+    """A step of a run, due or not, and why; and the number of packs that it would merge."""
 
     verb: str
     due: bool
@@ -95,9 +95,9 @@ class StatusStep(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What was pushed since `since`, a second, and what all runs wrote and freed; all sizes are bytes.
+    """Bytes pushed since the second `since`, and bytes that all runs wrote and freed.
 
-    `amplification`: bytes written for each byte pushed, None while nothing was pushed.
+    `amplification`: bytes written for each pushed byte, None before the first push.
     """
 
     since: int
@@ -111,11 +111,11 @@ class Cost(NamedTuple):
 
 
 class Status(NamedTuple):
-    """A repository at the second `now`: what is there, what a run would do, what the last one did, what is amiss.
+    """State of a repository at the second `now`: packs, due steps, the last run, and problems.
 
-    `stored_objects`: copies in all packs that can be read; `duplicates`: those of them which the index, or a merge
-    outside it, says are superfluous. `first_due` and `last_due`: when superseded packs may go. `steps` is empty when
-    the index cannot be read.
+    `stored_objects`: number of copies in all readable packs; `duplicates`: those that are superfluous by the index or
+    by a merge outside it. `first_due` and `last_due`: when superseded packs may be deleted. `steps` is empty if the
+    index cannot be read.
     """
 
     repository: str

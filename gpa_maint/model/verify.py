@@ -1,4 +1,4 @@
-"""What `verify` finds."""
+"""Result of `verify`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..base.tuples import NamedTuple
 
 
 class VerifyResult(NamedTuple):
-    """Every finding, in the order they were made; none means that all is well."""
+    """All findings in their order; none if the repository is sound."""
 
     findings: tuple[str, ...]
     pack_count: int

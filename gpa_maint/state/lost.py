@@ -1,4 +1,4 @@
-"""gpa/damaged/lost: objects of which a repair found no copy that can be read, a line `<id> <where it was>` each."""
+"""gpa/damaged/lost: objects of which a repair found no readable copy, a line `<id> <where it was>` for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .paths import LOST, path_of
 
 
 def add_lost(objdir: ObjectDir, space: fs.Workspace, lost: Iterable[LostObject]) -> None:
-    """Add objects to the file, which is replaced whole. Raises OSError when that fails."""
+    """Add objects to the file, which is replaced as a whole. Raise OSError if that fails."""
     path = path_of(objdir, LOST)
     lines = "".join(f"{one.oid} {one.name}\n" for one in lost)
     fs.replace_file(objdir, space, path, _before(path) + lines.encode("utf-8", "surrogateescape"))

@@ -1,7 +1,7 @@
-"""gpa/next, which says from when on a run is worth while: for hook.sh, and for runs that many pushes start at once.
+"""gpa/next says when the next run is worth while: to hook.sh, and to runs that many pushes start at once.
 
-A run reads it before anything else: git is not asked, and hardly anything is imported. The first of many runs does the
-work, and the others find out here.
+A run reads it first, before it starts git or imports much. So the first of many runs does the work, and the others end
+here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNBOUNDED = (1 << 31) - 1
 """More loose objects than any repository has."""
 
 SAMPLED_FOLDERS = ("17", "3c", "8a", "d5")
-"""Of the 256 folders of loose objects, those that are counted to tell whether a run is worth while, as in hook.sh."""
+"""Folders of loose objects (of 256) that are counted to decide whether a run is worth while, as in hook.sh."""
 
 
 def git_dir_here() -> str | None:
@@ -42,7 +42,7 @@ def is_worth_while(common_dir: str, objects: str, *, now: float) -> bool:
 
 
 def count_sampled(objects: str) -> int:
-    """Loose objects in the sampled folders."""
+    """Return the number of loose objects in the sampled folders."""
     return sum(_count(os.path.join(objects, name)) for name in SAMPLED_FOLDERS)
 
 
@@ -54,9 +54,9 @@ def _count(folder: str, suffix: str = "") -> int:
 
 
 def write_next(objdir: ObjectDir, space: Workspace, *, packs: int, more_loose: int | None, due: int) -> None:
-    """Tell the hooks at how many packs, and at how many more loose objects, and from what second on, to start a run.
+    """Tell the hooks to start a run at a number of packs, at a number of new loose objects, or from a second on.
 
-    `more_loose`: in all folders; None: at no number of them.
+    `more_loose` counts all folders; None: at no number.
     """
     from .. import fs  # start-up cost: most runs only read
 

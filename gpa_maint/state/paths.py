@@ -1,4 +1,4 @@
-"""The one table of what lies in gpa/: each name, and the module that reads and writes it. See docs/formats/state.md."""
+"""The one table of all files in gpa/: each name, and the module that reads and writes it. See docs/formats/state.md."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ OWNERS = {
     TMP: "fs.temp",
     TOTALS: "state.runs",
 }
-"""Name -> the module that reads and writes the file, or makes what is in the folder."""
+"""Name -> the module that reads and writes the file, or the files of the folder."""
 
 
 def path_of(objdir: ObjectDir, name: str) -> str:

@@ -1,6 +1,6 @@
-"""What runs leave behind in gpa/: totals.json, log, last-run.json and history.
+"""The records of runs in gpa/: totals.json, log, last-run.json and history.
 
-Each may be lost without losing an object. A file that cannot be read counts as absent.
+Each may be lost without losing an object. An unreadable file counts as missing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .paths import HISTORY, HISTORY_OLD, LAST_RUN, LOG, TOTALS, path_of
 from .superseded import LATEST, UNREADABLE
 
 TOTALS_BYTES = 8 << 20
-"""More than gpa/totals.json and gpa/last-run.json have with 100,000 packs."""
+"""Bytes; gpa/totals.json and gpa/last-run.json are smaller even with 100,000 packs."""
 
 HISTORY_BYTES = 1 << 20
-"""More than gpa/history, which is turned over at a quarter of this, ever has; nor do other logs."""
+"""Bytes; gpa/history and other logs never grow larger, because they are renamed at a quarter of this."""
 
 
 class Totals(NamedTuple):
-    """Bytes pushed and written since the second `since`, over all runs; `known`: packs that are counted already."""
+    """Bytes pushed and written since the second `since`, over all runs; `known`: packs that were counted."""
 
     since: int
     runs: int = 0
@@ -43,7 +43,7 @@ class Totals(NamedTuple):
 
     @property
     def amplification(self) -> float | None:
-        """Bytes written by maintenance for each byte pushed; None before anything was pushed."""
+        """Bytes written by maintenance for each pushed byte; None before the first push."""
         return (self.pack_bytes + self.index_bytes) / self.pushed_bytes if self.pushed_bytes else None
 
 
@@ -52,7 +52,7 @@ def totals_path(objdir: ObjectDir) -> str:
 
 
 def read_totals(objdir: ObjectDir) -> Totals | None:
-    """None when there is no such file, or one that cannot be read: counting then begins anew."""
+    """Return the totals; None if the file is missing or unreadable. Counting then starts again."""
     try:
         body = json.loads(safe_open.read_text(totals_path(objdir), TOTALS_BYTES))
         known = tuple(str(name) for name in body.pop("known"))
@@ -96,7 +96,7 @@ def add_run(totals: Totals, steps: Iterable[StepResult], *, known: Iterable[str]
 
 
 def log(objdir: ObjectDir, text: str, *, now: int) -> None:
-    """Add a line to gpa/log, with the time and the process."""
+    """Append a line to gpa/log, with the time and the process."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
     fs.append_line(objdir, LOG, f"{stamp} [{os.getpid()}] {printable(text)}".replace("\n", " "))
 
@@ -106,7 +106,7 @@ def last_run_path(objdir: ObjectDir) -> str:
 
 
 def read_last_run(objdir: ObjectDir) -> RunResult | None:
-    """None when there was no run yet, or the file cannot be read."""
+    """Return the result of the last run; None if there was none, or the file is unreadable."""
     try:
         return run_result_from_json(safe_open.read_text(last_run_path(objdir), TOTALS_BYTES))
     except UNREADABLE:
@@ -130,7 +130,7 @@ class Moment(NamedTuple):
 
 
 class History(NamedTuple):
-    """What `git gpa history --json` prints."""
+    """Output of `git gpa history --json`."""
 
     moments: tuple[Moment, ...]
 
@@ -148,7 +148,7 @@ def moment_of(inventory: Inventory, totals: Totals, *, now: int) -> Moment:
 
 
 def note_moment(objdir: ObjectDir, moment: Moment) -> None:
-    """Add a line to gpa/history, unless the last line says the same of an earlier second."""
+    """Append a line to gpa/history, unless the last line has the same values."""
     before = _moments_in(_read_lines(objdir, HISTORY)[-1:])
     if [one._replace(at=moment.at) for one in before] != [moment]:
         fs.append_line(objdir, HISTORY, json.dumps(moment._asdict()))

@@ -1,4 +1,4 @@
-"""gpa/saved.json: which packs are in cold storage, as Writer.confirm() was told. Without it all are named again."""
+"""gpa/saved.json: the packs in cold storage, by Writer.confirm(). Without it, save() returns all packs again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .paths import SAVED, SAVED_LOCK, path_of
 from .superseded import UNREADABLE
 
 LOCK_SECONDS = 30
-"""How long one process waits for another one that changes the record."""
+"""Seconds that a process waits for another one that changes the record."""
 
 
 def read_saved(objdir: ObjectDir) -> frozenset[str]:
@@ -27,9 +27,9 @@ def read_saved(objdir: ObjectDir) -> frozenset[str]:
 
 
 def change_saved(objdir: ObjectDir, *, saved: Collection[str], gone: Collection[str]) -> None:
-    """Note durably that these packs are in cold storage, and that those are not. Any number of processes may call.
+    """Record durably that the packs `saved` are in cold storage, and the packs `gone` are not, with many processes.
 
-    Raises Locked when another process holds the record for longer than LOCK_SECONDS.
+    Raises Locked if another process holds the record for longer than LOCK_SECONDS.
     """
     with _saved_lock(objdir):
         before = read_saved(objdir)

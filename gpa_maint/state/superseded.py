@@ -1,9 +1,9 @@
-"""Our own record beside the repository: gpa/state.json. Small, and may be deleted without losing an object.
+"""gpa/state.json, our record beside the repository. It is small, and may be deleted without losing an object.
 
-It holds since when a page is superseded, which packs outside the index were merged into pages and when, the moves
-that expire has to respect (see Move), the packs that it is about to delete, so that the next run finishes what a
-killed one began, and names that were dropped from the index lately, so that no winner moves to such a pack when it is
-there again. A file that cannot be read counts as empty: every grace time then starts anew.
+It records since when a page is superseded; which packs outside the index were merged into pages, and when; the moves
+that expire must respect (see Move); the packs that expire is about to delete, so that the next run finishes the work of
+a killed one; and names that were recently dropped from the index, so that no winner moves to such a pack if it comes
+back. An unreadable file counts as empty: every grace time then starts again.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 
 KEPT_SECONDS = 14 * 86400
-"""How long a move and a dropped name are remembered: longer than a process holds on to an index it has loaded."""
+"""Seconds for which a move and a dropped name are recorded: longer than a process uses an index that it has loaded."""
 
 LATEST = 1 << 36
-"""No second that a file may name is later: the year 4147."""
+"""Latest second that a file may name: in the year 4147."""
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What reading a file of ours may raise when it is damaged, or made by somebody who means no good."""
+"""Exceptions that a damaged or hostile file of ours may cause."""
 
 KEPT_NAMES = 4096
-"""How many dropped names are remembered at most: every run reads them."""
+"""Largest number of dropped names that are recorded; every run reads them."""
 
 
 class Move(NamedTuple):
     """At `at`, winners went to packs that an earlier index may have named as well: to `to`, or to any of `named`.
 
-    That happens by --preferred-pack, by a bitmap, and when the index is made from nothing. A reader that holds the
-    earlier index cannot find such objects at their new place, since git only adds packs that the index it has loaded
-    does not name. So none of `named` may be deleted while one of `to` wins an object of its (I2).
+    This happens by --preferred-pack, by a bitmap, and when the index is built without an old one. A reader with the
+    earlier index cannot find such objects at their new place, because git only adds packs that its loaded index does
+    not name. Therefore none of `named` may be deleted while one of `to` wins an object of it (I2).
     """
 
     at: int
@@ -110,11 +110,11 @@ def record_superseded(
     merged: Collection[str] = (),
     needed: Collection[str] = (),
 ) -> None:
-    """Bring gpa/state.json up to date with the index: since when each page without winners has had none.
+    """Update gpa/state.json to the index: since when each page has no winners.
 
-    A doomed page that the index names again is an ordinary superseded one; one that is gone is forgotten. What was
-    `dropped` from the index is remembered for a while, and so is the `move`. `merged`: packs outside the index whose
-    objects are in a page now. `needed`: packs recorded as such that turned out to hold an object nobody else has.
+    A doomed page that the index names again is an ordinary superseded page; one that is gone is dropped. Names
+    `dropped` from the index, and the `move`, are recorded for a while. `merged`: packs outside the index whose objects
+    are now in a page. `needed`: packs recorded as merged that turned out to have the only copy of an object.
     """
     state = read_state(objdir)
     midx = open_midx(objdir.index_path, objdir.object_format)
@@ -141,7 +141,7 @@ def record_superseded(
 
 
 def _moves_that_matter(moves: tuple[Move, ...], names: Set[str], now: int) -> tuple[Move, ...]:
-    """Forget packs that the index does not name any more, and moves that are old or hold nothing."""
+    """Return the moves without packs that the index no longer names, and without moves that are old or empty."""
     kept: list[Move] = []
     for move in moves:
         cut = Move(at=move.at, to=move.to & names, named=move.named & names)

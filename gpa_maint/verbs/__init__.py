@@ -1,1 +1,1 @@
-"""One file a verb: look, decide, do, and again when the plan is stale. The public API."""
+"""The public API, one file for each verb: look, decide, do, and repeat when the plan is stale."""

@@ -30,7 +30,7 @@ def add_loose(
 ) -> LooseResult:
     """Put all loose objects into pages and remove their files, as a run does when there are many.
 
-    Locked while another run, `git gc` or `git maintenance` is at work.
+    Raises Locked while another run, `git gc` or `git maintenance` is running.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     with at_work(objdir, now, stop=stop, report=report) as session:
@@ -55,6 +55,6 @@ def plan_add_loose_of(objdir: ObjectDir, *, progress: Progress | None = None) ->
 
 
 def add_loose_in(session: Session) -> LooseResult:
-    """Look and do, once: what vanishes meanwhile is passed over, so no plan is ever stale."""
+    """Look and do, once. Objects that vanish meanwhile are skipped, so no plan is ever stale."""
     plan = plan_add_loose_of(session.objdir, progress=session.progress)
     return pack_loose(session.objdir, session.space, plan, session.report, session.progress, now=session.now())

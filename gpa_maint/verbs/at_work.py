@@ -1,4 +1,4 @@
-"""Holds the maintenance lock for a verb, and leaves no index behind that names a pack which git has deleted."""
+"""Hold the maintenance lock for a verb, and leave no index that names a pack which git has deleted."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .index import write_index
 from .session import Clock, Session
 
 SETTLE_SECONDS = 10
-"""How long a verb waits for a git process that was at work when it published an index."""
+"""Seconds that a verb waits for a git process that was running when it published an index."""
 
 SETTLE_PAUSE = 0.02
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 @contextmanager
 def at_work(
     objdir: ObjectDir, clock: Clock, *, stop: StopRequest | None = None, report: ReportProgress | None = None
 ) -> Iterator[Session]:
-    """Hold the lock, clear away what killed runs left, and lend a place for temporary files.
+    """Hold the lock, remove files of killed runs, and yield a session with a place for temporary files.
 
-    Raises Locked when another run is at work, Quarantined in a hook of a push whose objects git has not accepted yet.
+    Raises Locked if another run is running, Quarantined in a hook of a push whose objects git has not accepted yet.
     """
     refuse_quarantine(objdir)
     with fs.maintenance_lock(objdir), fs.workspace(objdir) as space:
@@ -43,7 +43,7 @@ def at_work(
         try:
             yield session
         except GpaError as error:
-            # An index may have been published before. Why the verb ends counts more than what goes wrong here.
+            # An index may have been published before. The verb's own error counts more than an error here.
             with suppress(GpaError):
                 _settle_at_the_end(session, 0 if isinstance(error, Stopped) else SETTLE_SECONDS)
             raise
@@ -58,9 +58,9 @@ def _settle_at_the_end(session: Session, seconds: float) -> None:
 def settle(session: Session, beside: list[fs.Deleter], *, seconds: float) -> str:
     """I5: wait for git processes to end, and drop the packs that they have deleted from the index.
 
-    `git repack` removes an index only when the one that it loaded at its start names a pack that it deletes. Pushes
-    may be refused while an index names a missing pack, and then no hook starts a run. Returns which process is still
-    at work after so many seconds, "" when none is.
+    `git repack` removes an index only if the index that it loaded at its start names a pack that it deletes. Pushes may
+    be refused while an index names a missing pack, and then no hook starts a run. Returns the process that still runs
+    after so many seconds, "" for none.
     """
     deadline = time.monotonic() + seconds
     stop = session.stop
@@ -73,7 +73,7 @@ def settle(session: Session, beside: list[fs.Deleter], *, seconds: float) -> str
 
 
 def _drop_vanished(session: Session, inventory: Inventory) -> None:
-    """Write the index over the packs that it names and that are there; remove it when there are none."""
+    """Write the index over those of its packs that exist; remove it if there are none."""
     outside = tuple(pack.name for pack in inventory.packs if not pack.is_indexed)
     if len(outside) < len(inventory.packs):
         write_index(session, IndexScope(leave_out=outside), force=True)

@@ -1,11 +1,11 @@
-"""A copy of a repository on this machine, brought up to date in steps that each leave it whole.
+"""Copy a repository on this machine, or update the copy; after each step the copy is complete.
 
-Refs are read first, objects are copied afterwards: so all that these refs name was there when the copying began. The
-refs of the copy are moved last, when its objects are durable and git has walked over all that the refs name. What is
-copied: packs (.pack, .idx, .promisor, .mtimes) and loose objects, those of alternates too, the list of shallow commits,
-refs, HEAD, and for a partial clone which remote promised the rest. Not: .keep files, reflogs, hooks, other settings.
+Refs are read first and objects are copied afterwards, so all objects that the refs name existed when copying began. The
+refs of the copy move last, after its objects are durable and git has walked over everything that the refs name. Copied
+are packs (.pack, .idx, .promisor, .mtimes) and loose objects, those of alternates too, the list of shallow commits,
+refs, HEAD, and the promisor remote of a partial clone. Not copied are .keep files, reflogs, hooks and other settings.
 
-I3, I4, I5 hold in the copy. In the repository nothing is changed, and no lock is taken there.
+I3, I4, I5 hold in the copy. Nothing is changed in the repository, and no lock is taken there.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from ..base.arguments import StrPath
 
 ATTEMPTS = 8
-"""How often a backup begins again when what the refs name was taken away while it copied."""
+"""Number of times that a backup begins again because objects that the refs name were deleted while it copied."""
 
 ALTERNATES_DEPTH = 6  # as in git
 PIECE_BYTES = 1 << 20
 MARK = BACKUP
-"""In gpa/ of the copy: of which repository it is one. No other folder with something in it is written to."""
+"""File in gpa/ of the copy that names its repository. A backup writes to no other folder that is not empty."""
 
 
 @checked
@@ -105,11 +105,11 @@ def plan_backup_of(target: StrPath, path: StrPath | None = None) -> BackupPlan:
     return BackupPlan(target, tuple(sorted(packs)), size, len(loose), len(changed), len(removed))
 
 
-# ---- the copy itself ----
+# ---- the copy ----
 
 
 def _is_backup(source: ObjectDir, target: str) -> bool:
-    """Whether `target` is a copy of this repository. GpaError when it holds anything else."""
+    """Return whether `target` is a copy of this repository. Raise GpaError if it has other files."""
     if os.path.realpath(target) == source.common_dir:
         raise GpaError(f"'{target}' is the repository itself")
     try:
@@ -135,12 +135,12 @@ def _is_backup(source: ObjectDir, target: str) -> bool:
 
 
 def _is_begun(target: str, there: Iterable[str]) -> bool:
-    """Whether nothing is there but what a backup makes before its mark."""
+    """Return whether the folder has only files that a backup creates before its mark."""
     return set(there) <= {"gpa"} and set(os.listdir(os.path.join(target, "gpa"))) <= {f"{MARK}.new", LOCK}
 
 
 def _prepare(source: ObjectDir, target: str) -> None:
-    """Mark the folder, then make an empty repository of it; both again where an earlier backup was killed."""
+    """Mark the folder, then make an empty repository of it; repeat both if an earlier backup was killed."""
     is_marked = _is_backup(source, target)
     if not is_marked:
         fs.make_dir(target)
@@ -166,13 +166,13 @@ def _prepare(source: ObjectDir, target: str) -> None:
 
 
 def _clear_locks(target: str) -> None:
-    """Remove the locks that gits of an earlier backup left when they were killed: no other git works in the copy."""
+    """Remove the locks of killed git processes of an earlier backup: no other git process runs in the copy."""
     for name in ("HEAD.lock", "config.lock", "packed-refs.lock"):
         if os.path.lexists(os.path.join(target, name)):
             fs.unlink(os.path.join(target, name))
     for folder, entries in safe_open.walk(os.path.join(target, "refs")):
         for entry in entries:
-            if entry.name.endswith(".lock"):  # no ref is called so
+            if entry.name.endswith(".lock"):  # no ref has such a name
                 fs.unlink(os.path.join(folder, entry.name))
 
 
@@ -189,7 +189,7 @@ def _set(target: str, key: str, value: str) -> None:
         run_git(["config", key, value], cwd=target)
 
 
-# ---- what there is ----
+# ---- the source ----
 
 
 def _directories(source: ObjectDir) -> list[ObjectDir]:
@@ -202,7 +202,7 @@ def _directories(source: ObjectDir) -> list[ObjectDir]:
 
 
 def _packs_of(directories: list[ObjectDir]) -> dict[str, ObjectDir]:
-    """Every pack that is needed, and where it lies. Superseded ones are not, as is proved each time."""
+    """Return every needed pack, and its object directory. Superseded packs, proved each time, are not needed."""
     found: dict[str, ObjectDir] = {}
     for directory in directories:
         if os.path.isdir(directory.pack_dir):
@@ -211,7 +211,7 @@ def _packs_of(directories: list[ObjectDir]) -> dict[str, ObjectDir]:
 
 
 def _lacked(copy: ObjectDir | None, oids: list[str]) -> list[str]:
-    """Those of the objects that the copy has neither loose nor packed."""
+    """Return the objects that the copy has neither loose nor packed."""
     if copy is None or not oids:
         return oids
     with PageStore.open(copy.objects, object_format=copy.object_format) as store:
@@ -219,7 +219,7 @@ def _lacked(copy: ObjectDir | None, oids: list[str]) -> list[str]:
 
 
 def _changes(before: Refs | None, refs: Refs) -> tuple[list[Ref], list[Ref]]:
-    """Return the refs that have to be written, and those that have to go; HEAD is among the first when it changed."""
+    """Return the refs to write, and those to delete; HEAD is among the first if it changed."""
     old = {ref.name: ref for ref in (*before.all, before.head)} if before else {}
     now = {ref.name: ref for ref in refs.all}
     changed = [ref for ref in now.values() if not _is_same(old.get(ref.name), ref)]
@@ -237,11 +237,11 @@ def _is_same(old: Ref | None, new: Ref) -> bool:
 
 
 class _Backup:
-    """One attempt."""
+    """One attempt to make the copy."""
 
     def __init__(self, source: ObjectDir, session: Session) -> None:
         self._source = source
-        self._path = source.common_dir  # not a linked worktree, which has a HEAD of its own
+        self._path = source.common_dir  # not a linked worktree, which has its own HEAD
         self._session = session
         self._copy = session.objdir
         self._space = session.space
@@ -256,17 +256,17 @@ class _Backup:
         self._refs = Refs((), Ref("HEAD", ""), ())
 
     def copy_all(self) -> list[str]:
-        """Objects, durably; then the check. What the refs would miss in the copy: with none, finish() may follow."""
+        """Copy the objects durably, and check them. Return what the refs would miss; if nothing, call finish()."""
         self._refs = read_refs(self._path)
         if self._refs.unreadable:
             return [f"ref '{name}' cannot be read" for name in self._refs.unreadable]
         shallow = self._shallow()
         directories = _directories(self._source)
-        # What is loose goes into packs, and never the other way while something refers to it: so packs come last.
+        # A referenced loose object may move into a pack, but never the other way. So packs are copied last.
         for directory in directories:
             self._copy_loose(directory)
         while not self._copy_packs(_packs_of(directories)):
-            pass  # one was taken away meanwhile: another one has its objects
+            pass  # one was deleted meanwhile: another one has its objects
         self._write_shallow(shallow)
         if self._is_partial:
             self._copy_promises()
@@ -274,7 +274,7 @@ class _Backup:
         return find_broken(self._where, self._refs.tips, partial=self._is_partial)
 
     def finish(self, grace_seconds: int, attempt: int) -> BackupResult:
-        """Move the refs, and let go of packs that others supersede."""
+        """Move the refs, and delete superseded packs."""
         changed, removed = self._move_refs()
         write_index(self._session, IndexScope(new_pages=tuple(self._packs)))
         expired = expire_in(self._session, grace_seconds, spared=self._live)
@@ -321,7 +321,7 @@ class _Backup:
         return all_there
 
     def _compare(self, directory: ObjectDir, name: str) -> None:
-        """Corrupt when a pack of the copy cannot be the one of that name. Marks that it got since are added."""
+        """Raise Corrupt if a pack of the copy differs from the source. Add marks that it got since, such as .mtimes."""
         for suffix in (".pack", ".idx"):
             with contextlib.suppress(FileNotFoundError):
                 size = os.stat(directory.pack_path(name, suffix)).st_size
@@ -336,9 +336,9 @@ class _Backup:
                         fs.fsync_dir(self._copy.pack_dir)
 
     def _copy_pack(self, directory: ObjectDir, name: str) -> int:
-        """Its bytes. FileNotFoundError when the pack went away; Corrupt when it has not the checksum it ends with."""
+        """Copy a pack, and return its size. Raise FileNotFoundError if it is gone, Corrupt if its checksum is wrong."""
         with ExitStack() as stack:
-            # Open all before anything is copied: what is open may be unlinked.
+            # Open all files before anything is copied, because an open file may be unlinked.
             files = {
                 suffix: stack.enter_context(fs.reading(directory.pack_path(name, suffix)))
                 for suffix in (".pack", ".idx")
@@ -410,7 +410,7 @@ class _Backup:
         if folders:
             fs.fsync_dir(self._copy.objects)
 
-    # -- what belongs to a clone that is not complete
+    # -- shallow and partial clones
 
     def _shallow(self) -> bytes:
         """Return the commits whose parents are left out."""
@@ -434,7 +434,7 @@ class _Backup:
             fs.fsync_dir(self._where)
 
     def _copy_promises(self) -> None:
-        """Tell the copy which remote promised what is missing."""
+        """Copy the settings of the remotes that promised missing objects."""
         values = read_all_values(cwd=self._path)
         _set(self._where, "core.repositoryFormatVersion", "1")
         remotes = {*values.get("extensions.partialclone", ())}
@@ -449,7 +449,7 @@ class _Backup:
     # -- refs
 
     def _move_refs(self) -> tuple[int, int]:
-        """Make the refs those that were read; how many changed and how many went."""
+        """Set the refs to those that were read. Return how many changed, and how many were deleted."""
         changed, removed = _changes(read_refs(self._where), self._refs)
         deleted = [f"option no-deref\ndelete {ref.name}" for ref in removed]
         plain = [f"option no-deref\nupdate {ref.name} {ref.oid}" for ref in changed if not ref.target]
@@ -458,7 +458,7 @@ class _Backup:
             try:
                 self._update([*deleted, *plain])
             except GitFailed:
-                # a ref takes the place of a folder of refs, or the other way: that needs two transactions
+                # a ref replaces a folder of refs, or the other way: that needs two transactions
                 self._update(deleted)
                 self._update(plain)
         for ref in changed:
@@ -485,7 +485,7 @@ def _companion(path: str) -> BufferedReader:
 
 
 def _is_sound(file: IO[bytes], oid: str, object_format: str) -> bool:
-    """Whether a loose object's file holds what has that id."""
+    """Return whether a loose object's file has the content of that id."""
     digest = hashlib.new(object_format, usedforsecurity=False)
     stream: Any = zlib.decompressobj()
     try:

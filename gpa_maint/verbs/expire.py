@@ -1,4 +1,4 @@
-"""Delete superseded pages: look, decide, prove, do, and again when the plan is stale."""
+"""Delete superseded pages: look, decide, prove, do, and repeat when the plan is stale."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def expire(
 ) -> ExpireResult:
     """Delete pages that nothing has pointed to for `grace_seconds` (default gpa.expireGrace; 0: now).
 
-    Locked while `git gc` or `git maintenance` runs; Refused in a precious-objects repository. What cannot be proved
-    safe to delete stays, and is listed in `kept_back`.
+    Raises Locked while `git gc` or `git maintenance` runs, Refused in a precious-objects repository. A page that cannot
+    be proved safe to delete stays, and is listed in `kept_back`.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     with at_work(objdir, now, stop=stop, report=report) as session:
@@ -53,7 +53,7 @@ def plan_expire_of(objdir: ObjectDir, *, grace_seconds: int | None = None) -> Ex
 
 
 def plan_expire_at(objdir: ObjectDir, inventory: Inventory, grace_seconds: int | None, *, now: int) -> ExpirePlan:
-    """Return the plan at the second `now`; `grace_seconds` is by default that of the settings."""
+    """Return the plan at the second `now`; the default of `grace_seconds` is gpa.expireGrace."""
     settings = objdir.settings
     grace = settings.expire_grace if grace_seconds is None else grace_seconds
     return plan_expire(inventory, grace_seconds=grace, keep_new=settings.keep_new, now=now)
@@ -67,9 +67,9 @@ def expire_in(
     spared: Collection[str] = (),
     seen: Inventory | None = None,
 ) -> ExpireResult:
-    """As _expire(); on a full disk with the room of gpa/reserve, and first without the pages that the index names.
+    """Run _expire(). On a full disk, use the space of gpa/reserve, and begin with pages that the index does not name.
 
-    SystemFailed says what is missing when nothing can be freed.
+    Raises SystemFailed, with the number of missing bytes, if nothing can be freed.
     """
     try:
         return _expire(session, grace_seconds, leave_out=leave_out, spared=spared, seen=seen)
@@ -92,7 +92,7 @@ def _expire_on_a_full_disk(
     outside, indexed = _doomed_now(session, grace_seconds, spared)
     freed: ExpireResult | None = None
     try:
-        # An index without the others needs room, which these give.
+        # Deleting these frees the space that an index without the others needs.
         if outside and indexed:
             freed = _expire(session, grace_seconds, leave_out=leave_out, spared={*spared, *indexed})
         elif not has_reserve:
@@ -145,11 +145,10 @@ def _expire(
     spared: Collection[str] = (),
     seen: Inventory | None = None,
 ) -> ExpireResult:
-    """Delete superseded pages whose grace is over, once they are proved to be superseded.
+    """Delete superseded pages whose grace time is over, after the proof.
 
-    Stopped while it deletes, it leaves the rest to the next run. An index that has to be written for it names all
-    others but those of `leave_out`. `spared` pages stay. `seen` is what the caller knows already: the first attempt
-    goes by it.
+    If it is stopped while it deletes, the next run deletes the rest. If it has to write an index, that names all other
+    packs except those of `leave_out`. `spared` pages stay. `seen` is the caller's Inventory, for the first attempt.
     """
     objdir = session.objdir
     for may_repeat in attempts():
@@ -192,7 +191,7 @@ def _expire_doomed(
             index = _write_index_without(session, proved, plan, inventory, leave_out)
         deleted, freed, failed = delete_packs(objdir, space, proved, session.report, session.progress)
         if names_any(objdir, deleted):
-            # A git process that had listed them before they went has indexed them meanwhile (I5).
+            # A git process that had listed them before has indexed them meanwhile (I5).
             index = write_index(session._replace(stop=None), IndexScope(leave_out=tuple(leave_out)), force=True)
         record_superseded(objdir, space, now=session.now(), needed=_still_needed(proved))
     complaints = tuple(step.reason for step in failed)
@@ -202,18 +201,18 @@ def _expire_doomed(
 def _write_index_without(
     session: Session, proved: Proved, plan: ExpirePlan, inventory: Inventory, leave_out: Collection[str]
 ) -> WriteResult:
-    """I3, I5: the index without the proved pages, before any of them is deleted."""
+    """I3, I5: Write the index without the proved pages, before any of them is deleted."""
     scope = IndexScope(without=proved.doomed, leave_out=tuple(leave_out))
     index = write_index(session, scope, force=True, checked=plan.based_on, seen=inventory)
-    if not index.written:  # only empty packs were there
+    if not index.written:  # there were only empty packs
         fs.remove_index(session.objdir)
     return index
 
 
 def _still_needed(proved: Proved) -> list[str]:
-    """Packs that were taken for superseded and hold an object that is nowhere else: to be merged again.
+    """Return packs that were recorded as superseded, but have the only copy of an object. They are merged again.
 
-    Not the doubtful ones: merging takes nothing from them, since another pack has the copy that git reads.
+    Doubtful packs are not among them: merging takes nothing from these, because git reads a copy in another pack.
     """
     return [step.pack for step in proved.kept_back if step not in proved.doubtful]
 

@@ -1,4 +1,4 @@
-"""Say for each pack what a run would do with it. Changes nothing and takes no lock."""
+"""Explain what a run would do with each pack. It changes nothing and takes no lock."""
 
 from __future__ import annotations
 

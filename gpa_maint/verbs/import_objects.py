@@ -24,9 +24,9 @@ def import_objects(
     durability: str | None = None,
     report: ReportProgress | None = None,
 ) -> ImportedObjects:
-    """Put the objects of `stream`, which is what `git cat-file --batch` prints, into pages.
+    """Put the objects of `stream`, the output of `git cat-file --batch`, into pages.
 
-    `durability` is that of PageStore.writer(). Needs no lock: maintenance may go on beside it.
+    `durability` is that of PageStore.writer(). It needs no lock: maintenance may run at the same time.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     return import_stream(objdir, stream, durability=durability, report=report)

@@ -1,4 +1,4 @@
-"""The round that every verb shares: look, plan and publish a combined index, again until nothing changes meanwhile."""
+"""The round that all verbs share: look, plan and publish a combined index, and repeat if something changed."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def write_index(
 ) -> WriteResult:
     """Look, plan and publish an index over the packs of `scope` until nothing changes meanwhile.
 
-    `force`: also where the same packs are named as before. `afresh`: from the idx files alone. `broken`: the old index
-    does not parse, and is replaced. `checked`: see publish_index(). `seen`: what the caller knows already; publishing
-    finds out whether it still holds. A pack whose idx turns out to be of no use stays outside, with a complaint.
+    `force`: write even if the same packs are named. `afresh`: use the idx files alone. `broken`: the old index does not
+    parse, and is replaced. `checked`: see publish_index(). `seen`: the caller's Inventory; publishing checks whether it
+    still holds. A pack with a bad idx stays outside, with a complaint.
     """
     objdir = session.objdir
     ignore_old = afresh or broken
@@ -84,7 +84,7 @@ def write_index(
 
 
 def _leave(session: Session, inventory: Inventory, plan: IndexPlan, scope: IndexScope) -> WriteResult:
-    """No index is written. One that names only packs that are gone is removed, and so is a chain beside an index."""
+    """Write no index. Remove an index that names only vanished packs, and a chain beside an index."""
     if inventory.midx and inventory.has_chain:
         fs.remove_chain(session.objdir)
     if inventory.vanished and not inventory.packs and scope.only is None and not scope.without:
@@ -94,7 +94,7 @@ def _leave(session: Session, inventory: Inventory, plan: IndexPlan, scope: Index
 
 
 def _faults_among(objdir: ObjectDir, names: Collection[str], error: GpaError) -> dict[str, str]:
-    """Return the packs among `names` whose idx is of no use, and why, after `error` ended the writing of an index."""
+    """Return the packs among `names` with a bad idx, and why, after `error` ended the writing of an index."""
     found = {name: fault for name in names if (fault := idx_fault(objdir.pack_dir, name, objdir.object_format))}
     path = str(getattr(error, "path", None) or getattr(error, "filename", None) or "")
     named = os.path.basename(path).removesuffix(".idx")

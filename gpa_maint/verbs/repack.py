@@ -1,4 +1,4 @@
-"""Merge small packs into pages and index them: look, decide, do, and again when the plan is stale."""
+"""Merge small packs into pages and index them: look, decide, do, and repeat when the plan is stale."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..base.progress import ReportProgress, StopRequest
 
 INDEX_LOCK_SECONDS = 10
-"""How long a merge whose pages are written waits for another writer of the index."""
+"""Seconds that a merge, after its pages are written, waits for another writer of the index."""
 
 MERGING_NEEDS = "merging them needs"
 
@@ -52,8 +52,8 @@ def repack(
 ) -> RepackResult:
     """Merge small packs into pages of `page_objects` objects (default gpa.pageObjects) and index them.
 
-    Packs are taken as git multi-pack-index repack does, oldest first until their expected sizes reach `batch_bytes`
-    (0: all). The sources stay until expire(). An empty result says in `reason` why nothing was done.
+    Packs are taken as by git multi-pack-index repack: oldest first, until their expected sizes reach `batch_bytes` (0:
+    all). The sources stay until expire(). In an empty result, `reason` says why nothing was done.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     with at_work(objdir, now, stop=stop, report=report) as session:
@@ -88,10 +88,10 @@ def repack_in(
     leave_out: Collection[str] = (),
     seen: Inventory | None = None,
 ) -> RepackResult:
-    """Merge the packs that `choose` names, and write the index when `indexed` says so, without the packs `leave_out`.
+    """Merge the packs that `choose` returns, and, if `indexed`, write the index without the packs `leave_out`.
 
-    Without a new index the sources must be outside the old one: the pages then supersede them as they are. `seen` is
-    what the caller knows already: the first attempt goes by it.
+    Without a new index the sources must be outside the old one; the pages then supersede them without an index. `seen`
+    is the caller's Inventory, for the first attempt.
     """
     for may_repeat in attempts():
         inventory, seen = seen or take_inventory(session.objdir), None
@@ -107,7 +107,7 @@ def repack_in(
         except StalePlan:
             if not may_repeat:
                 raise
-    # What has to stay for a damaged object is told from the rest by the index alone.
+    # Only the index tells which packs must stay because of damaged objects.
     if indexed(inventory, plan) or result.left_out:
         return _index_pages(session, result, inventory, leave_out)
     pages = {page.name for page in result.pages}
@@ -116,18 +116,18 @@ def repack_in(
 
 
 def _index_room(objdir: ObjectDir, plan: RepackPlan) -> int:
-    """Return the bytes of a new index at most."""
+    """Return the largest size (bytes) of a new index."""
     old = os.stat(objdir.index_path).st_size if os.path.exists(objdir.index_path) else 0
     return old + INDEX_ROW_BYTES * sum(pack.object_count or 0 for pack in plan.batch if not pack.is_indexed)
 
 
 def _write_what_fits(session: Session, plan: RepackPlan, index_room: int) -> RepackResult:
-    """As write_pages(); on a full disk with fewer packs, and with `no_room` in the answer.
+    """Run write_pages(). On a full disk, merge fewer packs, and set `no_room` in the result.
 
-    SystemFailed, with the first error, when no two packs fit. Nothing is published before the whole batch fits, with
-    the index that is to name it.
+    Raises SystemFailed, with the first error, if not even two packs fit. Nothing is published before the whole batch
+    fits, with the index that will name it.
     """
-    from ..apply.repack import write_pages  # start-up cost: often there is nothing to merge
+    from ..apply.repack import write_pages  # start-up cost: mostly there is nothing to merge
 
     objdir, space = session.objdir, session.space
     spare = index_room + RECORD_BYTES
@@ -150,7 +150,7 @@ def _write_what_fits(session: Session, plan: RepackPlan, index_room: int) -> Rep
                 raise add_missing(objdir, first, MERGING_NEEDS, needed) from None
     if first is None:
         return result
-    # The pages take room now that all of them could have had.
+    # The pages now use the space that the larger batch did not find.
     missing = describe_missing(objdir, first, MERGING_NEEDS, needed - sum(page.size for page in result.pages))
     left = len(plan.batch) - len(batch)
     return result._replace(no_room=f"{left} of {len(plan.batch)} packs to be merged: {first}; {missing}")
@@ -167,8 +167,8 @@ def _index_pages(
     outside = set(leave_out).difference(pages, result.merged) | {step.pack for step in result.bad_packs}
     scope = IndexScope(leave_out=tuple(outside), new_pages=tuple(pages), merged=result.merged)
     seen: Inventory | None = _with_pages(session, inventory, result.pages)
-    # The pages are there: rather wait for another writer of the index, or go on after a request to stop, than leave
-    # them out of it.
+    # The pages are written. So it waits for another writer of the index, and continues after a request to stop,
+    # to get them into the index.
     session = session._replace(stop=None)
     deadline = time.monotonic() + INDEX_LOCK_SECONDS
     while True:
@@ -187,7 +187,7 @@ def _made_ns(objdir: ObjectDir, name: str) -> int:
     try:
         return os.stat(objdir.pack_path(name, ".idx")).st_mtime_ns
     except FileNotFoundError:
-        return 0  # publishing the index finds that it is gone
+        return 0  # publishing the index will notice that it is gone
 
 
 def _with_pages(session: Session, inventory: Inventory, pages: tuple[PageInfo, ...]) -> Inventory:

@@ -1,8 +1,8 @@
-"""Repair: what diagnose() found, mended in the order that loses nothing.
+"""Repair the damage that diagnose() found, in an order in which a crash loses nothing.
 
 1. each pack: a new idx, or its sound objects copied     a crash leaves extra packs and loose objects
-2. an index that does not name what is damaged            readers find every object that can be read
-3. damaged files move to gpa/damaged                      a crash leaves some of them: the next repair goes on
+2. an index that names no damaged file                    readers find every readable object
+3. damaged files move to gpa/damaged                      a crash leaves some of them: the next repair continues
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _plan(objdir: ObjectDir, found: Diagnosis) -> RepairPlan:
 
 
 def repair_in(session: Session, *, threads: int = 0) -> RepairResult:
-    """Mend what can be mended, save what can be read, set aside the rest, and say what is lost."""
+    """Repair files, save readable objects, set aside damaged files, and return the lost objects."""
     objdir = session.objdir
     _refuse_link(path_of(objdir, DAMAGED))
     found = diagnose(objdir, now=session.now(), threads=threads, report=session.report)
@@ -94,13 +94,13 @@ def repair_in(session: Session, *, threads: int = 0) -> RepairResult:
 
 
 def _refuse_link(path: str) -> None:
-    """SystemFailed when the folder for damaged files is a link: better said before the work than after it."""
+    """Raise SystemFailed if the folder for damaged files is a link, before any work is done in vain."""
     if os.path.islink(path):
         raise SystemFailed(f"cannot write through the symbolic link '{path}'", path=path, errno=errno.ELOOP)
 
 
 class _Repair:
-    """One repair under the locks: what it has done so far, and what is to be settled in the end."""
+    """One repair under the locks: its results so far, and the questions that are settled at the end."""
 
     def __init__(self, session: Session, found: Diagnosis) -> None:
         self._session = session
@@ -121,19 +121,19 @@ class _Repair:
         self._folder = ""
 
     def take(self, step: RepairStep) -> None:
-        """Do one step; what is only copied by it is set aside in the end, and the index comes last too."""
+        """Do one step. Files whose objects it copies are set aside at the end, and the index is written last."""
         if step.action == "leave":
             self._left.append(f"'{step.name}': {step.reason}")
         elif step.action == "mend":
             try:
                 self._mend(step)
-            except OSError as error:  # SystemFailed is one
+            except OSError as error:  # includes SystemFailed
                 self._left.append(f"'{step.name}': {error}")
         elif step.action == "set aside" and step.name.startswith("pack-"):
             self._doubt(step.name, oids_of(self._objdir, step.name))
             self._done.append(f"set aside '{step.name}.idx': {step.reason}")
         elif step.action == "set aside":
-            # Nobody can read it, and a copy that is saved later may need its name.
+            # No reader can use it, and a copy that is saved later may need its name.
             self._folder = fs.set_aside(self._objdir, [loose_name(step.name)])
             self._in_doubt.append(LostObject(step.name, loose_name(step.name)))
             self._done.append(f"set aside loose object {step.name}: {step.reason}")
@@ -166,7 +166,7 @@ class _Repair:
         if files:
             self._folder = fs.set_aside(self._objdir, files)
         if self._damaged and names_any(self._objdir, self._damaged):
-            # A git process that had listed them before has indexed them meanwhile.
+            # A git process that had listed them before has indexed them again.
             write_index(self._session, force=True)
         if self._lost:
             self._record_lost()
@@ -183,7 +183,7 @@ class _Repair:
         )
 
     def _settle_doubts(self) -> None:
-        """Each object that was not copied has a sound copy elsewhere, or is read in whatever way and written anew."""
+        """Find a sound copy of each object that was not copied, or read it in any other way and write it again."""
         if not self._in_doubt:
             return
         with ExitStack() as stack:
@@ -205,7 +205,7 @@ class _Repair:
                     self._keep_in_doubt(doubt, error)
 
     def _keep_in_doubt(self, doubt: LostObject, error: OSError) -> None:
-        """Whether there is another copy cannot be told: the file that holds this one stays where it is."""
+        """Keep the file of an object, because it is unknown whether there is another copy."""
         if doubt.name in self._damaged:
             self._damaged.discard(doubt.name)
             self._left.append(f"'{doubt.name}': whether {doubt.oid} is elsewhere cannot be told: {error}")
@@ -221,7 +221,7 @@ class _Repair:
 
     def _write_index(self) -> None:
         if self._index_unread:
-            return  # left as it is, and told of; no pack was touched
+            return  # it stays and is reported; no pack was changed
         fault = index_fault(self._objdir)
         had_index = os.path.lexists(self._objdir.index_path)
         if fault:

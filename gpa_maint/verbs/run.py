@@ -1,7 +1,7 @@
-"""A maintenance run: the first step that is due, then decided again, until nothing is due.
+"""A maintenance run: do the first step that is due, then decide again, until nothing is due.
 
-Keeps I10 (whoever starts it never waits for it, and it fails alone) and I12 (a run that did nothing says why). What it
-did goes to gpa/last-run.json and gpa/log; gpa/next tells the hooks when to start the next one.
+Keeps I10 (a push neither waits for a run nor fails with it) and I12 (a run that did nothing says why). The result is
+written to gpa/last-run.json and gpa/log; gpa/next tells the hooks when to start the next run.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from ..base.progress import ReportProgress
 
 ROUNDS = 256
-"""How many steps a run does at most: merging a backlog takes several batches."""
+"""Largest number of steps in a run. Merging a backlog takes several batches."""
 
 TELLING = ("loose", "repack", "expire")
 """Steps whose reasons are reported when a run did nothing. The others are rarely due, and would be noise."""
 
 NEED_INDEX = ("index", "repack", "fold", "expire")
-"""The steps that are not done while the combined index cannot be read."""
+"""Steps that are not done while the combined index cannot be read."""
 
 SETTLE_SECONDS = 60
-"""How long a run waits at its end for git processes at work that delete packs, unless the caller says otherwise."""
+"""Seconds that a run waits at its end for git processes that delete packs, unless the caller says otherwise."""
 
 
 @checked
@@ -57,9 +57,9 @@ def maintain(
 ) -> RunResult:
     """Do all that is due, a step at a time: loose objects, index, merging, expiry, leftovers, refs.
 
-    Ends cleanly, within a second or so, after `max_seconds` or when another thread asks by `stop`; the next run goes
-    on. Locked when another run, `git gc` or `git maintenance` is at work. A result without steps says in `reason` why
-    nothing was due.
+    It ends cleanly, within about a second, after `max_seconds` or when another thread asks by `stop`; the next run
+    continues. Raises Locked if another run, `git gc` or `git maintenance` is running. In a result without steps,
+    `reason` says why nothing was due.
     """
     ending = stop or StopRequest()
     with time_limit(ending, max_seconds):
@@ -77,10 +77,10 @@ def maintain_in(
     report: ReportProgress | None = None,
     settle_seconds: float = SETTLE_SECONDS,
 ) -> RunResult:
-    """maintain() where the object directory of the repository at `path` is known already.
+    """Run maintain() for the repository at `path`, whose object directory is known.
 
-    What was done before an error or a stop stays done, and is recorded in any case. `settle_seconds`: how long a run
-    waits at its end until no git process is at work that deletes packs. See settle().
+    Steps done before an error or a stop stay done, and are recorded in any case. `settle_seconds`: how long a run waits
+    at its end for git processes that delete packs. See settle().
     """
     ending = stop or StopRequest()
     with time_limit(ending, max_seconds), at_work(objdir, clock, stop=ending, report=report) as session:
@@ -92,8 +92,8 @@ def maintain_in(
         except Stopped:
             pass  # `stop` says why
         except Exception as error:
-            with contextlib.suppress(Exception):  # the first error is the one to tell
-                session.space.remove_all()  # on a full disk the record needs their room
+            with contextlib.suppress(Exception):  # the first error is the one to report
+                session.space.remove_all()  # on a full disk the record needs their space
                 work.finish(error=str(error) or type(error).__name__)
             raise
         return work.finish()
@@ -105,7 +105,7 @@ def plan_maintenance_of(objdir: ObjectDir, *, clock: Clock = now) -> RunPlan:
 
 
 class _Run:
-    """One run under the lock: its look at the repository, which step comes next, and how each is done."""
+    """One run under the lock: it looks at the repository, decides the next step, and does it."""
 
     def __init__(self, session: Session, stop: StopRequest, path: str | None) -> None:
         self._session = session
@@ -119,7 +119,7 @@ class _Run:
         self._seen: Inventory | None = None
 
     def do_all(self) -> None:
-        """Do the first step that is due and decide again, until none is due that gets anything done."""
+        """Do the first step that is due, and decide again, until no due step changes anything."""
         inventory = self._first_look()
         record = self._record
         record.complaints += complaints_of(inventory)
@@ -142,7 +142,7 @@ class _Run:
         record.reasons += [plan.step(verb).reason for verb in TELLING if verb not in idle]
 
     def settle(self, seconds: float) -> None:
-        """See to it that the index names no pack which a git process beside this run has deleted."""
+        """Make sure that the index names no pack which a git process has deleted during this run."""
         space = self._session.space
         beside = [*space.beside, *fs.deleters(self._objdir)]
         if beside:
@@ -153,7 +153,7 @@ class _Run:
         space.beside.clear()
 
     def finish(self, *, error: str = "") -> RunResult:
-        """Record the run, and say when the next one is worth while."""
+        """Record the run, and tell the hooks when the next run is worth while."""
         return self._record.finish(
             self._look(), rules=self._rules, path=self._path, stopped=self._stop.why, blind=self._blind, error=error
         )
@@ -190,7 +190,7 @@ class _Run:
             return inventory
 
     def _settle_ended(self) -> None:
-        """As settle(), as soon as the processes that were at work have ended: a run may take long."""
+        """Run settle() as soon as the git processes have ended, because a run may take long."""
         beside = self._session.space.beside
         if beside and not any(one.is_alive for one in beside):
             settle(self._session._replace(stop=None), list(beside), seconds=0)
@@ -200,7 +200,7 @@ class _Run:
     # -- do
 
     def _try(self, step: RunStep) -> bool:
-        """Do one step; one that fails does not keep the others from being done. False as _do()."""
+        """Do one step. A failure does not prevent the other steps. Return False as _do() does."""
         try:
             return self._do(step)
         except (Locked, Refused, StalePlan, Stopped):
@@ -211,7 +211,7 @@ class _Run:
             return False
 
     def _do(self, step: RunStep) -> bool:
-        """Do one step; False when that changed nothing, so that doing it again would not either."""
+        """Do one step. Return False if it changed nothing, so that repeating it would not either."""
         actions: dict[str, Callable[[RunStep, Inventory], StepResult | None]] = {
             "loose": self._add_loose,
             "index": self._write_index,
@@ -230,7 +230,7 @@ class _Run:
         return True
 
     def _add_loose(self, step: RunStep, inventory: Inventory) -> StepResult | None:
-        from .add_loose import add_loose_in  # start-up cost: most runs find nothing due, here and below
+        from .add_loose import add_loose_in  # start-up cost: in most runs nothing is due, here and below
 
         return self._record.loose(add_loose_in(self._session))
 
@@ -257,7 +257,7 @@ class _Run:
         return self._record.expire(done)
 
     def _left_out(self, inventory: Inventory) -> frozenset[str]:
-        """Packs that an index which this run writes does not name."""
+        """Return the packs that an index of this run does not name."""
         return left_out(inventory, self._rules)
 
     def _tidy(self, step: RunStep, inventory: Inventory) -> StepResult | None:
@@ -265,7 +265,7 @@ class _Run:
         count = 0
         for path in paths:
             try:
-                # A push that brings the same pack again makes its own .keep.
+                # A push of the same pack creates its own .keep.
                 if not path.endswith(".keep") or fs.is_dead_keep(path) or fs.read_hold(path):
                     count += fs.remove_leftover(path)
             except OSError as error:

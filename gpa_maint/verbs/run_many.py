@@ -14,7 +14,7 @@ from .run import maintain
 
 
 class Outcome(NamedTuple):
-    """What became of one repository: a result, or what it failed with."""
+    """Outcome for one repository: a result, or an error."""
 
     path: str
     result: RunResult | None
@@ -22,15 +22,15 @@ class Outcome(NamedTuple):
 
     @property
     def has_failed(self) -> bool:
-        """A repository in which somebody else is at work, or a push arrives, has not: that is done next time."""
+        """Whether it failed. A repository that is locked, or receives a push, has not: its turn comes next time."""
         return self.error is not None and not isinstance(self.error, (Locked, Quarantined))
 
 
 def find_repositories(folder: str) -> Iterator[str]:
-    """Every repository below `folder`, itself included: bare ones, and the .git of work trees; none inside either.
+    """Yield every repository below `folder`, itself included: bare ones, and the .git of work trees; none inside those.
 
-    A work tree is not looked into: what is committed there may look like a repository. Symbolic links are not
-    followed, and a repository whose objects or refs are a link is not taken. GpaError when `folder` is no directory.
+    Work trees are not searched, because committed files may look like a repository. Symbolic links are not followed,
+    and a repository whose objects or refs are a link is skipped. Raises GpaError if `folder` is no directory.
     """
     if not os.path.isdir(folder):
         raise GpaError(f"'{folder}' is not a directory")
@@ -60,10 +60,10 @@ def maintain_all(
     max_seconds: float | None = None,
     told: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Run maintenance in each repository, `jobs` at a time; gives the outcomes in the order in which they ended.
+    """Run maintenance in each repository, `jobs` at a time. Return the outcomes in the order in which they ended.
 
-    Unless `keep_going`, no other one is begun after a failure. `stop` ends those at work and begins no other.
-    `max_seconds` holds for each. `told` is called with each outcome, from the calling thread.
+    After a failure no other repository is begun, unless `keep_going` is set. `stop` ends the running ones and begins no
+    other. `max_seconds` is the limit for each. `told` is called with each outcome, from the calling thread.
     """
     from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -92,5 +92,5 @@ def _maintain_one(path: str, stop: StopRequest, max_seconds: float | None) -> Ou
     try:
         with stop.part() as part:
             return Outcome(path, maintain(path, stop=part, max_seconds=max_seconds), None)
-    except Exception as error:  # whatever is wrong with one repository, the others get their turn
+    except Exception as error:  # an error in one repository must not stop the others
         return Outcome(path, None, error)

@@ -1,4 +1,4 @@
-"""What a run has done so far and what there is to say of it; at its end, its records in gpa/."""
+"""Collect the results and messages of a run, and write its records in gpa/ at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .summary import describe_run, describe_step
 
 
 class RunRecord:
-    """Steps done, complaints and warnings of one run. It may be lost without losing an object."""
+    """Steps, complaints and warnings of one run. It may be lost without losing an object."""
 
     def __init__(self, session: Session) -> None:
         self.steps: list[StepResult] = []
@@ -41,7 +41,7 @@ class RunRecord:
         self.complaints: list[str] = []
         self.reasons: list[str] = []
         self.no_room: dict[str, str] = {}
-        """Verb -> what a full disk kept it from doing."""
+        """Verb -> work that a full disk prevented."""
         self._session = session
         self._objdir = session.objdir
         self._started = session.now()
@@ -51,7 +51,7 @@ class RunRecord:
         self._totals = Totals(since=session.now())
 
     def begin(self, inventory: Inventory, rules: RunRules) -> None:
-        """Count what was pushed since the last run, and tell the hooks that one has begun."""
+        """Count the packs pushed since the last run, and tell the hooks that a run has begun."""
 
         def is_small(pack: PackInfo) -> bool:
             return not why_not_small(pack, rules.page_objects, rules.page_bytes)
@@ -61,23 +61,23 @@ class RunRecord:
         self._write("gpa/next", lambda: self._write_next(inventory, rules))
 
     def has_freed(self, verb: str) -> bool:
-        """Whether the step just done was an expire that made room."""
+        """Return whether the last step was an expire that freed space."""
         return verb == "expire" and bool(self.steps) and self.steps[-1].verb == verb and self.steps[-1].freed_bytes > 0
 
     def tell_failure(self, verb: str, error: GpaError | OSError) -> None:
-        """Return a step has failed: a full disk may have room again later in this run; all else is a complaint."""
+        """Note that a step failed. A full disk may have space again later in this run; other errors are complaints."""
         if is_full(error):
             hint = getattr(error, "hint", "")
             self.no_room[verb] = f"{verb}: {error}" + (f"; {hint}" if hint else "")
         else:
             self.complaints.append(f"{verb}: {error}")
 
-    # -- the result of each step, None when it changed nothing
+    # -- the result of each step, None if it changed nothing
 
     def loose(self, done: LooseResult) -> StepResult | None:
         self._left_out += done.left_out
         self.complaints += done.complaints
-        if done.no_room and not done.removed_count:  # what was removed makes room for more
+        if done.no_room and not done.removed_count:  # the removed files make room for more
             self.no_room["loose"] = done.no_room
         if not done.pages:
             return None
@@ -140,7 +140,7 @@ class RunRecord:
     def finish(
         self, inventory: Inventory, *, rules: RunRules, path: str | None, stopped: str, blind: bool, error: str
     ) -> RunResult:
-        """Write the records. `inventory` is what the run has left, `blind`: without the index."""
+        """Write the records. `inventory` is the state after the run; `blind`: it lacks the index."""
         objdir, space = self._objdir, self._session.space
         if self._pages:
             update_server_info(objdir, path)
@@ -171,7 +171,7 @@ class RunRecord:
         )
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
-        """Write one of our records. It may be lost without losing an object, so failing that does not fail a run."""
+        """Write a record. It may be lost without losing an object, so an error does not fail the run."""
         try:
             write()
         except OSError as error:
@@ -183,7 +183,7 @@ class RunRecord:
         write_totals(self._objdir, self._session.space, add_run(self._totals, self.steps, known=known))
 
     def _note_moment(self, inventory: Inventory) -> None:
-        """Say in gpa/history how things are now, if they have changed."""
+        """Append the current state to gpa/history, if it has changed."""
         totals = read_totals(self._objdir)
         if totals is not None:
             note_moment(self._objdir, moment_of(inventory, totals, now=self._session.now()))
@@ -194,7 +194,7 @@ class RunRecord:
 
 
 def _count_alike(last: RunResult | None, result: RunResult) -> RunResult:
-    """Say how many runs in a row have failed in this way, and since when."""
+    """Return the result with the number of runs in a row that failed in this way, and since when."""
     if not (result.error or result.complaints):
         return result
     if last is None or not result.fails_like(last):
@@ -203,6 +203,6 @@ def _count_alike(last: RunResult | None, result: RunResult) -> RunResult:
 
 
 def _told(verb: str, **counts: int) -> StepResult:
-    """Return a step with its counts, and its words."""
+    """Return a step with its counts and its description."""
     step = StepResult(verb, "", 0.0, **counts)
     return step._replace(text=describe_step(step))

@@ -1,4 +1,4 @@
-"""What the rounds of a verb share: the locked repository, the clock, and how the caller follows and ends the work."""
+"""Values that the rounds of a verb share: the locked repository, the clock, progress and stop request."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..repo.config import Settings
 from ..repo.objdir import ObjectDir
 
 Clock = Callable[[], int]
-"""Returns the present, in whole seconds since the epoch."""
+"""A function that returns the current time in whole seconds since the epoch."""
 
 ATTEMPTS = 8
-"""How often a plan is made again when the repository changes under it, before StalePlan reaches the caller."""
+"""Number of times that a plan is made again because the repository changed, before StalePlan is raised."""
 
 
 class Session(NamedTuple):
-    """A verb at work in a repository whose maintenance lock it holds. See at_work()."""
+    """A verb that runs in a repository and holds its maintenance lock. See at_work()."""
 
     objdir: ObjectDir
     space: fs.Workspace
@@ -29,12 +29,12 @@ class Session(NamedTuple):
     report: ReportProgress | None = None
 
     def now(self) -> int:
-        """Return the present, in whole seconds since the epoch."""
+        """Return the current time in whole seconds since the epoch."""
         return self.clock()
 
     @property
     def progress(self) -> Progress | None:
-        """What the C core looks at to learn whether to stop."""
+        """Progress object of the C core, through which it learns when to stop."""
         return self.stop.progress if self.stop else None
 
 
@@ -60,5 +60,5 @@ def attempts() -> Iterator[bool]:
 
 
 def pause_before(attempt: int) -> float:
-    """Seconds before the attempt of this number: about one second before eight in all."""
+    """Return the seconds to wait before the attempt of this number; about one second in all for eight attempts."""
     return float(min(0.5, 0.005 * 2**attempt))

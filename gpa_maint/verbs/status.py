@@ -1,4 +1,4 @@
-"""Say what is there, what a run would do, and what is amiss. Changes nothing and takes no lock."""
+"""Report the state of a repository, due steps, and problems. It changes nothing and takes no lock."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _look(objdir: ObjectDir, now: int) -> tuple[Inventory, StatusWarning | None]
 
 
 def _chain_fault(objdir: ObjectDir) -> str:
-    """Return the first thing that is wrong with an incremental chain of indexes."""
+    """Return a message about the first fault of an incremental chain of indexes."""
     try:
         return next(iter(chain_faults(objdir)), "")
     except OSError as error:

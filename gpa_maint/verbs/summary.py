@@ -1,4 +1,4 @@
-"""What the steps of a run did, in words: one line for each kind of step, with sums."""
+"""Describe the steps of a run: one line for each kind of step, with sums."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..model.results import RunResult, StepResult
 
 
 def describe_step(step: StepResult) -> str:
-    """One step, or the sum of several of one kind, in git's manner: merged 65 packs, 4.10 MiB -> 2 pages, ..."""
+    """Describe one step, or the sum of several of one kind: merged 65 packs, 4.10 MiB -> 2 pages, ..."""
     return _WORDS[step.verb](step)
 
 
 def sum_steps(steps: Iterable[StepResult]) -> tuple[StepResult, ...]:
-    """One step for each kind there is, in the order of the first of each. A run may merge or fold many times."""
+    """Return one step for each kind, in the order of the first of each. A run may merge or fold many times."""
     kinds: dict[str, list[StepResult]] = {}
     for step in steps:
         kinds.setdefault(step.verb, []).append(step)
@@ -36,7 +36,7 @@ def _sum(same: list[StepResult]) -> StepResult:
         )
     }
     verb, last = same[0].verb, same[-1]
-    if verb == "index":  # each one takes the place of the one before
+    if verb == "index":  # each index replaces the one before
         summed |= {field: getattr(last, field) for field in ("sources", "objects", "source_bytes")}
     made = StepResult(verb, "", **summed)._replace(times=sum(step.times for step in same))
     if not all(step.sources or step.pages for step in same):  # a record of an earlier version has no counts
@@ -53,12 +53,12 @@ def describe_kinds(result: RunResult) -> list[str]:
 
 
 def describe_outcome(result: RunResult) -> str:
-    """As describe_kinds(), in one line, whatever git has said in an error."""
+    """Return the text of describe_kinds() in one line, without line breaks of git's messages."""
     return "; ".join(describe_kinds(result))
 
 
 def describe_run(result: RunResult) -> str:
-    """One line for the log."""
+    """Return a line for the log."""
     ends = [f"error: {line}" for line in result.complaints]
     ends += [f"warning: {line}" for line in result.warnings]
     ends += [f"left out {left.oid}: {left.reason}" for left in result.left_out]
@@ -94,7 +94,7 @@ def _index(step: StepResult) -> str:
 
 
 def _expire(step: StepResult) -> str:
-    """As in "deleted 65 superseded pages, 4.10 MiB; ended the hold of 2 pages"."""
+    """Describe an expire: "deleted 65 superseded pages, 4.10 MiB; ended the hold of 2 pages"."""
     parts = []
     if step.sources:
         pages = count_of(step.sources, "superseded page")

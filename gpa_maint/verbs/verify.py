@@ -1,4 +1,4 @@
-"""Check a repository. Findings, no repairs: look/verify.py finds, model/verify.py is the answer."""
+"""Check a repository, without repairs: look/verify.py finds faults, model/verify.py has the answer."""
 
 from __future__ import annotations
 

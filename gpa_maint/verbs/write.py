@@ -1,4 +1,4 @@
-"""Write the combined index over all packs or some, and let git write a bitmap beside it."""
+"""Write the combined index over all packs or some, and let git write a bitmap for it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def write(
 ) -> WriteResult:
     """Write the combined index over all packs, or `packs` only (names as in --stdin-packs: `pack-<checksum>.idx`).
 
-    The file stays untouched when it names these packs already. With `bitmap`, git itself writes one over the index we
-    leave, chosen from `refs_snapshot` (a file as for git multi-pack-index write) if given.
+    The file is not changed if it names these packs already. With `bitmap`, git writes a bitmap over our index, for the
+    commits of `refs_snapshot` (a file as for git multi-pack-index write) if given.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     only = None if packs is None else tuple({name.removesuffix(".idx") for name in packs if name.endswith(".idx")})
@@ -57,13 +57,13 @@ def write(
         if report and result.written:
             report("Indexing packs", result.pack_count, result.pack_count)
         if bitmap and beside:
-            # With a bitmap the preferred pack wins all that it has.
+            # With a bitmap the preferred pack wins all its objects.
             warning = f"no bitmap is written: {beside[0]} is at work, and may delete the preferred pack"
             result = result._replace(warnings=(*result.warnings, warning))
         elif bitmap and result.pack_count:
             result = _write_bitmap(session, result, scope, path=path, refs_snapshot=refs_snapshot)
         elif not result.written and result.trailer:
-            # As git does: without --bitmap there shall be none.
+            # As in git: without --bitmap an existing bitmap is removed.
             fs.remove_index_files(objdir, keep="")
     return result
 
@@ -76,14 +76,14 @@ def _write_bitmap(
     path: StrPath | None,
     refs_snapshot: StrPath | None,
 ) -> WriteResult:
-    """Let git write the bitmap. It needs a pack that wins all its objects: one that does already moves no winner."""
+    """Let git write the bitmap. git needs a pack that wins all its objects; one that already does moves no winner."""
     objdir = session.objdir
     args = ["multi-pack-index", f"--object-dir={objdir.objects}", "write", "--bitmap"]
     inventory = take_inventory(objdir)
     wanted = inventory.pack((scope.preferred or "").removesuffix(".idx").removesuffix(".pack"))
     chosen = wanted.name if wanted else _sole_winner(inventory)
     if chosen:
-        # With its suffix: git 2.39 does not know a bare name, and would prefer its first pack.
+        # The name needs its suffix: git 2.39 does not find a bare name, and would prefer its first pack.
         args.append(f"--preferred-pack={chosen}.pack")
     if refs_snapshot:
         args.append(f"--refs-snapshot={os.fspath(refs_snapshot)}")
@@ -94,7 +94,7 @@ def _write_bitmap(
     try:
         run_git(args, cwd=path_text(path), stdin=stdin)
     except GitFailed as failed:
-        # Somebody took the lock after it was released here. It may be free again by now.
+        # Another process took the lock after it was released here. It may be free again by now.
         if f"multi-pack-index.lock': {os.strerror(errno.EEXIST)}" in failed.stderr:
             raise fs.index_locked(objdir) from None
         raise
