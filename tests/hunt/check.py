@@ -126,6 +126,8 @@ class Checker:
         """The very end: two weeks later no .keep of ours is left, and everything that refs name is there."""
         world = self.world
         world.ledger.all_may_go()
+        # `write --bitmap` lets git write. Killed with it, git leaves its lock, and somebody removes it (docs/faq.md).
+        (world.repo / "objects" / "pack" / "multi-pack-index.lock").unlink(missing_ok=True)
         with self._open_store() as store:  # what killed writers left is put into pages when one is opened
             store.writer().close()
         # It says which winners an old reader may still need, for two weeks by the clock.

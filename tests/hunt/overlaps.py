@@ -67,7 +67,7 @@ def draw_lanes(shared: Hunt, random: Random) -> list[list[str]]:
     lanes = [by_lane[lane] for lane in ("client-0", "client-1", "git")]
     for lane, chance in CHANCES.items():
         if lane in by_lane and random.random() < chance:
-            lanes.append(by_lane[lane])
+            lanes += [by_lane[lane]] * (random.choice((1, 1, 2, 3)) if lane == "writer" else 1)
     if "ours" in by_lane:
         lanes += [by_lane["ours"]] * random.choice((1, 2, 2))
     if random.random() < 0.4:

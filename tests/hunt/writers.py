@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,12 +43,19 @@ class Said:
 Add = Callable[[str, bytes], str]
 
 
-def commits(random: Random, add: Add, seal: Callable[[], None], said: Said, repo: str) -> None:
+def common_document(random: Random) -> bytes:
+    """One of few, so that several writers make the same objects, and pages of the same bytes."""
+    return b"common document %d\n" % random.randrange(4)
+
+
+def commits(
+    random: Random, add: Add, seal: Callable[[], None], said: Said, repo: str, *, make: Callable[[Random], bytes]
+) -> None:
     """Some commits on one another, each of some documents; in the end a branch may be made of them, or not."""
     parent = b""
     for _ in range(random.randint(1, 4)):
         rows = [
-            b"100644 d%d\0" % number + bytes.fromhex(said.add(add("blob", document(random))))
+            b"100644 d%d\0" % number + bytes.fromhex(said.add(add("blob", make(random))))
             for number in range(random.choice((1, 1, 3, 9)))
         ]
         tree = said.add(add("tree", b"".join(rows)))
@@ -63,12 +71,14 @@ def commits(random: Random, add: Add, seal: Callable[[], None], said: Said, repo
         print("ref", name, commit, flush=True)
 
 
-def blobs(random: Random, add: Add, seal: Callable[[], None], said: Said, repo: str) -> None:
+def blobs(
+    random: Random, add: Add, seal: Callable[[], None], said: Said, repo: str, *, make: Callable[[Random], bytes]
+) -> None:
     """Blobs that nothing names."""
     del repo
     for _ in range(random.randint(1, 3)):
         for _ in range(random.choice((1, 2, 8, 50))):
-            said.add(add("blob", document(random)))
+            said.add(add("blob", make(random)))
         seal()
         said.done()
         time.sleep(random.choice((0, 0, 0.1)))
@@ -105,7 +115,7 @@ def with_uploads(random: Random, repo: str, write: Any) -> None:
                 writer.confirm(report)
                 for name in report.superseded:
                     for path in shelf.glob(f"{name}.*"):
-                        path.unlink()
+                        path.unlink(missing_ok=True)  # several programs upload to one shelf
                 return
 
         write(random, lambda kind, data: writer.add(kind, data).hex(), upload, Said("shelf"), repo)
@@ -223,7 +233,7 @@ SHA256 = ("store", "uploads", "import-objects", "stock-git")
 def main() -> None:
     kind, repo, seed = sys.argv[1:]
     random = Random(int(seed))
-    write = random.choice((commits, commits, blobs))
+    write = partial(random.choice((commits, commits, blobs)), make=random.choice((document, document, common_document)))
     {**OURS, **STOCK}[kind](random, repo, write)
 
 
