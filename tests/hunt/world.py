@@ -330,7 +330,7 @@ class World:
             return  # a pack may be on its way, or have just been deleted; the same is asked again at the end
         if self.overlapping and "could not load pack" in done.stderr:
             return  # newer gits write no index over one that names such a pack; readers go on, and judge
-        unread = UNREAD_BY_CRUFT.search(done.stderr)
+        unread = UNREAD_BY_CRUFT.search(done.stderr) or PARENT_PRUNED.search(done.stderr)
         if unread and not words.startswith("git-gpa") and unread[1] not in self.ledger.promised():
             return  # whether what refs name is there is asked again at the end
         if not sound and "Traceback" not in done.stderr:
@@ -376,6 +376,8 @@ JUST_WRITTEN = re.compile(r"fatal: loose object [0-9a-f]+ \(stored in [^)]*\) is
 # `git repack -a -d` drops a commit that nothing names, and the commit-graph goes on naming it. A cruft pack is made of
 # what is younger and its parents; git finds the dropped one in the commit-graph, and dies: without git-gpa too.
 UNREAD_BY_CRUFT = re.compile(r"fatal: unable to read ([0-9a-f]{40,64})$", re.MULTILINE)
+# A branch is deleted while git collects commits for a commit-graph, and `git gc` prunes a parent: without git-gpa too.
+PARENT_PRUNED = re.compile(r"BUG: commit-graph.c:[0-9]+: missing parent ([0-9a-f]{40,64}) for commit")
 # What our verbs may say when they do nothing, since another one or git's maintenance is at work.
 BUSY = re.compile(
     r"cannot lock|is at work|is running|runs in|inside a quarantine|again later is safe|Another git process"
