@@ -80,7 +80,7 @@ def prove_pages(
 def delete_pages(listing: Listing, proved: ProvedPages) -> ProvedPages:
     """Delete proved pages, and let list and index forget them. Returns those that went, and all that stay.
 
-    1. unlink each; fsync         a crash leaves names in the index that are not there: passed over
+    1. unlink each; fsync         a crash leaves names of missing pages in the index: readers skip them
     2. the list, then the index, without them
     """
     deleted: list[tuple[str, int]] = []
@@ -144,6 +144,6 @@ def _forget(listing: Listing, names: list[str]) -> None:
     index = open_index(listing.directory)
     if index is not None:
         with index:
-            # One that save() replaced may be led to: whoever reads the index passes over pages that the list has not.
+            # The index may name a page that save() replaced: readers skip pages that are not in the list.
             image = index.forgetting({page.name for page in index.pages if page.superseded and page.name in names})
         put_file(os.path.join(listing.directory, INDEX_NAME), image, like=index.path)

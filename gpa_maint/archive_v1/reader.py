@@ -50,7 +50,7 @@ class Archive:
         return self._values.get(key)
 
     def read(self, key: bytes) -> tuple[str, bytes]:
-        """Type and content of the git object with that id, checked. A damaged copy is passed over for an older one.
+        """Return type and content of the git object with that id, checked. A damaged copy is skipped for an older one.
 
         ObjectMissing; DamagedArchive, about the newest copy, when none is sound.
         """

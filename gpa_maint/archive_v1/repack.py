@@ -148,7 +148,7 @@ def _write_pages(space: fs.TempFiles, sources: Sources, report: ReportProgress |
 
 
 def _mark_copied(sources: Sources, rows: Rows) -> int:
-    """Let those rows win that go into a new page, and no others; leaves them as they are stored. Gives how many."""
+    """Let the rows win that go into a new page, and no others, in the stored order. Return their number."""
     rows.choose(only_sound=False)
     merged = set(sources.small)
     total = 0

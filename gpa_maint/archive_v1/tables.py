@@ -39,7 +39,7 @@ class Tables:
 
     @property
     def covers_all(self) -> bool:
-        """Whether every page that the tables name is in the list, so that every key of theirs is."""
+        """Return whether every page that the tables name is in the list, so that all their keys are."""
         return self._indexed <= self._opened
 
     @property

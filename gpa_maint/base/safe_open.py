@@ -29,9 +29,9 @@ _guarded: set[str] = set()
 
 
 def guard(folder: str) -> None:
-    """From now on neither `folder` nor any folder below it is reached by way of a symbolic link.
+    """From now on refuse symbolic links on the way to `folder` and to all folders below it.
 
-    Whoever may write there could put a link in a folder's place at any moment, even between two system calls. So each
+    A user who may write there could replace a folder by a link at any moment, even between two system calls. So each
     path below is walked folder by folder, by descriptors. Links above `folder` are followed.
     """
     _guarded.add(folder)

@@ -12,10 +12,10 @@ from gpa_maint.model.status import Explanation
 from gpa_maint.verbs.explain import explain
 
 MOST_LINES = 100
-"""Packs that are told of one by one, unless --all or their names ask for more."""
+"""Number of packs that are listed one by one, unless --all or their names ask for more."""
 
 FEW = 3
-"""So many packs with one rule are told of one by one in any case."""
+"""Number of packs with one rule that are listed one by one in any case."""
 
 OF_ONE_PACK = re.compile(r"^\d+ of \d+ objects; |(?<=^large pack) of \d+ objects")
 """What a reason says of its pack alone, before the rule."""

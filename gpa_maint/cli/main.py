@@ -226,7 +226,7 @@ def _run(verb: str, options: list[str]) -> int:
 
 
 def _is_run_due() -> bool:
-    """For what hooks and timers start: the answer is mostly no, and shall cost little more than starting Python."""
+    """Return whether a run is due, for hooks and timers: mostly it is not, and the answer must cost little."""
     from gpa_maint.state.next_run import git_dir_here, is_worth_while
 
     git_dir = git_dir_here()
@@ -234,7 +234,7 @@ def _is_run_due() -> bool:
 
 
 def _warn_of_unknown_settings() -> None:
-    """Each gpa.* key that means nothing is told of once: most likely it is misspelt."""
+    """Warn once about each unknown gpa.* key, which is probably misspelt."""
     from gpa_maint.repo import discover
 
     told: set[str] = set()

@@ -114,7 +114,7 @@ def detach() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    # git lends a hook more than these three, and whoever is at the other end waits for the end of each.
+    # A hook has more open descriptors of git than these three, and the process at the other end waits for each.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 

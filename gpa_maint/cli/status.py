@@ -29,7 +29,7 @@ def main(options: list[str]) -> int:
 
 
 def describe(status: Status) -> str:
-    """About one screen: what is there, what was done, what is due, what is amiss."""
+    """Yield about one screen of text: packs, the last run, due steps, problems."""
     lines = [*_head(status), *_packs(status), *_objects(status), *_past(status), "", *_due(status)]
     for warning in status.warnings:
         lines += ["", f"warning: {warning.text}", *([f"hint: {warning.hint}"] if warning.hint else [])]

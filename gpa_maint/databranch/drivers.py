@@ -183,7 +183,7 @@ def presence_line(log: bytes, who: str, status: bytes, now_ns: int) -> tuple[byt
 
 
 def counts_of(data: bytes) -> dict[bytes, tuple[int, int]]:
-    """Return writer -> (added, taken) of a counter's value. Lines of another form are passed over."""
+    """Return writer -> (added, taken) of a counter's value. Lines of another form are skipped."""
     counts: dict[bytes, tuple[int, int]] = {}
     for line in data.split(b"\n"):
         found = re.fullmatch(rb"(\S+) ([0-9]{1,18}) ([0-9]{1,18})", line)

@@ -1,7 +1,7 @@
 """Journalled sets: gpa/data/<branch>/<pid>-<random>.intents, so that kill -9 takes no acknowledged set.
 
 The value's blob is in the writer's journal before its line is written (docs/formats/data-branch.md). The file is
-locked while its writer lives. Whoever opens the branch next commits what a dead one left.
+locked while its writer lives. The next process that opens the branch commits the sets of a dead one.
 """
 
 from __future__ import annotations

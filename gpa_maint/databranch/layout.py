@@ -245,7 +245,7 @@ def table_of(records: dict[str, bytes]) -> bytes:
 
 
 def records_of(blob: bytes) -> dict[str, bytes]:
-    """Return the keys and values of a table's blob. Lines without a tab are passed over."""
+    """Return the keys and values of a table's blob. Lines without a tab are skipped."""
     count = blob.count(b"\n")
     if blob.translate(None, NO_MARKS) == b"\t\n" * count:
         # Each line is a key and a value: all are cut at once, and all keys decoded at once.

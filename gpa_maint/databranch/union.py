@@ -22,7 +22,7 @@ def union_merge(path: str | os.PathLike[str], into: str, sources: Sequence[str])
     """Set the ref `into` to a merge of `sources`, without a checkout, and return its commit (hex).
 
     A file of one source is in the result; of a file of several, the lines of all, each once. The ref's own commit is
-    a source only if it is named. A source that does not exist is passed over, but one has to exist.
+    a source only if it is named. A source that does not exist is skipped, but one has to exist.
     """
     path = os.path.abspath(os.fspath(path))
     ref = into if into.startswith("refs/") else f"refs/heads/{into}"

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def open_repository(path: Path, store: PageStore | None = None) -> PagedRepo:
     """Return the repository at `path`, over `store`, or over a new store. Use it in a `with`, or close it.
 
-    Any number of repositories and threads may share a store; only whoever opened it closes it.
+    Any number of repositories and threads may share a store; the caller that opened it closes it.
     """
     with Repo(os.fspath(path)) as plain:
         disk = plain.object_store
@@ -58,7 +58,7 @@ class PagedObjectStore(ReadingStore):
     """
 
     def add_object(self, obj: ShaFile) -> None:
-        """Add it to a page, which every process sees when this returns, but for batch() and without `seal`."""
+        """Add an object to a page. Every process sees it when this returns, except in batch() and without `seal`."""
         with self.batch() if self._seals else nullcontext(self._writer()) as writer:
             writer.add(*_content(obj), check=False)
 

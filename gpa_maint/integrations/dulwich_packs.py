@@ -87,7 +87,7 @@ def _is_whole(one: UnpackedObject) -> bool:
 
 
 class Housekeeper(DiskObjectStore):
-    """dulwich's own store beside `home`: for what rewrites objects that are there, which a writer would pass over."""
+    """Return dulwich's own store beside `home`, for rewriting existing objects, which a writer would skip."""
 
     def __init__(self, home: DiskObjectStore) -> None:
         vars(self).update(vars(home), _pack_cache={}, _pack_access_order=[], _alternates=None, _midx=None)

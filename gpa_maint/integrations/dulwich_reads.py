@@ -105,7 +105,7 @@ class ReadingStore(DiskObjectStore):
             store.seal()
 
     def close(self) -> None:
-        """Let go of what is open; the store may be used again afterwards.
+        """Close what is open; the store may be used again afterwards.
 
         What was added is seen by every process then: a store that was opened here is closed, and one that was given is
         sealed if anything was added through this object store.

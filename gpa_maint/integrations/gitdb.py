@@ -51,8 +51,8 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
     def __init__(self, root_path: str | os.PathLike[str], store: PageStore | None = None, *, seal: bool = True) -> None:
         """`store`: what to read from and write to, else one is opened when it is first needed.
 
-        Only whoever opened it closes it. Without `seal` other processes see blobs and trees when seal() is called, the
-        page is full, or a commit or a tag is stored.
+        The caller that opened it closes it. Without `seal` other processes see blobs and trees when seal() is called,
+        the page is full, or a commit or a tag is stored.
         """
         super().__init__(os.fspath(root_path))
         self._loose = LooseObjectDB(os.fspath(root_path))
@@ -80,7 +80,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
             return self._own
 
     def close(self) -> None:
-        """Let go of what is open; the database may be used again afterwards.
+        """Close what is open; the database may be used again afterwards.
 
         What was stored is seen by every process then: a store that was opened here is closed, and one that was given is
         sealed if anything was stored through this database.
@@ -182,7 +182,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         return self._loose.set_ostream(stream)
 
     def stream_copy(self, sha_iter: Iterable[bytes], odb: ObjectDBW) -> int:
-        """Store these objects in `odb`, but for those that it has; how many that were."""
+        """Store the objects that `odb` lacks in it, and return their number."""
         count = 0
         with odb.batch() if isinstance(odb, PagedDB) else nullcontext():
             for sha in sha_iter:

@@ -69,6 +69,6 @@ class PagedRepo(Repo):
         return _SealingIndex(self)
 
     def close(self) -> None:
-        """Let go of what is open, and let every process see what was stored."""
+        """Close what is open, and let every process see what was stored."""
         super().close()
         self.odb.close()

@@ -19,8 +19,8 @@ from .saving import Pages, place_to_save, remove_replaced, save_values
 class PagedArchive:
     """An archive of v1 pages. Any number of threads may use it at once, and a forked process goes on with its own.
 
-    Pages are mapped, and no descriptor is kept. Values that were set are in memory until save(): whoever sets many
-    saves now and then. Reading needs no permission to write.
+    Pages are mapped, and no descriptor is kept. Values that were set are in memory until save(): a program that sets
+    many saves now and then. Reading needs no permission to write.
     """
 
     def __init__(self, root_file_path: str, pages: Sequence[str] | None = None) -> None:

@@ -44,7 +44,8 @@ def clone_repo_object(
     """Copy the object of that id from one repository to another: that object alone, as the original does.
 
     With `reachable` all that it reaches too, what is reached before what reaches it; where the target has an object it
-    is taken to have all that it reaches. Submodules' commits are passed over. KeyError when the source lacks an object.
+    is taken to have all that it reaches. Submodules' commits are skipped. Raises KeyError if the source lacks an
+    object.
     """
     if not reachable:
         _copy(source_repo, target_repo, pygit2.Oid(hex=hex))

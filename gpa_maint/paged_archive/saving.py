@@ -86,7 +86,7 @@ def place_to_save(pages: Pages) -> Iterator[Place]:
     with _alone_in(directory) as space:
         listing = _listing(root)
         indexed = _indexed(directory)
-        # Without a list all pages count as named: then those are known that somebody was told of.
+        # Without a list all pages count as named: then the pages that were reported to a caller are known.
         listed = listing.names if listing and listing.list_path else ()
         replaced = [os.path.join(directory, name) for name in (INDEX_NAME, LIST_NAME)]
         clear_archive(directory, {*pages.names, *listed, *indexed}, replaced)
@@ -253,7 +253,7 @@ def _publish(place: Place, names: tuple[str, ...], replaced: tuple[str, ...], pa
 
 
 def _undo(place: Place, pages: list[NewPage]) -> None:
-    """Remove pages that nobody was told of, unless the list names them already."""
+    """Remove pages that were reported to no caller, unless the list names them already."""
     directory = os.path.dirname(place.root)
     with suppress(GpaError):
         listing = find_pages(directory)

@@ -9,7 +9,7 @@ from ..errors import GitFailed
 from .git import run_git, run_git_aloud
 
 MOST_NAMED = 20
-"""How many refs that are not whole are told of: to find each takes some walks over what refs name."""
+"""Largest number of broken refs that are reported; finding each takes some walks over the objects of refs."""
 
 
 class Ref(NamedTuple):
@@ -127,7 +127,7 @@ def current_refs(path: str | None) -> dict[str, str]:
 
 
 def make_refs(path: str | None, refs: Mapping[str, str], has: Callable[[str], bool]) -> RefsMade:
-    """Create refs in the repository at `path`, but for those that are there or whose object is missing."""
+    """Create refs in the repository at `path`, except those that exist or whose object is missing."""
     there = current_refs(path)
     left = [f"{ref}: it is there with another value" for ref, oid in refs.items() if there.get(ref, oid) != oid]
     new = {ref: oid for ref, oid in refs.items() if ref not in there}

@@ -36,7 +36,7 @@ def install(
     """Let pushes and commits to the repository at `path` (default: the current directory) start maintenance.
 
     `way`: "file" or "config", by default what fits. `program`: the git-gpa that the hooks start, by default the one of
-    this Python, and where that is gone later, the one in PATH. A first install that fails takes back what it did.
+    this Python, and where that is gone later, the one in PATH. A first install that fails undoes its changes.
     """
     program = _own_program() if program is None else os.fspath(program)
     path = path_text(path)

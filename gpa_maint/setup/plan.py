@@ -20,7 +20,7 @@ CONFIG_HOOKS_SINCE = (2, 54)
 OURS = "git-gpa"
 """What a change calls our script."""
 
-# The command of a hook in the configuration. git may append "$@". The script is found by way of GIT_DIR, so that the
+# The command of a hook in the configuration. git may append "$@". The script is found through GIT_DIR, so that the
 # repository can be moved.
 START = (
     'gpa=${GIT_DIR:-.git}/gpa-hook.sh; [ -x "$gpa" ] || gpa=$(git rev-parse --git-common-dir)/gpa-hook.sh; '

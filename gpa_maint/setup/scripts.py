@@ -38,7 +38,7 @@ def _sum(body: bytes) -> bytes:
 
 
 class Place(NamedTuple):
-    """Where the script for an event belongs, what is there, and what is called as hooks set aside are.
+    """Path of the script for an event, the existing file, and the file with the name of a hook set aside.
 
     Both are the file's bytes, where a symbolic link leads, or None. Files of equal bytes are equal here.
     """
