@@ -1,1 +1,1 @@
-"""What knows no repository: the standard library and the error tree alone."""
+"""Helpers that know no repository. They import only the standard library and the error tree."""

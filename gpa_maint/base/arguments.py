@@ -1,6 +1,6 @@
-"""What the functions of the API accept: a parameter of one name means the same in each of them.
+"""Check the arguments of the API. A parameter of one name means the same in each function.
 
-A value of a wrong type is a TypeError, a wrong value a ValueError. Both say what the parameter expects, and what came.
+A value of a wrong type raises TypeError, a wrong value ValueError. Both name the expected and the given value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Rule(NamedTuple):
-    """What is expected in words, whether a value is of the right type, and whether it is one of the right values."""
+    """The expected value in words, a test for the type, and a test for the value."""
 
     expected: str
     has_type: Callable[[Any], bool]
@@ -90,10 +90,10 @@ RULES: dict[str, Rule] = {
     "size": COUNT,
     "count": _number("a number from 1", 1),
 }
-"""By the name of the parameter."""
+"""Rules by the name of the parameter."""
 
 THREADS = COUNT._replace(may_be_none=True)
-"""`threads` of a store: None and 0 are one for each processor."""
+"""Rule for `threads` of a store: None and 0 mean one for each processor."""
 
 
 def path_text(path: StrPath | None) -> str | None:
@@ -102,7 +102,7 @@ def path_text(path: StrPath | None) -> str | None:
 
 
 def check(name: str, value: object, rule: Rule | None = None) -> None:
-    """Raise TypeError or ValueError when the parameter of this name does not accept the value."""
+    """Raise TypeError or ValueError if the parameter of this name does not accept the value."""
     rule = rule or RULES[name]
     if value is None and rule.may_be_none:
         return
@@ -113,7 +113,7 @@ def check(name: str, value: object, rule: Rule | None = None) -> None:
 
 
 def check_all(**given: object) -> None:
-    """check() for each."""
+    """Call check() for each argument."""
     for name, value in given.items():
         check(name, value)
 
@@ -168,7 +168,7 @@ def raw_oid(oid: Oid, size: int) -> bytes:
 
 
 def hex_prefix(prefix: object, least: int, size: int) -> str:
-    """Hexadecimal digits, at least `least` and at most those of an id of `size` bytes; ASCII is taken too."""
+    """Return hexadecimal digits, at least `least` and at most those of an id of `size` bytes; from str or bytes."""
     given = prefix
     if isinstance(prefix, bytes):
         prefix = prefix.decode("ascii", "replace")

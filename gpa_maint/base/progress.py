@@ -1,4 +1,4 @@
-"""How a caller follows a long call, and how another thread or a timer ends it before it is done."""
+"""Progress of a long call, and a request from another thread or a timer to stop it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     Item = TypeVar("Item")
 
 ReportProgress = Callable[[str, int, int], None]
-"""Called now and then with a title and two numbers: how much is done, and how much there is."""
+"""A function that is called now and then with a title and two numbers: the finished part, and the total."""
 
 
 class StopRequest:
     """A request to stop: the C core looks at `progress` between two windows of copies, Python between two steps.
 
-    `why` is empty until somebody has asked.
+    `why` is empty until a stop is requested.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class StopRequest:
         """Yield a separate request for one of several runs; it stops when this one does."""
         stop = StopRequest()
         self._parts.append(stop)
-        if self.why:  # it was asked for just now
+        if self.why:  # it was just requested
             stop.request(self.why)
         try:
             yield stop
@@ -53,7 +53,7 @@ class StopRequest:
 
 @contextmanager
 def time_limit(stop: StopRequest, max_seconds: float | None) -> Iterator[None]:
-    """Ask for the end after this time, if that is not over before; None: never."""
+    """Request a stop after `max_seconds`, unless the block ends before; None: never."""
     if max_seconds is None:
         yield
         return

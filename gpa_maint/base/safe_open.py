@@ -1,6 +1,6 @@
-"""Opening small files of a repository that somebody else may have made: no links, no waiting, no end that never comes.
+"""Safe reading of small files in an untrusted repository: no symbolic links, no blocking on FIFOs, bounded size.
 
-A repository is untrusted input: gpa/log may be a link to a file of the user's, gpa/next a FIFO that nobody writes to.
+For example gpa/log may be a link to a file of the user, and gpa/next a FIFO without a writer.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from io import BufferedReader
 
 MOST_BYTES = 64 << 20
-"""More than any file that is read whole."""
+"""Bytes; more than any file that is read as a whole."""
 
 TEXT_BYTES = 16 << 20
-"""More than any record of ours: state.json with a name for each of 100,000 packs has 6 MB. JSON that is made to do harm
-takes 25 times its size in memory."""
+"""Bytes; more than any record of ours: state.json has 6 MB for 100,000 packs. Hostile JSON takes 25 times its size in
+memory."""
 
 
 class IsLink(OSError):
-    """A symbolic link stands where a folder of the repository is expected; `filename` is its path."""
+    """There is a symbolic link in place of a folder of the repository; `filename` is its path."""
 
 
 _guarded: set[str] = set()
@@ -87,7 +87,7 @@ def _is_link(name: str, outer: int | None) -> bool:
 
 
 class _Kept(_local):
-    """The folders that a thread keeps open: nobody else closes one while it is in use."""
+    """The folders that a thread keeps open, so that no other thread closes one in use."""
 
     def __init__(self) -> None:
         self.fds: dict[str, int] = {}
@@ -98,9 +98,9 @@ _kept = _Kept()
 
 @contextmanager
 def kept_open(folder: str) -> Iterator[None]:
-    """Walk to a guarded folder once: this thread does within the block what it does with the files in it.
+    """Open a guarded folder once, for all file operations of this thread in the block.
 
-    Whatever takes the folder's name meanwhile, it is this one. One that cannot be opened is walked to each time.
+    They use this folder even if another one gets its name. A folder that cannot be opened is opened for each operation.
     """
     if folder in _kept.fds or not is_guarded(folder):
         yield
@@ -119,9 +119,9 @@ def kept_open(folder: str) -> Iterator[None]:
 
 
 class place_of:
-    """A descriptor of the folder that `path` is in, and the name there; None and `path` where nothing is guarded.
+    """Yields a descriptor of the folder of `path`, and the name in it; None and `path` if the folder is not guarded.
 
-    A class, since it is entered for each file that is deleted.
+    It is a class for speed, because it is entered for each deleted file.
     """
 
     __slots__ = ("_fd", "_path")
@@ -162,13 +162,13 @@ def open_regular(path: str, flags: int = os.O_RDONLY, mode: int = 0o666, *, foll
 
 
 def lstat(path: str) -> os.stat_result:
-    """As os.lstat(), and the path's folders are no links."""
+    """Return os.lstat() of a path, and refuse links among its folders."""
     with place_of(path) as (folder, name):
         return os.lstat(name, dir_fd=folder)
 
 
 def names_in(folder: str) -> list[str]:
-    """As os.listdir(), and the path's folders are no links."""
+    """Return os.listdir() of a folder, and refuse links among its folders."""
     fd = open_folder(folder)
     try:
         return os.listdir(fd)
@@ -188,7 +188,7 @@ def read_bytes(path: str, limit: int = MOST_BYTES) -> bytes:
 
 
 def read_whole(path: str, limit: int = MOST_BYTES, *, follow: bool = False) -> tuple[bytes, os.stat_result]:
-    """All of a regular file, and its status. OSError as from open_regular(), EFBIG beyond `limit` bytes."""
+    """Return the content and status of a regular file. Raise OSError as open_regular() does, EFBIG beyond `limit`."""
     with open(open_regular(path, follow=follow), "rb") as file:
         content = file.read(limit + 1)
         if len(content) > limit:
@@ -197,15 +197,15 @@ def read_whole(path: str, limit: int = MOST_BYTES, *, follow: bool = False) -> t
 
 
 def read_text(path: str, limit: int = TEXT_BYTES) -> str:
-    """As read_whole(), as text; ValueError when it is no UTF-8."""
+    """Return the content of a regular file as text; see read_whole(). Raise ValueError if it is not UTF-8."""
     return read_whole(path, limit)[0].decode()
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """`folder` and each folder below it, with its entries by name. Links are not followed.
+    """Yield `folder` and each folder below it, with its entries by name. Links are not followed.
 
-    Without recursion, since somebody may have nested folders as deep as they go; one that cannot be listed, as below a
-    path that is too long, is left out. The caller may remove entries from the list, and they are not gone into.
+    It is not recursive, because folders may be nested to any depth. A folder that cannot be listed, for example because
+    its path is too long, is left out. The caller may remove entries from the list; the walk then skips them.
     """
     waiting = [folder]
     while waiting:

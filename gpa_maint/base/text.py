@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def human_size(count: int) -> str:
-    """Bytes as git prints them: 4.10 MiB."""
+    """Return a number of bytes as git prints it: 4.10 MiB."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if count >= unit:
             return f"{count / unit:.2f} {name}"
@@ -13,7 +13,7 @@ def human_size(count: int) -> str:
 
 CONTROLS = {
     **{code: f"\\{code:03o}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"},
-    # bytes of a name that is not UTF-8, as os.fsdecode() gives them
+    # bytes of a name that is not UTF-8, as os.fsdecode() returns them
     **{0xDC00 + byte: f"\\{byte:03o}" for byte in range(128, 256)},
 }
 
@@ -27,7 +27,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """printable(), and no newline or tab either: for a name within a line."""
+    """Return text as printable() does, and quote newlines and tabs too: for a name within a line."""
     return printable(text).replace("\n", "\\012").replace("\t", "\\011")
 
 

@@ -1,6 +1,6 @@
-"""A call in a thread of its own, so that the caller can watch it, and a signal reach it while it is deep in the C core.
+"""Run a call in its own thread, so that the caller can watch it, and signals are handled while the C core works.
 
-Not concurrent.futures: importing that costs a command more than all else it does to start.
+concurrent.futures is not used, because its import costs a command more than the rest of its start.
 """
 
 from __future__ import annotations

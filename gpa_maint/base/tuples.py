@@ -1,8 +1,7 @@
-"""Named tuples that cost little to declare. To a type checker they are typing.NamedTuple, and they behave as its do.
+"""A NamedTuple that is cheap to declare. Type checkers see typing.NamedTuple; behaviour is the same.
 
-typing compiles each annotation and each constructor, and takes its own time to import: together that was a third of
-what a command did before it began to work. Here the constructor is made when the first value is: a command needs few of
-the kinds that it imports.
+typing compiles each annotation and each constructor, and is slow to import. Together that was a third of the start of a
+command. Here a constructor is made with the first value, and a command uses few of the classes that it imports.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ KEYS: tuple[tuple[str, str, str, str, str], ...] = (
 )
 
 FORMAT_VERSION = 1
-"""Of the JSON that `git gpa config` prints."""
+"""Version of the JSON that `git gpa config` prints."""
 
 KNOWN = frozenset(key.lower() for key, *_ in KEYS)
 
@@ -52,7 +52,7 @@ class BadValue(GpaError):
 class Settings(NamedTuple):
     """Parsed settings; times in seconds, sizes in bytes. `shared` is core.sharedRepository as git writes it.
 
-    `unknown` are gpa.* keys that mean nothing here, in lower case as git gives them.
+    `unknown` are unknown gpa.* keys, in lower case as git prints them.
     """
 
     page_objects: int = 2000
@@ -76,7 +76,7 @@ class Settings(NamedTuple):
 
 
 def parse_size(text: str) -> int:
-    """`<n>[kmg]` as bytes. ValueError when it is anything else."""
+    """Return `<n>[kmg]` as a number of bytes. Raise ValueError for others."""
     word = text.strip().lower()
     unit = word[-1:] if word[-1:] in ("k", "m", "g") else ""
     digits = word[: len(word) - len(unit)]
@@ -152,7 +152,7 @@ FSYNC_PARTS: dict[str, frozenset[str]] = {
     "added": frozenset({"loose-object", "pack"}),
     "all": frozenset({"loose-object", "pack", "pack-metadata"}),
 }
-"""What core.fsync may name, as far as it concerns objects."""
+"""Components of core.fsync that concern objects."""
 
 
 def _durability(values: Mapping[str, str]) -> str:

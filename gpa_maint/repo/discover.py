@@ -1,4 +1,4 @@
-"""Finds the object directory of a repository, its settings and its alternates, by asking git."""
+"""Find the object directory of a repository, its settings and its alternates, by asking git."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .git import Stopping
 
 
-# What the object directory alone cannot tell, and what would make our writing wrong.
+# Extensions that the object directory does not show, and with which our files would be wrong.
 REFUSED_EXTENSIONS = {"extensions.compatobjectformat"}
 
 tell_unknown: Callable[[str], None] | None = None
-"""Called with each gpa.* key that means nothing here, whenever settings are read; for the command line to warn."""
+"""A function that is called with each unknown gpa.* key when settings are read, so that the command line can warn."""
 
 
 def find_object_dir(
@@ -88,7 +88,7 @@ def object_dir_at(objects: str, object_format: str) -> ObjectDir:
 
 
 def _state_home(objects: str) -> str:
-    """Where gpa/ lives for an object directory that is not this repository's: beside it, as if it were one."""
+    """Return the parent of gpa/ for an object directory of another repository: the folder that it is in."""
     parent, name = os.path.split(objects)
     return parent if name == "objects" else objects
 
@@ -100,7 +100,7 @@ def _alternate(wanted: str, objects: str, as_given: str) -> str:
 
 
 def refuse_quarantine(objdir: ObjectDir) -> None:
-    """Quarantined when this is called from a hook of a push into `objdir` whose objects git has not accepted yet."""
+    """Raise Quarantined in a hook of a push into `objdir` whose objects git has not accepted yet."""
     quarantine = os.environ.get("GIT_QUARANTINE_PATH")
     if not quarantine:
         return
@@ -110,7 +110,7 @@ def refuse_quarantine(objdir: ObjectDir) -> None:
 
 
 ALTERNATES_DEPTH = 6
-"""How many object directories in a row git follows from one to the next."""
+"""Length of the longest chain of alternates that git follows."""
 
 
 def with_alternates(objects: str, *more: str) -> list[str]:
@@ -138,7 +138,7 @@ def alternates_here() -> list[str]:
 
 
 def _split_quoted(text: bytes) -> list[bytes]:
-    """Paths between colons, each of which may be quoted as in C, and then may have colons itself."""
+    """Return the paths in a list with colons. A path may be quoted as in C, and may then contain colons."""
     import re  # start-up cost: hardly ever needed
 
     parts = re.findall(rb'"(?:[^"\\]|\\.)*"(?=:|$)|[^:]+', text)

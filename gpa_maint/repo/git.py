@@ -1,4 +1,4 @@
-"""Starts git processes; the only module that does. Every failure is a GitFailed with git's own words."""
+"""Start git processes; no other module does. Every failure raises GitFailed with git's own words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Stopping(Protocol):
-        """What a StopRequest (base/progress.py) is to a git process: `why` is empty until somebody asks for the end."""
+        """The part of StopRequest (base/progress.py) that git needs: `why` is empty until a stop is requested."""
 
         why: str
 
@@ -35,31 +35,31 @@ def run_git(
     `stdin`: text, or a descriptor. `alone`: outside any repository. `objects`: the object directory to work on. `stop`
     ends git, which raises GitFailed too. No hook and no other program of the repository is run.
     """
-    hooks = _configured_hooks(cwd, stop) if args[0] in RUNS_HOOKS else ()
+    hooks = configured_hooks(cwd, stop) if args[0] in RUNS_HOOKS else ()
     with GitProcess(args, cwd=cwd, stdin=stdin, alone=alone, objects=objects, stop=stop, hooks=hooks) as git:
         return git.answer()
 
 
 def run_git_aloud(args: list[str], *, cwd: str | None = None) -> tuple[str, str]:
-    """As run_git(), with what git said on standard error beside its answer."""
+    """Run git as run_git() does, and return its standard output and its standard error."""
     with GitProcess(args, cwd=cwd) as git:
         return git.answer(), git.complaint()
 
 
 QUESTIONS = {"config", "rev-parse", "version", "--exec-path"}
-"""What only answers from the settings, and starts nothing: settings of ours would be part of the answer."""
+"""Commands that only print settings, and start nothing: our own settings would be part of their answer."""
 
 QUESTION_SECONDS = 60
-"""How long git may take for such an answer. Settings may lead it to a file that never ends, by include.path."""
+"""Seconds that git may take for such an answer. An include.path may name a file without end."""
 
 RUNS_NOTHING = ("--no-pager", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
-"""For every other command: a hook or a program that the repository names would run with the maintainer's rights."""
+"""Settings for all other commands. Otherwise a hook or program of the repository would run as the maintainer."""
 
 RUNS_HOOKS = {"pack-refs", "update-ref", "symbolic-ref"}
-"""What changes refs runs the hook reference-transaction; since git 2.54 the configuration may have such hooks too."""
+"""Commands that change refs, and so run the hook reference-transaction. Since git 2.54 it may be in the settings."""
 
 
-def _configured_hooks(cwd: str | None, stop: Stopping | None) -> tuple[str, ...]:
+def configured_hooks(cwd: str | None, stop: Stopping | None = None) -> tuple[str, ...]:
     """Return the keys that switch off each hook in the configuration."""
     keys = read_all_values(cwd=cwd, stop=stop)
     names = {key.rpartition(".")[0] for key in keys if key.startswith("hook.") and key.count(".") > 1}
@@ -67,10 +67,10 @@ def _configured_hooks(cwd: str | None, stop: Stopping | None) -> tuple[str, ...]
 
 
 class GitProcess:
-    """A git command that is at work: it is waited for in any case."""
+    """A running git command. Its end is awaited in any case."""
 
-    # Not subprocess: importing it costs more than the two short calls that every command makes. Files in memory
-    # instead of pipes, so that nothing can wait for anything.
+    # subprocess is not used: its import costs more than the two short calls that every command makes. Files in memory
+    # replace pipes, so that neither side can block.
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class GitProcess:
         is_question = args[0] in QUESTIONS
         self._end_at = time.monotonic() + QUESTION_SECONDS if is_question else None
         self._ended = ""
-        environment = _without_hooks(git_environment(named=cwd is not None), hooks)
+        environment = without_hooks(git_environment(named=cwd is not None), hooks)
         if alone:
             environment = {**environment, "GIT_DIR": os.devnull}
         if objects is not None:
             environment = {**environment, "GIT_OBJECT_DIRECTORY": objects}
         if alone or objects is not None:
-            # Its words are compared with what it says when the system refuses something.
+            # Its messages are compared with known texts about errors of the system.
             environment = {**environment, "LC_ALL": "C"}
         with ExitStack() as stack:
             self._fds = [_memory_file(stack) for _ in range(3)]
@@ -108,7 +108,7 @@ class GitProcess:
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)]
             try:
                 argv = ["git", *(() if is_question else RUNS_NOTHING), *self._argv[1:]]
-                # Not ignored, whatever the caller ignores: it is how a git that hangs is ended.
+                # git must not ignore SIGTERM, even if the caller does, because it ends a git that hangs.
                 self._pid = os.posix_spawnp("git", argv, environment, file_actions=actions, setsigdef=[TERMINATE])
             except FileNotFoundError:
                 complaint = "fatal: git is not installed, or not in PATH"
@@ -116,7 +116,7 @@ class GitProcess:
             self._open = stack.pop_all()
 
     def answer(self) -> str:
-        """Its standard output, when it has ended. GitFailed unless its status is 0."""
+        """Wait for git, and return its standard output. Raise GitFailed unless its status is 0."""
         status = self._wait()
         answer, complaint = (os.fsdecode(os.pread(fd, os.fstat(fd).st_size, 0)) for fd in self._fds[1:])
         if status and self._ended:
@@ -126,7 +126,7 @@ class GitProcess:
         return answer
 
     def complaint(self) -> str:
-        """Its standard error, when it has ended."""
+        """Return the standard error of a git that has ended."""
         self._wait()
         return os.fsdecode(os.pread(self._fds[2], os.fstat(self._fds[2]).st_size, 0))
 
@@ -138,7 +138,7 @@ class GitProcess:
         return self._status
 
     def _end_in_time(self) -> None:
-        """Wait until the process has ended; end it where it is asked to, or takes too long."""
+        """Wait until the process has ended; end it on request, or if it takes too long."""
         kill_at = 0.0
         with _ending_of(self._pid) as has_ended:
             while not has_ended():
@@ -164,10 +164,10 @@ class GitProcess:
 
 
 TERMINATE, KILL = 15, 9
-"""Not from the module signal, whose import costs more than a git."""
+"""Number of the signal. The import of the module signal costs more than a git process."""
 
 KILL_SECONDS = 2.0
-"""How long a git that was asked to end may take to remove its locks."""
+"""Seconds that git may take to remove its locks after SIGTERM."""
 
 WAIT_SECONDS = 0.1
 
@@ -177,7 +177,7 @@ def _ending_of(pid: int) -> Iterator[Callable[[], bool]]:
     """Yield a function that waits a moment and returns whether the child has ended; the caller must still reap it."""
     try:
         fd = os.pidfd_open(pid)
-    except OSError:  # older than Linux 5.3, or not allowed
+    except OSError:  # Linux is older than 5.3, or does not allow it
 
         def has_ended() -> bool:
             time.sleep(WAIT_SECONDS / 10)
@@ -191,7 +191,7 @@ def _ending_of(pid: int) -> Iterator[Callable[[], bool]]:
         os.close(fd)
 
 
-# `git rev-parse --local-env-vars`: what ties git to another repository than the one it is started in.
+# `git rev-parse --local-env-vars`: variables that bind git to another repository than that of its folder.
 LOCAL_VARIABLES = {
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CONFIG",
@@ -212,7 +212,7 @@ LOCAL_VARIABLES = {
 }
 
 NO_NETWORK = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}
-"""Maintenance fetches nothing: a partial clone's settings could name any program for it. For git < 2.44 the second."""
+"""Settings that forbid fetching, because a partial clone may name any program for it. The second is for git < 2.44."""
 
 
 def git_environment(*, named: bool) -> Mapping[str, str]:
@@ -224,7 +224,8 @@ def git_environment(*, named: bool) -> Mapping[str, str]:
 def _trusting(path: str) -> tuple[str, ...]:
     """Let git take the bare repository `path`, or the one of the object directory `path`, which the caller has named.
 
-    safe.bareRepository guards against one that git comes across. Not by GIT_DIR: git would trust any owner then.
+    safe.bareRepository guards against a repository that git finds by chance. GIT_DIR is not used, because with it git
+    would trust any owner.
     """
     path = os.path.abspath(path)
     named = os.path.dirname(path) if os.path.basename(path) == "objects" else path
@@ -232,8 +233,8 @@ def _trusting(path: str) -> tuple[str, ...]:
     return ("-c", "safe.bareRepository=all") if is_bare and not os.path.lexists(f"{path}/.git") else ()
 
 
-def _without_hooks(environment: Mapping[str, str], hooks: Collection[str]) -> Mapping[str, str]:
-    """With these keys set to false; as variables, since `-c` splits at the first equals sign, which a name may have."""
+def without_hooks(environment: Mapping[str, str], hooks: Collection[str]) -> Mapping[str, str]:
+    """Return the environment with these keys set to false. `-c` would not do: a name may contain an equals sign."""
     if not hooks:
         return environment
     count = environment.get("GIT_CONFIG_COUNT", "0")
@@ -251,7 +252,7 @@ def _memory_file(stack: ExitStack) -> int:
 
 
 def read_all_values(*, cwd: str | None = None, stop: Stopping | None = None) -> dict[str, tuple[str, ...]]:
-    """Every setting that holds: all values of a key in git's order, "true" for a key without one, as git reads it."""
+    """Return all settings: the values of each key in git's order, "true" for a key without a value, as git reads it."""
     return parse_config(run_git(LIST_CONFIG, cwd=cwd, stop=stop))
 
 
@@ -285,11 +286,11 @@ def git_version() -> tuple[int, int]:
 
 
 _versions: dict[str, tuple[int, int]] = {}
-"""PATH -> the version of the git in it."""
+"""PATH -> version of its git."""
 
 
 def version_in(text: str) -> tuple[int, int]:
-    """(2, 39) of 'git version 2.39.5 (Apple Git-154)'; (0, 0) of what is no version."""
+    """Return (2, 39) for 'git version 2.39.5 (Apple Git-154)'; (0, 0) if there is no version."""
     words = text.split()
     numbers = words[2].split(".")[:2] if len(words) > 2 else []
     if len(numbers) < 2 or not all(one.isascii() and one.isdigit() and len(one) < 10 for one in numbers):

@@ -1,4 +1,4 @@
-"""Names of objects: what `HEAD` or `main:file` means, and which objects git reads in place of others."""
+"""Names of objects such as `HEAD` or `main:file`, and the objects that git reads in place of others."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ REPLACE_DEPTH = 5  # as in git
 
 
 class NameResolver:
-    """A git that says which object a name means, as `HEAD` or `main:file`; started when it is first asked."""
+    """A git process that resolves names such as `HEAD` or `main:file`. The first question starts it."""
 
     def __init__(self, *, delimiter: bytes) -> None:
-        """`delimiter`: a newline, or a NUL byte where names may have newlines."""
+        """Set the delimiter: a newline, or a NUL byte if names may have newlines."""
         self._delimiter = delimiter
         self._process: Popen[bytes] | None = None
         self._may_die = False
@@ -80,7 +80,7 @@ class NameResolver:
 
 
 NO_LAZY_FETCH_SINCE = (2, 44)
-"""An older git dies when an object of a partial clone is not here and it may not fetch."""
+"""Oldest git that does not die if an object of a partial clone is missing and it may not fetch."""
 
 
 def _has_promisor() -> bool:
@@ -91,7 +91,7 @@ def _has_promisor() -> bool:
 
 
 def _resolve_alone(name: bytes) -> bytes:
-    """As NameResolver.resolve(), by a command that does not look whether the object is here."""
+    """Resolve a name as NameResolver.resolve() does, by a command that does not check whether the object exists."""
     try:
         answer = run_git(["rev-parse", "-q", "--verify", "--end-of-options", os.fsdecode(name)])
     except GitFailed:

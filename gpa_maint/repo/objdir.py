@@ -11,15 +11,15 @@ from .config import Settings
 class ObjectDir:
     """An object directory to work on. All paths are absolute.
 
-    `common_dir` is where gc.pid and our own gpa/ directory live: the repository's, or for the object directory of
-    another repository (--object-dir), which `is_own` denies, the directory above it.
+    `common_dir` is the folder of gc.pid and of gpa/: the repository's git directory, or, for the object directory of
+    another repository (--object-dir, `is_own` is False), its parent.
     """
 
     def __init__(
         self, *, objects: str, common_dir: str, object_format: str, settings: Settings, is_own: bool = True
     ) -> None:
         self.objects = objects
-        # As git does, work on the folder that a link in its place leads to; on that one until the end.
+        # As in git, work on the folder that a link points to, and on the same folder until the end.
         pack_dir = os.path.join(objects, "pack")
         self.pack_dir = os.path.realpath(pack_dir) if os.path.islink(pack_dir) else pack_dir
         self.index_path = os.path.join(self.pack_dir, "multi-pack-index")
@@ -33,7 +33,7 @@ class ObjectDir:
 
     @property
     def title(self) -> str:
-        """What people call it: the name of the repository's directory, without the path; of a work tree, its own."""
+        """Short name: that of the repository's directory, without the path; for a work tree, that of the work tree."""
         parent, name = os.path.split(self.common_dir)
         return os.path.basename(parent if name == ".git" else self.common_dir) or self.common_dir
 

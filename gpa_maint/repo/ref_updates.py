@@ -1,4 +1,4 @@
-"""Compare-and-swap of refs by one `git update-ref --stdin` that is kept running, so any kind of ref storage will do."""
+"""Compare-and-swap of refs by one long-running `git update-ref --stdin`, for every kind of ref storage."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from contextlib import suppress
 from typing import IO
 
 from ..errors import GitFailed, Locked, StalePlan
-from .git import RUNS_NOTHING, git_environment, run_git
+from .git import RUNS_NOTHING, configured_hooks, git_environment, run_git, without_hooks
 
 STALE = ("but expected", "already exists", "reference is missing", "unable to resolve reference")
-"""What git says of a ref with another value than the expected one."""
+"""Text in git's message about a ref with another value than the expected one."""
 
 
 class RefUpdates:
     """Sets refs of the repository at `path`. Any thread may call; a process forked from this one starts its own git."""
 
     def __init__(self, path: str, zero_oid: str) -> None:
-        """`zero_oid`: as many zeros as an id has digits, which stands for a ref that does not exist."""
+        """Set `zero_oid`: as many zeros as an id has digits, which stands for a ref that does not exist."""
         self._path = path
         self._zero = zero_oid
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class RefUpdates:
     def swap(self, ref: str, new: str, old: str, *, message: str) -> None:
         """Set a ref to `new` (hex), if it is `old` now; "" for one that does not exist.
 
-        Raises StalePlan if it has another value, Locked if somebody holds its lock, GitFailed for anything else.
+        Raises StalePlan if it has another value, Locked if another process holds its lock, else GitFailed.
         """
         with self._lock:
             process = self._process
@@ -42,7 +42,7 @@ class RefUpdates:
             assert process.stdin and process.stdout
             # In one write, because each answer that is waited for is a change of processes.
             lines = f"start\nupdate {ref} {new} {old or self._zero}\nprepare\ncommit\n"
-            with suppress(BrokenPipeError):  # it has said why
+            with suppress(BrokenPipeError):  # git has written the reason
                 process.stdin.write(lines.encode())
                 process.stdin.flush()
             for answer in (b"start: ok\n", b"prepare: ok\n", b"commit: ok\n"):
@@ -55,6 +55,7 @@ class RefUpdates:
         words = ["git", "-C", self._path, *RUNS_NOTHING, "update-ref", "--stdin"]
         pipe = subprocess.PIPE
         environment = {**git_environment(named=True), "LC_ALL": "C"}
+        environment = {**without_hooks(environment, configured_hooks(self._path))}
         process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=self._complaints, env=environment)
         self._process, self._pid = process, os.getpid()
         return process
@@ -89,7 +90,7 @@ class RefUpdates:
 
 
 class RefWatch:
-    """What one branch is: read from its file, or by git where it has none, when the files of refs have changed."""
+    """Value of one branch: read from its file, or by git if it has none, when the files of refs have changed."""
 
     def __init__(self, path: str, common_dir: str, ref: str) -> None:
         self._path = path
@@ -117,11 +118,11 @@ class RefWatch:
 
 
 RACY_NS = 100_000_000
-"""A folder that was changed so short ago may change again without getting another mtime."""
+"""Nanoseconds. A folder that was changed more recently may change again without a new mtime."""
 
 
 class FoldersWatch:
-    """Whether any ref below some folders may have changed since one looked, by a few system calls."""
+    """Tells, with a few system calls, whether any ref below some folders may have changed since the last check."""
 
     def __init__(self, common_dir: str, folders: tuple[str, ...]) -> None:
         self._folders = [os.path.join(common_dir, folder) for folder in folders]
@@ -130,7 +131,7 @@ class FoldersWatch:
         self._seen: object = None
 
     def has_changed(self) -> bool:
-        """Return whether it may have, since the last call that returned True; True the first time."""
+        """Return whether a ref may have changed since the last call that returned True; True the first time."""
         if self._seen is not None and self._seen == self._look(self._known):
             return False
         self._known = [inner for folder in self._folders for inner, _, _ in os.walk(folder)] + self._folders
@@ -138,7 +139,7 @@ class FoldersWatch:
         return True
 
     def _look(self, folders: list[str]) -> object:
-        """Return what tells states apart; None while a change would not be seen."""
+        """Return a value that identifies the state; None while a change might not show."""
         found = [_signature(path) for path in (*folders, *self._others)]
         latest = max((one[2] for one in found if one is not None), default=0)
         return None if latest > time.time_ns() - RACY_NS else found

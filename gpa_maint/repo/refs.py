@@ -1,4 +1,4 @@
-"""What refs name, whether it is all there, and new refs: git is asked for each, so any kind of ref storage will do."""
+"""Read, check and create refs. git does it, so every kind of ref storage works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_NAMED = 20
 
 
 class Ref(NamedTuple):
-    """A ref, the object that it names ("" while there is none), and for a symbolic ref the ref that it means."""
+    """A ref, the object that it names ("" for none), and for a symbolic ref its target."""
 
     name: str
     oid: str
@@ -21,7 +21,7 @@ class Ref(NamedTuple):
 
 
 class Refs(NamedTuple):
-    """All refs of a repository but HEAD, HEAD, and the names of those that git cannot read."""
+    """All refs of a repository except HEAD; HEAD; and the names of the refs that git cannot read."""
 
     all: tuple[Ref, ...]
     head: Ref
@@ -29,7 +29,7 @@ class Refs(NamedTuple):
 
     @property
     def tips(self) -> dict[str, str]:
-        """What each ref names, HEAD too."""
+        """Return the object that each ref names, HEAD too."""
         named = {ref.name: ref.oid for ref in self.all}
         return {**named, "HEAD": self.head.oid} if self.head.oid else named
 
@@ -78,7 +78,7 @@ def heads_of_worktrees(path: str | None) -> dict[str, str]:
     return heads
 
 
-# ---- is all of it there? ----
+# ---- connectivity ----
 
 
 def find_broken(path: str | None, tips: dict[str, str], *, partial: bool = False) -> list[str]:
@@ -104,7 +104,7 @@ def find_broken(path: str | None, tips: dict[str, str], *, partial: bool = False
 
 
 def walk(path: str | None, oids: Iterable[str], *, partial: bool = False, more: Iterable[str] = ()) -> str:
-    """Walk over all that these objects lead to. "" when it is there; else what git says."""
+    """Walk over everything reachable from these objects. Return "" if all of it exists, else git's message."""
     words = ["--no-replace-objects", "rev-list", "--objects", "--quiet", "--stdin", *more]
     try:
         run_git([*words, *(["--exclude-promisor-objects"] if partial else ())], cwd=path, stdin="\n".join(oids))
@@ -138,7 +138,7 @@ def make_refs(path: str | None, refs: Mapping[str, str], has: Callable[[str], bo
 
 
 def _create(path: str | None, refs: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """All at once, or where git refuses that, one by one."""
+    """Create all refs at once, or, if git refuses that, one by one."""
     if not refs:
         return [], []
     try:

@@ -1,4 +1,4 @@
-"""info/packs, by which clients over dumb HTTP find new packs."""
+"""Update info/packs, through which clients over dumb HTTP find new packs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .objdir import ObjectDir
 
 
 def update_server_info(objdir: ObjectDir, path: str | None) -> None:
-    """Let git write info/packs anew in the repository at `path`, where there is one; nothing through a link."""
+    """Let git update info/packs in the repository at `path`, if the file exists; nothing is written through a link."""
     folders = (os.path.join(objdir.objects, "info"), os.path.join(objdir.common_dir, "info"))
     if os.path.exists(os.path.join(folders[0], "packs")) and not any(map(os.path.islink, folders)):
         run_git(["update-server-info"], cwd=path)

@@ -1,4 +1,4 @@
-"""Fetching and pushing one ref, when the caller asks for it: the only place that lets git use the network."""
+"""Fetch and push one ref. No other module lets git use the network."""
 
 from __future__ import annotations
 

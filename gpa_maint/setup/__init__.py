@@ -1,1 +1,1 @@
-"""What starts maintenance: hooks, settings, timers. Undone byte for byte."""
+"""Hooks, settings and timers that start maintenance. uninstall restores the old state byte for byte."""

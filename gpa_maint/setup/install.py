@@ -1,8 +1,8 @@
-"""install and uninstall: hooks that start maintenance after pushes and commits, and the settings that go with them.
+"""Install hooks that start maintenance after pushes and commits, and the settings that they need.
 
-Look, decide, do, as everywhere. What install changes is recorded first (record.py), so that uninstall takes it back
-exactly, also after an install that was killed; a second install completes it. hook.sh keeps its part of I10. May be
-called from any thread; of two calls at a time in one repository the second gets Locked.
+Look, decide, do, as everywhere. install records its changes first (record.py), so that uninstall can undo them exactly,
+also after an install that was killed; a second install completes it. hook.sh keeps its part of I10. Any thread may call
+it; of two calls at the same time in one repository the second raises Locked.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def install(
 ) -> InstallResult:
     """Let pushes and commits to the repository at `path` (default: the current directory) start maintenance.
 
-    `way`: "file" or "config", by default what fits. `program`: the git-gpa that the hooks start, by default the one of
-    this Python, and where that is gone later, the one in PATH. A first install that fails undoes its changes.
+    `way`: "file" or "config", by default the one that fits. `program`: the git-gpa that the hooks start, by default
+    that of this Python, or, if that is deleted later, the one in PATH. A first install that fails undoes its changes.
     """
     program = _own_program() if program is None else os.fspath(program)
     path = path_text(path)
@@ -59,14 +59,14 @@ def install(
 
 
 def _take_back(found: Found) -> None:
-    with contextlib.suppress(GpaError, OSError):  # the error that led here is the one to tell
+    with contextlib.suppress(GpaError, OSError):  # the first error is the one to report
         _uninstall(look_again(found))
 
 
 def hook_for_host(program: str | None = None) -> Schedule:
     """Return the script that `install` puts into one repository, for a folder whose hooks many repositories run.
 
-    `program` is what it starts, as for install(). The commands are for the settings of the account that owns them.
+    It starts `program`, as for install(). The commands change the settings of the account that owns the repositories.
     """
     script = render(_own_program() if program is None else program)
     make = [f"git config --global {key} {value}" for key, value, _reason in settings.SETTINGS]
@@ -74,7 +74,7 @@ def hook_for_host(program: str | None = None) -> Schedule:
 
 
 def _own_program() -> str:
-    """git-gpa where this Python's programs are; empty when it is not there."""
+    """Return the git-gpa among this Python's programs; empty if there is none."""
     program = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), "git-gpa")
     return program if os.access(program, os.X_OK) else ""
 
@@ -109,7 +109,7 @@ def _next_record(found: Found, plan: Plan) -> Record:
 
 
 def _overridden(path: str | None) -> list[str]:
-    """Warnings about settings that do not hold, since something that git reads later says otherwise."""
+    """Return warnings about settings without effect, because git reads another value later."""
     last = {one.key: one for one in settings.effective_settings(path)}
     return [
         f"'{key}' does not hold: {last[key.lower()].origin} sets it too, and git reads that later"

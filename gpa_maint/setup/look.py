@@ -1,4 +1,4 @@
-"""A repository as install and uninstall find it."""
+"""The state of a repository, for install and uninstall."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpa_maint.setup.settings import Setting, Values
 from gpa_maint.state.paths import HOOK, SCRATCH, path_of
 
 SCRIPT = "gpa-hook.sh"
-"""In the common directory."""
+"""Name of the script in the common directory."""
 
 
 class Found(NamedTuple):
@@ -46,23 +46,23 @@ class Found(NamedTuple):
 
     @property
     def old_script(self) -> Place:
-        """Where earlier versions put it."""
+        """Script of earlier versions."""
         return scripts.look_at(path_of(self.objdir, HOOK))
 
     @property
     def scratch(self) -> str:
-        """The name of a file to edit settings in."""
+        """Path of a file in which settings are edited."""
         return path_of(self.objdir, SCRATCH)
 
     @property
     def our_dirs(self) -> tuple[str, ...]:
-        """Where scripts of ours may lie, also when the record is lost. One that others use counts if recorded."""
+        """Folders that may have our scripts, also without a record. A shared folder counts only if it is recorded."""
         recorded = tuple(name for name in self.record.hooks_dirs if self._is_ours(name)) if self.record else ()
         return recorded if self.shared_by or self.hooks_dir in recorded else (*recorded, self.hooks_dir)
 
     @property
     def made_dirs(self) -> tuple[str, ...]:
-        """Folders that install made. A record may name any; only those within the repository count."""
+        """Folders that install created. A record may name any folder; only those in the repository count."""
         made = self.record.made_dirs if self.record else ()
         return tuple(name for name in made if self.is_within(name))
 
@@ -76,13 +76,13 @@ class Found(NamedTuple):
         return folder == self.hooks_dir or self.is_within(folder)
 
     def ours(self) -> list[Place]:
-        """Our scripts, and what was set aside for them."""
+        """Return our scripts, and the hooks that were set aside for them."""
         places = [place for name in self.our_dirs for place in scripts.places_of_ours(name)]
         return [*places, *(place for place in (self.script, self.old_script) if place.is_marked)]
 
 
 def look(path: str | None, objdir: ObjectDir | None = None) -> Found:
-    """GitFailed and Unsupported as find_object_dir(), unless `objdir` is given; Corrupt when the record is damaged."""
+    """Return the state. Raise as find_object_dir() unless `objdir` is given, and Corrupt if the record is damaged."""
     objdir = objdir or find_object_dir(path)
     config = os.path.join(objdir.common_dir, "config")
     content = read_bytes(config)
@@ -101,7 +101,7 @@ def look(path: str | None, objdir: ObjectDir | None = None) -> Found:
 
 
 def look_again(found: Found) -> Found:
-    """With what another install or uninstall may have changed meanwhile."""
+    """Return the state again, because another install or uninstall may have changed it."""
     content = read_bytes(found.config)
     values = found.values if content == found.content else settings.values_in(content)
     return found._replace(content=content, values=values, record=read_record(found.objdir, found.config))
@@ -109,7 +109,7 @@ def look_again(found: Found) -> Found:
 
 def _hooks_dir(path: str | None, named: list[Setting]) -> str:
     if named and not named[-1].value:
-        return os.devnull  # git looks for them in /, so that there are none
+        return os.devnull  # git searches in /, where there are no hooks
     here = os.path.abspath(path or os.getcwd())
     answer = run_git(["rev-parse", "--git-path", "hooks"], cwd=path).removesuffix("\n")
     return os.path.normpath(os.path.join(here, answer))

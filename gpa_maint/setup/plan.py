@@ -1,4 +1,4 @@
-"""What install and uninstall are to change: decided from what was found, without touching anything."""
+"""Decide the changes of install and uninstall from the state that was found. Nothing is changed here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE, CONFIG = "file", "config"
 CONFIG_HOOKS_SINCE = (2, 54)
 
 OURS = "git-gpa"
-"""What a change calls our script."""
+"""Label of our own script in InstallChange.before and .after."""
 
 # The command of a hook in the configuration. git may append "$@". The script is found through GIT_DIR, so that the
 # repository can be moved.
@@ -29,7 +29,7 @@ START = (
 
 
 class Plan(NamedTuple):
-    """Where to put `script`, what to take away, which values the configuration lacks; `result` says it in words."""
+    """Places for `script`, files to remove, and values that the configuration lacks; `result` has it in words."""
 
     script: bytes
     puts: tuple[Place, ...]
@@ -39,9 +39,9 @@ class Plan(NamedTuple):
 
 
 def choose_way(asked: str | None, *, hooks_dir: str, shared_by: str, before: str, version: tuple[int, int]) -> str:
-    """How git is made to call us: FILE or CONFIG. `before` is how it does now, "" for not at all.
+    """Return how git will call us: FILE or CONFIG. `before` is how it does now, "" for not at all.
 
-    A hooks directory that others use as well is written to only when that is asked for. Refused where no way is left.
+    A hooks directory that other repositories use too is changed only on request. Raises Refused if no way is left.
     """
     has_config_hooks = version >= CONFIG_HOOKS_SINCE
     if asked == CONFIG and not has_config_hooks:
@@ -61,7 +61,7 @@ def choose_way(asked: str | None, *, hooks_dir: str, shared_by: str, before: str
 
 
 def plan_install(found: Found, *, way: str | None, program: str) -> Plan:
-    """`way` as asked for, and the git-gpa the hooks are to start. Refused where a hook cannot be set aside."""
+    """Return the plan for a `way` and the `program` of the hooks. Raise Refused if a hook cannot be set aside."""
     record = found.record
     before = record.way if record and (record.way == CONFIG or found.hooks_dir in record.hooks_dirs) else ""
     way = choose_way(way, hooks_dir=found.hooks_dir, shared_by=found.shared_by, before=before, version=found.version)
@@ -104,7 +104,7 @@ def _refuse_two_hooks(place: Place) -> None:
 
 
 def plan_uninstall(found: Found) -> Plan:
-    """Hooks and values as they were; what somebody changed since is left, with a warning."""
+    """Return the plan that restores hooks and values; those changed since install stay, with a warning."""
     ours = found.ours()
     takes = tuple(filter(_is_to_go, ours))
     warnings = [*_edited(ours), *_kept_aside(ours)]
@@ -131,7 +131,7 @@ def undone_values(found: Found) -> tuple[Values, list[str]]:
 
 
 def _is_to_go(place: Place) -> bool:
-    """Ours; or nothing, or the hook itself that was set aside, as after a crash."""
+    """Return whether the script is ours, or missing, or, after a crash, the hook that was set aside."""
     return place.is_ours or (place.aside is not None and place.now in (None, place.aside))
 
 
@@ -151,7 +151,7 @@ def _renamed(puts: Iterable[Place]) -> list[str]:
     ]
 
 
-# ---- the same in words ----
+# ---- descriptions ----
 
 
 def _result(

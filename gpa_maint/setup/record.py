@@ -1,4 +1,4 @@
-"""gpa/install.json: what install is about to change, written before it changes anything, and removed by uninstall."""
+"""gpa/install.json: the changes of install, written before it makes any, and removed by uninstall."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ def record_path(objdir: ObjectDir) -> str:
 
 
 MOST_BYTES = 16 << 20
-"""More than any record: configuration files have some kilobytes."""
+"""Bytes; more than any record, because configuration files have some kilobytes."""
 
 
 def read_record(objdir: ObjectDir, config: str) -> Record | None:
-    """None when nothing is installed; Corrupt when the file is not one of ours.
+    """Return the record; None if nothing is installed. Raise Corrupt if the file is not ours.
 
-    Refused when it may be from somebody who may not write the file `config`: uninstall makes that what is recorded.
+    Raises Refused if a user who may not write the file `config` could have written it, because uninstall restores that
+    file from the record.
     """
     path = record_path(objdir)
     try:
@@ -101,7 +102,7 @@ def _dirs(names: list[str]) -> tuple[str, ...]:
 
 
 def write_record(objdir: ObjectDir, config: str, record: Record) -> None:
-    """Readable for whom the configuration file is, since it holds copies of that."""
+    """Write the record, readable for the users who may read the configuration file, because it has copies of that."""
     afters = [_text(content) for content in record.configs_after]
     texts = {"config_before": _text(record.config_before), "configs_after": afters}
     body = {"version": 1, **record._asdict(), **texts}

@@ -1,6 +1,6 @@
-"""The hook script: its text, how a copy of ours is known, and what lies where it belongs.
+"""The hook script: its text, and the places for copies of it.
 
-A copy carries the checksum of its own text, so that ours and one that somebody changed are told apart without a record.
+A copy contains the checksum of its own text. So a changed copy is recognised without a record.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gpa_maint.base.tuples import NamedTuple
 from gpa_maint.errors import Refused
 
 EVENTS = ("post-receive", "post-commit", "post-merge", "post-rewrite")
-"""When objects may have come. git has no hook after a plain fetch."""
+"""Events after which there may be new objects. git has no hook after a plain fetch."""
 
 ASIDE = ".before-gpa"
 """hook.sh runs the file of its own name with this suffix first."""
@@ -40,7 +40,7 @@ def _sum(body: bytes) -> bytes:
 class Place(NamedTuple):
     """Path of the script for an event, the existing file, and the file with the name of a hook set aside.
 
-    Both are the file's bytes, where a symbolic link leads, or None. Files of equal bytes are equal here.
+    Both are the file's bytes, the target of a symbolic link, or None. Files with equal bytes are equal here.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        """Written by us, in whatever version, and unchanged since."""
+        """Whether any version of ours wrote it, and it is unchanged."""
         if self.now is None or not self.is_marked:
             return False
         found, _, body = self.now.removeprefix(MARK).partition(b"\n")
@@ -74,15 +74,15 @@ class Place(NamedTuple):
 
     @property
     def asks_for_its_name(self) -> bool:
-        """The hook there seems to look at the name it is called by, which is another one when it is set aside."""
+        """Whether the existing hook seems to depend on its own name, which changes when it is set aside."""
         return self.now is not None and re.search(rb"basename.*\$\{?0\b|\$PROGRAM_NAME|__FILE__", self.now) is not None
 
 
 def place_for(hooks_dir: str, event: str) -> Place:
-    """Where the script for `event` is to be put.
+    """Return the place for the script of `event`.
 
-    A hook that runs all that lies in <event>.d/ (those of some servers do, and look at their own name) stays where
-    it is, and ours is put there.
+    If the existing hook runs all files of <event>.d/ (those of some servers do, and depend on their own name), it
+    stays, and our script is put into that folder.
     """
     place = _look(hooks_dir, event)
     inner = f"{event}.d"
@@ -92,7 +92,7 @@ def place_for(hooks_dir: str, event: str) -> Place:
 
 
 def places_of_ours(hooks_dir: str) -> list[Place]:
-    """Where a script of ours may lie, or a hook that was set aside for one."""
+    """Return the places that may have a script of ours, or a hook that was set aside."""
     names = [name for event in EVENTS for name in (event, f"{event}.d/gpa")]
     found = [_look(hooks_dir, name) for name in names]
     return [place for place in found if place.is_marked or place.aside is not None]

@@ -1,7 +1,7 @@
-"""The settings that go with the hooks, and how git's configuration file is read and edited: by git itself, on a copy.
+"""The settings of install. git itself reads and edits its configuration file, on a copy.
 
-The copy takes the place of the file in one step (replace_config), so that the settings hold all together or not at
-all. Values are those of the repository's own file, without what it includes.
+The copy replaces the file in one step (replace_config), so that either all settings change or none. Values are those of
+the repository's own file, without included files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SETTINGS: tuple[tuple[str, str, str], ...] = (
 )
 
 COMMAND, EVENT = "hook.gpa.command", "hook.gpa.event"
-"""In this order: git dies over an event that has no command."""
+"""Keys in the order of writing: git dies of an event without a command."""
 
 REASONS = {key: reason for key, _value, reason in SETTINGS} | {
     COMMAND: "what starts maintenance",
@@ -32,11 +32,11 @@ REASONS = {key: reason for key, _value, reason in SETTINGS} | {
 }
 
 Values = Mapping[str, tuple[str | None, ...]]
-"""key -> its values in order. None stands for a key without a value, which git reads as true."""
+"""Key -> its values in order. None is a key without a value, which git reads as true."""
 
 
 class Setting(NamedTuple):
-    """One value as `git config --list` shows it; of those that hold for a key the last one counts."""
+    """One value as `git config --list` shows it; the last value of a key counts."""
 
     scope: str
     origin: str
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
 
 
 def effective_settings(cwd: str | None) -> list[Setting]:
-    """Everything git reads in this repository, in its order, keys in lower case."""
+    """Return all settings that git reads in this repository, in its order, keys in lower case."""
     words = run_git(["config", "--list", "--show-scope", "--show-origin", "-z"], cwd=cwd).split("\0")
     found = []
     for scope, origin, item in zip(words[::3], words[1::3], words[2::3], strict=False):
@@ -71,7 +71,7 @@ def wanted_values(command: str, events: Collection[str]) -> Values:
 
 
 def differing(now: Values, wanted: Values) -> Values:
-    """Those of `wanted` that are not so."""
+    """Return the values of `wanted` that differ from those of `now`."""
     return {key: values for key, values in wanted.items() if now.get(key.lower(), ()) != values}
 
 
@@ -94,7 +94,7 @@ NO_VALUE = "gpa-placeholder-for-no-value"
 
 
 def edited(content: bytes, values: Values, scratch: str) -> bytes:
-    """`content` with these values for these keys, otherwise as it is; worked out in a file beside `scratch`."""
+    """Return `content` with these values for these keys; git edits it in a file beside `scratch`."""
     if not values:
         return content
     there = values_in(content)

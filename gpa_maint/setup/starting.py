@@ -1,6 +1,6 @@
-"""What keeps installed hooks from starting maintenance: nobody would be told, since a hook fails in silence.
+"""Find causes that keep installed hooks from starting maintenance, because a hook fails silently.
 
-Nothing is started to find out: a hook may name any program.
+No program is started for it: a hook may name any program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AGAIN = "git gpa install"
 
 
 def find_faults(path: str | None, objdir: ObjectDir) -> tuple[StatusWarning, ...]:
-    """Why hooks of the repository at `path`, where install put them, start nothing; one warning for each cause."""
+    """Return one warning for each cause why installed hooks of the repository at `path` start nothing."""
     try:
         return tuple(_faults(look(path, objdir)))
     except (GpaError, OSError) as error:
@@ -32,7 +32,7 @@ def find_faults(path: str | None, objdir: ObjectDir) -> tuple[StatusWarning, ...
 
 
 def has_hook(path: str | None, objdir: ObjectDir) -> bool:
-    """Whether git runs a hook of ours for some event, wherever it comes from: a template, core.hooksPath, a link."""
+    """Return whether git runs a hook of ours for some event, also from a template, core.hooksPath or a link."""
     try:
         return any(_is_run(place) for place in _places(look(path, objdir)))
     except (GpaError, OSError):
@@ -62,12 +62,12 @@ def _faults(found: Found) -> Iterator[StatusWarning]:
 
 
 def _places(found: Found) -> list[Place]:
-    """Where git starts our script, for each event."""
+    """Return the place from which git starts our script, for each event."""
     return [scripts.place_for(found.hooks_dir, event) for event in EVENTS]
 
 
 def _in_folder(found: Found, places: Iterable[Place]) -> Iterator[StatusWarning]:
-    """Of hooks that are files."""
+    """Yield warnings about hooks that are files."""
     record = found.record
     missing = [place for place in places if place.now is None]
     replaced = [place for place in places if place.is_foreign and not _starts_it(place)]
@@ -95,7 +95,7 @@ def _starts_it(place: Place) -> bool:
 
 
 def _in_config(found: Found) -> Iterator[StatusWarning]:
-    """Of a hook that the configuration names."""
+    """Yield warnings about a hook that the configuration names."""
     if found.script.now is None:
         yield StatusWarning("hook-missing", f"the script '{found.script.path}' is gone", AGAIN)
     elif not _may_run(found.script.path):
@@ -111,7 +111,7 @@ def _in_config(found: Found) -> Iterator[StatusWarning]:
 
 
 def _of_programs(places: Iterable[Place]) -> Iterator[StatusWarning]:
-    """Of the program that the scripts start, once for each program."""
+    """Yield warnings about the programs that the scripts start, once for each program."""
     programs = {found[1]: place for place in places if (found := PROGRAM.search(place.now or b""))}
     for line, place in programs.items():
         program = _unquoted(line)
@@ -126,7 +126,7 @@ def _of_programs(places: Iterable[Place]) -> Iterator[StatusWarning]:
 
 
 MOST_SETTINGS = 64 << 10
-"""More than any pyvenv.cfg has."""
+"""Bytes; more than any pyvenv.cfg has."""
 
 PROGRAM = re.compile(rb"^program=(.*)$", re.MULTILINE)
 
@@ -141,7 +141,7 @@ def _unquoted(line: bytes) -> str:
 
 
 def _fault_of(program: str) -> str:
-    """Why this program cannot be started, as far as files tell; "" when nothing is wrong."""
+    """Return why this program cannot be started, as far as its files show; "" if it can."""
     if not os.path.exists(program):
         return "is gone"
     if not os.access(program, os.X_OK):
@@ -175,7 +175,7 @@ def _fault_of_environment(interpreter: str) -> str:
 
 
 def _may_run(path: str) -> bool:
-    """Has anybody the right to run it? root may, as soon as somebody may."""
+    """Return whether some user may run it. root may if any user may."""
     try:
         return bool(os.stat(path).st_mode & 0o111) and os.access(path, os.X_OK)
     except OSError:

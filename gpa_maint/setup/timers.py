@@ -1,6 +1,6 @@
 """Units for systemd, and lines for cron, that start maintenance each hour. Nothing is written here.
 
-Paths may hold anything that the other side can take: blanks, quotes, percent signs. What it cannot take is refused.
+Paths may contain blanks, quotes, percent signs, and everything else that systemd or cron can read. Others are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..repo.discover import find_object_dir
 from ..repo.objdir import ObjectDir
 
 USUAL_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
-"""Where systemd and most crons look for programs."""
+"""Folders in which systemd and most crons search for programs."""
 
 TYPE_CHECKING = False  # start-up cost
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def schedule(
     program: str = "",
     git_dir: str = "",
 ) -> Schedule:
-    """Units for systemd, or with `system="cron"` a line for that, that start maintenance each hour; nothing is written.
+    """Return units for systemd, or with `system="cron"` a line for cron, that start maintenance each hour.
 
-    Of the repository at `path` (default: the current directory), or of all below `folder`. `program`: the git-gpa to
-    start, by default the one of this Python. `git_dir`: where its git is, by default where such programs usually are.
+    They are for the repository at `path` (default: the current directory), or for all below `folder`. `program`: the
+    git-gpa to start, by default that of this Python. `git_dir`: the folder of git, by default the usual folders.
     """
     if folder is not None:
         return schedule_folder(os.fspath(folder), system=system, program=program, git_dir=git_dir)
@@ -45,7 +45,7 @@ def schedule(
 
 
 class Job(NamedTuple):
-    """What is started: `words`, in the directory `cwd` if any, as `user`, with git from `git_dir` if that is given."""
+    """A job: `words` are started in the directory `cwd`, if any, as `user`, with the git of `git_dir`, if given."""
 
     name: str
     what: str
@@ -54,11 +54,11 @@ class Job(NamedTuple):
     user: str
     git_dir: str
     is_bare: bool = False
-    """Is `cwd` a bare repository? Then it is named by GIT_DIR, for safe.bareRepository."""
+    """Whether `cwd` is a bare repository. Then GIT_DIR names it, because of safe.bareRepository."""
 
 
 def schedule_repository(objdir: ObjectDir, *, system: str, program: str = "", git_dir: str = "") -> Schedule:
-    """Maintenance of one repository, by its owner."""
+    """Return the schedule for one repository, run by its owner."""
     home = objdir.common_dir
     parent, name = os.path.split(home)
     title = parent if name == ".git" else home
@@ -69,7 +69,7 @@ def schedule_repository(objdir: ObjectDir, *, system: str, program: str = "", gi
 
 
 def schedule_folder(folder: str, *, system: str, program: str = "", git_dir: str = "") -> Schedule:
-    """Maintenance of every repository below `folder`, by its owner. GpaError when it is no directory."""
+    """Return the schedule for all repositories below `folder`, run by its owner. Raise GpaError for no directory."""
     folder = os.path.realpath(folder)
     if not os.path.isdir(folder):
         raise GpaError(f"'{folder}' is not a directory")
@@ -79,7 +79,7 @@ def schedule_folder(folder: str, *, system: str, program: str = "", git_dir: str
 
 
 def own_program() -> str:
-    """git-gpa where this Python's programs are. GpaError when it is not there."""
+    """Return the git-gpa among this Python's programs. Raise GpaError if there is none."""
     program = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), "git-gpa")
     if not os.access(program, os.X_OK):
         raise GpaError(f"there is no program '{program}'")
@@ -150,7 +150,7 @@ def _service(job: Job) -> str:
         *([f"WorkingDirectory={_directory(job.cwd)}"] if job.cwd else []),
         *([f"Environment={_quoted('PATH=' + _search_path(job))}"] if job.git_dir else []),
         *(["Environment=GIT_DIR=."] if job.is_bare else []),
-        # In the program's own name a dollar is just that.
+        # In the name of the program a dollar sign has no special meaning.
         " ".join([f"ExecStart={_quoted(program)}", *(_quoted(word).replace("$", "$$") for word in arguments)]),
         "# ended by SIGTERM, cleanly",
         "SuccessExitStatus=143",
@@ -182,7 +182,7 @@ def _percents(text: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """One word as systemd splits them."""
+    """Return a word quoted for systemd."""
     text = _percents(word)
     if all(char.isalnum() or char in "/-_.=:+,@%$" for char in text):
         return text
@@ -198,7 +198,7 @@ def _directory(path: str) -> str:
 
 
 def _for_cron(job: Job) -> Schedule:
-    """One line for the owner's crontab; quiet, since cron mails what is printed."""
+    """Return a line for the owner's crontab. It is quiet, because cron mails all output."""
     import shlex
 
     command = shlex.join(["nice", "ionice", "-c", "3", *job.words, "-q"])

@@ -1,4 +1,4 @@
-"""Bring hooks and settings back to what they were before install; and what both share."""
+"""Restore hooks and settings to their state before install."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @checked
 def uninstall(path: StrPath | None = None, *, dry_run: bool = False) -> InstallResult:
-    """Bring hooks and settings back to what they were before install; what somebody changed since stays."""
+    """Restore hooks and settings to their state before install; those changed since stay."""
     found = look(path_text(path))
     plan = plan_uninstall(found)
     if dry_run or not (found.record or plan.takes or left_beside(_paths(found))):
@@ -49,7 +49,7 @@ def _locked(found: Found) -> contextlib.AbstractContextManager[None]:
 
 
 def _paths(found: Found) -> list[str]:
-    """All that is ever written."""
+    """Return all paths that install and uninstall ever write."""
     dirs = {found.hooks_dir, *found.our_dirs}
     hooks = [os.path.join(name, hook) for name in dirs for event in EVENTS for hook in (event, f"{event}.d/gpa")]
     scripts = (found.script.path, found.old_script.path)

@@ -31,9 +31,12 @@ HOOKS = [
 STARTED = {
     *("rev-parse", "config", "version", "pack-refs", "update-server-info", "multi-pack-index", "index-pack"),
     *("unpack-objects", "cat-file", "pack-objects", "rev-list", "for-each-ref", "update-ref", "symbolic-ref"),
-    *("init", "worktree", "prune-packed"),
+    *("init", "worktree", "prune-packed", "check-ref-format", "var", "merge-base"),
 }
 """Every git command that the package starts in a repository."""
+
+UNTRAPPED = ("-c", "core.hooksPath=/dev/null", "-c", "hook.trap.enabled=false", "-c", "hook.tr=ap.enabled=false")
+"""Options for a git that the test itself starts."""
 
 PROGRAM_KEYS = [
     *("core.fsmonitor", "core.pager", "core.editor", "core.sshCommand", "core.askPass"),
@@ -156,20 +159,15 @@ def everything(repo: Path, environment: dict[str, str], tmp_path: Path) -> None:
     for words in ("status", "run -n", "explain", "verify --deep", "config", "install", "uninstall", "write --bitmap"):
         run(words)
     run("run")
-    git(
-        repo,
-        "-c",
-        "core.hooksPath=/dev/null",
-        "-c",
-        "hook.trap.enabled=false",
-        "hash-object",
-        "-w",
-        "--stdin",
-        input="x",
-    )
+    git(repo, *UNTRAPPED, "hash-object", "-w", "--stdin", input="x")
     for words in ("add-loose", "repack", "expire --grace=now", "run", f"export-v1 {tmp_path}/archive main"):
         run(words)
     for words in (f"backup {tmp_path}/backup", f"backup {tmp_path}/backup"):
+        run(words)
+    for words in ("data set key one", "data append key two", "data list", "data log", "data check"):
+        run(words)
+    git(repo, *UNTRAPPED, "update-ref", "refs/remotes/origin/meta", "meta")
+    for words in ("data set key three", "data set other one", "union-merge refs/heads/u meta main", "data forget"):
         run(words)
     made = archives.unpack(tmp_path / "v1") / "saved-by-api"
     folder = made if made.is_dir() else next(path for path in made.parent.iterdir() if (path / "packed-refs").exists())
@@ -195,7 +193,10 @@ MISSED = {"symbolic-ref", "worktree"}
 def test_every_git_command_of_the_package_is_in_the_table() -> None:
     package = Path(gpa_maint.__file__).parent
     sources = "".join(path.read_text() for path in package.rglob("*.py"))
-    named = set(re.findall(r'run_git\(\s*\[\s*"([a-z-]+)"', sources)) - {"--exec-path", "-c"}
+    named = set(re.findall(r'run_git\(\s*\[\s*(?:"--no-replace-objects", )?"([a-z-]+)"', sources)) - {
+        "--exec-path",
+        "-c",
+    }
     assert set() == named - STARTED
 
 
