@@ -89,6 +89,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("stream", "file"), FILE),
     "size": COUNT,
     "count": _number("a number from 1", 1),
+    "data": Rule("bytes", lambda value: isinstance(value, bytes), may_be_none=False),
+    "writer": NAME._replace(may_be_none=False),
+    "by": _number("a number", -1 << 62),
 }
 """Rules by the name of the parameter."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
+from ..base.arguments import checked
 from ..errors import Unsupported
 
 Driver = Callable[["bytes | None", bytes, bytes], bytes]
@@ -197,11 +198,13 @@ def format_counts(counts: dict[bytes, tuple[int, int]]) -> bytes:
     return b"".join(b"%s %d %d\n" % (writer, *counts[writer]) for writer in sorted(counts))
 
 
+@checked
 def counter_value(data: bytes) -> int:
     """Return the value of a counter: all that was added less all that was taken."""
     return sum(plus - minus for plus, minus in counts_of(data).values())
 
 
+@checked
 def counter_add(data: bytes, writer: str, by: int) -> bytes:
     """Return a counter's value after `writer` added `by`, which may be negative."""
     counts, name = counts_of(data), writer.encode()
