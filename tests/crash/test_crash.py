@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -403,6 +404,17 @@ def test_deleting_all_state_loses_no_object(ready: dict[str, Path], tmp_path: Pa
 # -- Slow: real processes, killed at random times
 
 
+REAL_VERBS = ["write", "repack", "expire", "run"]
+
+
+def seconds_of(verb: str, repo: Path) -> float:
+    """How long the command takes here when nothing ends it."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "gpa_maint.cli.main", *command_words(verb, repo)]
+    subprocess.run(command, cwd=repo, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_processes_killed_at_random_times_lose_nothing(ready: dict[str, Path], tmp_path: Path, seed: int) -> None:
@@ -410,7 +422,7 @@ def test_processes_killed_at_random_times_lose_nothing(ready: dict[str, Path], t
     history = pushed_history(tmp_path / "history", HistorySpec(pushes=30, files=20, waiting=60, seed=seed))
     repo, waiting = history.server, list(history.waiting)
     begin = copy_of(repo, tmp_path / "begin")
-    killed = 0
+    killed, took = 0, {verb: seconds_of(verb, copy_of(begin, tmp_path / verb)) for verb in REAL_VERBS}
     for _ in range(RANDOM_KILLS):
         if not waiting:  # from the beginning, so that there is always something to do
             copy_of(begin, repo)
@@ -418,11 +430,11 @@ def test_processes_killed_at_random_times_lose_nothing(ready: dict[str, Path], t
         if rng.random() < 0.5:
             send_push(history.client, repo, waiting.pop(0))
         digest = content_digest(repo)
-        verb = rng.choice(["write", "repack", "expire", "run"])
+        verb = rng.choice(REAL_VERBS)
         command = [sys.executable, "-m", "gpa_maint.cli.main", *command_words(verb, repo)]
         with subprocess.Popen(command, cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             try:
-                _, said = process.communicate(timeout=rng.uniform(0.03, 0.11))
+                _, said = process.communicate(timeout=rng.uniform(0.3, 1.1) * took[verb])
                 assert 0 == process.returncode, said
             except subprocess.TimeoutExpired:
                 process.kill()
