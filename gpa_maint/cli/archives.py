@@ -1,4 +1,4 @@
-"""What the verbs on v1 archives share: options, findings as words."""
+"""Options and messages that the verbs on v1 archives share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse_archive_alone(parser: Parser, options: list[str]) -> Namespace:
 
 
 def tell_findings(findings: Iterable[Finding]) -> None:
-    """Each on stderr: as an error where something is lost, else as a warning."""
+    """Print each finding on stderr: as an error if something is lost, else as a warning."""
     for finding in findings:
         (complain if finding.lost else warn)(describe_finding(finding))
 

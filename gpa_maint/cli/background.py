@@ -1,4 +1,4 @@
-"""What `git gpa run` for one repository and for many share: plans as words, and work that a signal can end."""
+"""Code that `git gpa run` for one and for many repositories shares: plans in words, and work that signals can stop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def describe_plan(plan: RunPlan) -> str:
-    """One line a step, in the order in which they would be done."""
+    """Print one line for each step, in the order in which they would be done."""
     return "\n".join(_line(step) for step in plan.steps)
 
 
@@ -29,14 +29,14 @@ def _line(step: RunStep) -> str:
 
 
 def stoppable(stop: StopRequest, work: Callable[[], Answer]) -> Answer:
-    """Do the work in a thread of its own, so that a signal reaches it while it is deep in the C core."""
+    """Run the work in its own thread, so that signals are handled while the C core works."""
 
     def ask(number: int, _frame: object) -> None:
         stop.request(signal.Signals(number).name)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as nohup has it
+        if handler is not signal.SIG_IGN:  # ignored, as under nohup
             signal.signal(number, ask)
     try:
         return in_thread(work)

@@ -37,7 +37,7 @@ def main(options: list[str]) -> int:
     except GitFailed as error:
         if error.stderr:
             raise
-        return error.status  # git has said why
+        return error.status  # git has printed the reason
     return 0
 
 

@@ -137,7 +137,7 @@ def _check(args: Namespace, db: DataBranch, operands: list[str]) -> int:
 
 
 def _batch(args: Namespace, db: DataBranch, operands: list[str]) -> int:
-    """Answer each request in order. What is set is safe from kill -9 when its answer comes; `commit` makes a commit."""
+    """Answer each request in order. A set survives kill -9 when its answer is printed; `commit` makes a commit."""
     end = b"\0" if args.z else b"\n"
     for line in _requests(end):
         try:

@@ -1,8 +1,8 @@
 """`python -m gpa_maint.cli.demo`: watch git gpa at work, on a repository made for the purpose, beside stock git.
 
 Real pushes make a server with some hundred packs; then the verbs run on it, and git's own multi-pack-index on a copy.
-All of it lives in a temporary directory, and git sees no settings of the user or the machine. git is started here
-rather than by repo/git.py, because it has to run as a stranger's: with an environment of its own.
+Everything is in a temporary directory, and git sees no settings of the user or the machine. git is started here and not
+by repo/git.py, because it needs its own environment, like the git of another user.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ FOLDERS, FILES_IN_FOLDER, LINES_IN_FILE, WORDS_IN_LINE = 8, 5, 120, 9
 EDITED_FILES, EDITED_LINES = 3, 4
 FIRST_COMMIT_TIME = 1_700_000_000
 
-# Each push leaves one pack, and nothing tidies up behind it.
+# Each push leaves one pack, and no maintenance runs.
 SERVER_SETTINGS = ("receive.unpackLimit=1", "receive.autogc=false", "gc.auto=0", "maintenance.auto=false")
 VERBS = (("write",), ("repack",), ("expire", "--grace=now"))
 GITS_OWN = (("write",), ("repack", "--batch-size=0"), ("expire",))
 
 
 class Place(NamedTuple):
-    """Where the demo works, and the environment in which its git runs."""
+    """Folder of the demo, and the environment of its git."""
 
     root: str
     env: dict[str, str]
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A repository as its readers meet it. `digest` covers every object's id, type, size and content."""
+    """State of a repository for its readers. `digest` covers every object's id, type, size and content."""
 
     packs: int
     files: int
@@ -65,7 +65,7 @@ class Measured(NamedTuple):
 
 
 def main(options: list[str] | None = None) -> int:
-    """Show it; gives the exit status: 0, or 1 when a repository lost an object."""
+    """Run the demo, and return the exit status: 0, or 1 if a repository lost an object."""
     args = parser().parse_args(sys.argv[1:] if options is None else options)
     try:
         with _place(args.keep) as place:
@@ -107,7 +107,7 @@ def _place(keep: str | None) -> Iterator[Place]:
 
 
 def _search_path() -> str:
-    """PATH with this Python's programs first, so that `git gpa` is the one beside it."""
+    """Return PATH with this Python's programs first, so that `git gpa` is the one beside it."""
     return os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
 
 
@@ -124,7 +124,7 @@ def _environment(home: str) -> dict[str, str]:
 
 
 def _git(place: Place, repo: str, *words: str) -> str:
-    """Run git in a repository of the demo; gives its standard output."""
+    """Run git in a repository of the demo, and return its standard output."""
     argv = ["git", "-C", place.path(repo), *words]
     done = subprocess.run(argv, env=place.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -220,7 +220,7 @@ def _measure(place: Place, repo: str) -> Measured:
 
 
 def _all_objects(place: Place, repo: str) -> tuple[int, str]:
-    """How many objects there are, and a digest of all of them."""
+    """Return the number of objects, and a digest of all of them."""
     argv = ["git", "-C", place.path(repo), "cat-file", "--batch-all-objects", "--batch"]
     digest = hashlib.sha256()
     with subprocess.Popen(argv, env=place.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
@@ -282,7 +282,7 @@ def _say(text: str) -> None:
 
 
 def _run_verb(place: Place, *words: str) -> float:
-    """Run `git gpa`, its answers and its progress for all to see."""
+    """Run `git gpa`, with its answers and progress on the terminal."""
     argv = ["git", "gpa", *words]
     _say(f"$ {' '.join(argv)}")
     return _seconds(lambda: _watch(argv, place))

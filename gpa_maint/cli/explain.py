@@ -18,7 +18,7 @@ FEW = 3
 """Number of packs with one rule that are listed one by one in any case."""
 
 OF_ONE_PACK = re.compile(r"^\d+ of \d+ objects; |(?<=^large pack) of \d+ objects")
-"""What a reason says of its pack alone, before the rule."""
+"""Separator in a reason between the words about the pack and the rule."""
 
 
 def main(options: list[str]) -> int:
@@ -33,12 +33,12 @@ def main(options: list[str]) -> int:
 
 
 def describe(explanation: Explanation) -> str:
-    """One line a pack."""
+    """Print one line for each pack."""
     return "\n".join(map(_line, explanation.steps)) or "there are no packs"
 
 
 def summarize(explanation: Explanation) -> str:
-    """One line for the packs that one rule decides about, in the order of the oldest of each; of a few, one a pack."""
+    """Print one line for the packs of each rule, in the order of the oldest; for a few packs, one line for each."""
     groups: dict[tuple[str, str], list[Step]] = {}
     for step in explanation.steps:
         groups.setdefault((step.action, OF_ONE_PACK.sub("", step.reason)), []).append(step)

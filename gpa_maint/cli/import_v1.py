@@ -40,7 +40,7 @@ def main(options: list[str]) -> int:
 
 
 def describe(result: ImportResult) -> str:
-    """One line, or one for the objects and one for the refs."""
+    """Print one line, or one for the objects and one for the refs."""
     source = f"{count_of(result.archive_pages, 'archive page')}, {human_size(result.archive_bytes)}"
     notes = [
         f"{number} {what}"

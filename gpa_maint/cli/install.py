@@ -31,7 +31,7 @@ def refuse_object_dir(made: Parser, args: Namespace) -> None:
 
 
 def show(args: Namespace, result: InstallResult) -> None:
-    """Warnings, then what changes, one line each, or why nothing does. A dry run is never quiet."""
+    """Print warnings, then one line for each change, or why there is none. A dry run is never quiet."""
     for line in result.warnings:
         warn(line)
     if args.json:

@@ -1,6 +1,6 @@
-"""Ctrl-C ends the program as it ends git: at once, without a traceback, by the signal.
+"""Make Ctrl-C end the program as it ends git: at once, without a traceback, by the signal.
 
-Importing this module is what does it for the time until a verb begins, when there is nothing to tidy up: so it is
+The import of this module does so for the time until a verb begins, when there is nothing to tidy up. Therefore it is
 imported first.
 """
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 IS_PROGRAM = os.path.basename(sys.argv[0]) in ("git-gpa", "main.py")
-"""Not a program that imports this one, whose signals are its own."""
+"""Whether this process is the command itself, and not a program that imports it."""
 
 if IS_PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Ended(KeyboardInterrupt):
-    """A signal `number` has asked the program to end. As after Ctrl-C, what was begun is tidied up on the way out."""
+    """The signal `number` has asked the program to end. As after Ctrl-C, it tidies up before it ends."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def end_by(number: int) -> NoReturn:
-    """End the process by a signal, as git does; the shell has 128 and its number as the exit status."""
+    """End the process by a signal, as git does; the shell then reports 128 plus its number."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     os._exit(128 + number)

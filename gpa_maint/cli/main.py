@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import suppress
 
-from gpa_maint.cli import interrupts  # before what takes long to import
+from gpa_maint.cli import interrupts  # before modules that take long to import
 from gpa_maint.cli.streams import flush_answers, prepare_streams, put, tell
 from gpa_maint.errors import SystemFailed
 
@@ -58,7 +58,7 @@ BRINGING = frozenset(("import-objects", "import-v1"))
 """Verbs that store what they read: where they may not, they fail."""
 
 COMPLETION_HELPER = "--git-completion-helper"
-"""As git's own commands have it: prints verbs or options for the shells' completion."""
+"""Option that prints verbs or options for the completion of shells, as in git's own commands."""
 
 USAGE_STATUS = 129
 FATAL_STATUS = 128
@@ -67,7 +67,7 @@ BROKEN_PIPE_STATUS = 141
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; gives its exit status. Without `argv`, as a program, it ends the process."""
+    """Run one command, and return its exit status. Without `argv`, as a program, end the process."""
     if argv is not None:
         return _main(argv)
     prepare_streams()
@@ -112,13 +112,13 @@ def _main(words: list[str]) -> int:
 def _end(status: int) -> NoReturn:
     """End the process at once: to tidy up would take Python a tenth of the whole command.
 
-    By the signal itself where that is how a program of git's ends.
+    If git would end by the signal itself, so does this.
     """
     if status == INTERRUPTED_STATUS:
         interrupts.end_by(signal.SIGINT)
     if status == BROKEN_PIPE_STATUS:
         interrupts.end_by(signal.SIGPIPE)
-    with suppress(OSError):  # that was the failure, or it has been told
+    with suppress(OSError):  # this was the failure, or it is reported
         sys.stdout.flush()
     os._exit(status)
 
@@ -185,7 +185,7 @@ def _run(verb: str, options: list[str]) -> int:
 
     if verb == "run" and "--auto" in options and {"--auto", "--detach"}.issuperset(options) and not _is_run_due():
         return 0
-    gc.disable()  # a command ends before its garbage matters; looking for it costs more
+    gc.disable()  # a command ends before its garbage matters; collecting it costs more
 
     from gpa_maint.errors import GpaError, Quarantined
 
@@ -212,7 +212,7 @@ def _run(verb: str, options: list[str]) -> int:
     except MemoryError:
         _complain("out of memory", "")
     except BrokenPipeError:
-        # the reader of our answer went away; nothing more can be said to it
+        # the reader of our answer is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_STATUS
     except OSError as error:

@@ -50,12 +50,12 @@ def columns() -> int:
 
 
 def wants_colour() -> bool:
-    """On a terminal, unless NO_COLOR says otherwise (no-color.org)."""
+    """Return whether to use colours: on a terminal, unless NO_COLOR is set (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def shows_blocks(characters: str) -> bool:
-    """Whether standard output can show these, or only ASCII."""
+    """Return whether standard output can show these characters, or only ASCII."""
     try:
         characters.encode(sys.stdout.encoding)
     except (UnicodeEncodeError, LookupError):

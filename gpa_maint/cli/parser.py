@@ -1,7 +1,7 @@
-"""The options of a verb: plain ones are read here, and argparse is asked about all else.
+"""The options of a verb: plain ones are read here, and argparse reads all others.
 
-Importing argparse and making its parser costs a command a tenth of what it does before it begins to work. Plain is what
-scripts and hooks write: options spelled out, each one word. Help, mistakes, abbreviations and operands are argparse's.
+The import of argparse and its parser cost a tenth of a command's start. Scripts and hooks write plain options: spelled
+out, each one word. argparse handles help, mistakes, abbreviations and operands.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Namespace = SimpleNamespace
 """The values of the options, by name."""
 
 NOT_PLAIN = frozenset(("nargs", "choices", "required", "excludes"))
-"""What an option may be declared with that only argparse can read."""
+"""Keywords of options that only argparse can read."""
 
 
 class _Plain(NamedTuple):
-    """An option: the name of its value; the value itself, or for `<option>=<text>` what makes it of the text."""
+    """An option: the name of its value, and the value itself, or, for `<option>=<text>`, the conversion of the text."""
 
     target: str
     value: object = None
@@ -87,7 +87,7 @@ class Parser:
         return Namespace(**values)
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the options, and end with git's status for it."""
+        """Print what is wrong with the options, and end with git's status for it."""
         self.full().error(message)
 
     def full(self) -> ArgumentParser:

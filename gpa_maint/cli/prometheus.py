@@ -1,6 +1,6 @@
-"""A status as metrics, in the text format that node_exporter's textfile collector reads.
+"""Print a status as metrics, in the text format of node_exporter's textfile collector.
 
-Names and labels do not change: dashboards and alerts are made for them. What is not known has no sample.
+Names and labels do not change, because dashboards and alerts depend on them. An unknown value has no sample.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Metric(NamedTuple):
-    """A name without `gpa_`, its type (gauge or counter), what it says, and its samples."""
+    """A metric: its name without `gpa_`, its type (gauge or counter), its help text, and its samples."""
 
     name: str
     kind: str
@@ -25,7 +25,7 @@ class Metric(NamedTuple):
 
 
 def describe(status: Status) -> str:
-    """All metrics that have a value; each line carries the repository's path."""
+    """Yield all metrics that have a value; each line has the repository's path."""
     base: Labels = (("repository", status.repository),)
     lines = []
     for metric in _metrics(status):

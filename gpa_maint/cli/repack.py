@@ -55,7 +55,7 @@ def main(options: list[str]) -> int:
 
 
 def describe_plan(plan: RepackPlan) -> str:
-    """One line a step, in the order it will run, then one for each pack."""
+    """Print one line for each step, in the order it will run, then one for each pack."""
     if not plan.batch:
         lines = [f"nothing to do: {plan.reason}"]
     else:

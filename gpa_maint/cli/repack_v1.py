@@ -27,7 +27,7 @@ def main(options: list[str]) -> int:
 
 
 def describe_plan(plan: ArchiveRepackPlan) -> str:
-    """One line a step, then one for each page."""
+    """Print one line for each step, then one for each page."""
     if plan.batch:
         objects = count_of(plan.entries, "object")
         first = f"merge {count_of(len(plan.batch), 'page')}, {objects} -> {count_of(plan.page_count, 'page')}"

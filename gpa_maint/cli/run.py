@@ -32,7 +32,7 @@ from gpa_maint.verbs.summary import sum_steps
 
 FOREGROUND_SETTLE = 60
 BACKGROUND_SETTLE = 12 * 3600
-"""How many seconds a run waits at its end for git processes that delete packs: git itself believes gc.pid so long."""
+"""Seconds that a run waits at its end for git processes that delete packs; git itself trusts gc.pid for so long."""
 
 LOCKED_STATUS = 75  # EX_TEMPFAIL: try again later
 
@@ -78,7 +78,7 @@ def main(options: list[str]) -> int:
 
 
 def tell(args: Namespace, result: RunResult) -> None:
-    """Warnings and what was left out on stderr, the answer on stdout; with --auto only if something was done."""
+    """Print warnings and left-out objects on stderr, the answer on stdout; with --auto only if something was done."""
     for line in result.warnings:
         warn(line)
     for left in result.left_out:
@@ -96,7 +96,7 @@ def tell(args: Namespace, result: RunResult) -> None:
 
 
 def status_of(result: RunResult) -> int:
-    """0 done, 1 something was left out or could not be used; as a shell has it when a signal ended the run."""
+    """Return 0 if all is done, 1 if something was left out or unusable, 128 plus its number after a signal."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if result.stopped == number.name:
             return 128 + number
@@ -104,7 +104,7 @@ def status_of(result: RunResult) -> int:
 
 
 def detach() -> None:
-    """Go on in the background: a session of its own, nothing open that anybody waits for. The caller ends here."""
+    """Continue in the background: in a new session, without open files that a process waits for. The caller ends."""
     flush_answers()
     if os.fork():
         os._exit(0)

@@ -18,7 +18,7 @@ from gpa_maint.verbs.summary import sum_steps
 
 
 def main(args: Namespace) -> int:
-    """Exit status 1 when any repository failed, or something in one was left as it is."""
+    """Return the exit status: 1 if a repository failed, or something in one was left undone."""
     paths = list(run_many.find_repositories(args.all)) if args.all else _from_stdin()
     if args.dry_run:
         return _show_plans(paths, keep_going=args.keep_going)
@@ -54,7 +54,7 @@ def _from_stdin() -> list[str]:
 
 
 def _tell(args: Namespace, outcome: run_many.Outcome) -> None:
-    """One line for each repository where something was done, or that failed."""
+    """Print one line for each repository in which something was done, or that failed."""
     if outcome.error is not None:
         _tell_of_error("error" if outcome.has_failed else "skipped", outcome.path, outcome.error)
         return
@@ -80,7 +80,7 @@ def _show_plans(paths: Iterable[str], *, keep_going: bool) -> int:
     for path in paths:
         try:
             plan = describe_plan(plan_maintenance_of(find_object_dir(path)))
-        except Exception as error:  # as in a run, the others get their turn
+        except Exception as error:  # an error must not stop the other repositories
             _tell_of_error("error", path, error)
             status = 1
             if not keep_going:

@@ -34,9 +34,9 @@ def main(options: list[str]) -> int:
 
 
 def unusual_git_dir() -> str:
-    """Where git is, when that is not where everybody looks."""
+    """Return the folder of git, if it is not one of the usual folders."""
     folders = os.environ.get("PATH", os.defpath).split(":")
-    # git puts the directory of its parts in front, for those whom it starts
+    # git puts the directory of its own programs first, for processes that it starts
     inner = run_git(["--exec-path"]).strip()
     git = shutil.which("git", path=":".join(folder for folder in folders if folder != inner))
     folder = os.path.dirname(os.path.abspath(git)) if git else ""
@@ -44,7 +44,7 @@ def unusual_git_dir() -> str:
 
 
 def describe(schedule: Schedule) -> str:
-    """Each file below a comment with its place; first what to do with them."""
+    """Print the commands to run, then each file below a comment with its path."""
     if schedule.system == "cron":
         return f"# Add the last line with: {schedule.commands[0]}\n{schedule.files[0].content}".rstrip("\n")
     lines = ["# Two files. Save each under the name above it, then:", *(f"#   {line}" for line in schedule.commands)]

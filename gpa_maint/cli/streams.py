@@ -1,8 +1,8 @@
-"""The standard streams: the one way by which answers, warnings and errors leave the program.
+"""The standard streams: all answers, warnings and errors go through this module.
 
-Nothing that is printed steers a terminal, no character fails because the stream cannot encode it, and a stream that was
-closed is replaced by /dev/null, as git does. What cannot be said on standard error is lost; an answer that cannot be
-written is an error.
+No output controls a terminal, no character fails because the stream cannot encode it, and a closed stream is replaced
+by /dev/null, as in git. A message that cannot be written to standard error is lost; an answer that cannot be written is
+an error.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ INSTEAD = {"\u2192": "->", "\u2026": "...", "\u2013": "-", "\u00d7": "x"}
 
 
 def prepare_streams() -> None:
-    """Open /dev/null in the place of each standard stream that is closed, and let the others encode any character.
+    """Replace each closed standard stream by /dev/null, and let the others encode any character.
 
-    To be called before any other file is opened: that would get the number of a closed stream.
+    Call it before any other file is opened, which would get the number of a closed stream.
     """
     for number in range(3):
         try:
@@ -42,7 +42,7 @@ def prepare_streams() -> None:
 
 
 def substituted(error: UnicodeError) -> tuple[str, int]:
-    """For codecs: characters that the encoding does not have, in ASCII; letters become bytes, as git quotes them."""
+    """Error handler for codecs: replace characters that the encoding lacks by ASCII; letters are quoted as git does."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_as_ascii, error.object[error.start : error.end])), error.end
@@ -66,7 +66,7 @@ def put(text: str, *, exact: bool = False) -> None:
 
 
 def flush_answers() -> None:
-    """SystemFailed when what was put cannot be written; BrokenPipeError when nobody reads it any more."""
+    """Flush the answer. Raise SystemFailed if it cannot be written, BrokenPipeError if its reader is gone."""
     with _Writing():
         sys.stdout.flush()
 
@@ -80,7 +80,7 @@ def tell(text: str) -> None:
 
 
 class _Writing:
-    """What fails in here becomes an error that names standard output."""
+    """Turn an error of the block into one that names standard output."""
 
     def __enter__(self) -> None:
         pass

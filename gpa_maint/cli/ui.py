@@ -1,4 +1,4 @@
-"""What the verbs share: values of options, sizes and counts as words, progress on the terminal."""
+"""Code that all verbs share: values of options, sizes and counts in words, progress on the terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def when(second: int) -> str:
     """Return a second since 1970 as local date and time."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-    except (OverflowError, ValueError, OSError):  # a time that no calendar has
+    except (OverflowError, ValueError, OSError):  # a time beyond the calendar
         return f"second {second}"
 
 
@@ -66,16 +66,16 @@ def hint(line: str) -> None:
 
 
 class _Screen:
-    """Standard error for tqdm, which begins a line with a carriage return: here it ends with it, as git's does.
+    """Standard error for tqdm. tqdm begins a line with a carriage return; this ends it with one, as git does.
 
-    So what was printed before stays as it is, and a file has no empty line at its beginning.
+    So earlier output stays, and a file has no empty first line.
     """
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     def write(self, text: str) -> None:
-        with suppress(OSError):  # nobody reads it any more
+        with suppress(OSError):  # its reader is gone
             self._file.write(f"{text[1:]}\r" if text.startswith("\r") else text)
 
     def flush(self) -> None:
@@ -87,7 +87,7 @@ class _Screen:
 
 
 def bar_place() -> dict[str, Any]:
-    """Where tqdm is to draw, and how wide: as the terminal is at any moment. One that does not tell has 80 columns."""
+    """Return the stream and the width for tqdm: the terminal's current width, or 80 columns if it is unknown."""
     has_width = True
     with suppress(OSError):
         has_width = not sys.stderr.isatty() or os.get_terminal_size(sys.stderr.fileno()).columns > 0
@@ -95,7 +95,7 @@ def bar_place() -> dict[str, Any]:
 
 
 def complain_of(complaints: Iterable[str]) -> int:
-    """Say which files could not be used; the exit status that this asks for."""
+    """Print which files could not be used, and return the exit status for it."""
     status = 0
     for line in complaints:
         complain(f"left as it is: {line}")
@@ -118,7 +118,7 @@ def progress(args: Namespace) -> Iterator[Callable[[str, int, int], None] | None
         if title not in bars:
             for bar in bars.values():
                 bar.close()
-            unit = f" {title.split()[-1]}"  # the last word says what is counted
+            unit = f" {title.split()[-1]}"  # the last word is the unit
             bars[title] = tqdm(total=total, desc=title, unit=unit, **bar_place())
         bar = bars[title]
         bar.total = total

@@ -24,7 +24,7 @@ def main(options: list[str]) -> int:
 
 
 def _tell_holds(args: Namespace) -> None:
-    """I14: git leaves pages that are held alone, and nobody ends the holds any more."""
+    """I14: Warn that git does not delete held pages, and that no run ends the holds after uninstall."""
     held = sum(bool(pack.held) for pack in survey().packs)
     if held:
         say(

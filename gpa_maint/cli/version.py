@@ -1,4 +1,4 @@
-"""What `git gpa --version` says: the version, and the libraries of this build of the C core."""
+"""Print the version, and the libraries of this build of the C core, for `git gpa --version`."""
 
 from gpa_maint import __version__
 from gpa_maint._core.base import build_info

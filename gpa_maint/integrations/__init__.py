@@ -1,1 +1,1 @@
-"""Other libraries, reading through PageStore. Each module translates for one of them, and decides nothing."""
+"""Adapters for other libraries over PageStore. Each module translates for one library, and decides nothing."""

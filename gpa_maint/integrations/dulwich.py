@@ -1,12 +1,11 @@
 """dulwich over PageStore: open_repository(), or `Repo(path, object_store=PagedObjectStore(objects))`.
 
-Every read goes to the store: from any thread, whatever maintenance does meanwhile, and with what anybody has written
-since. Objects that are added go into pages, through the store's writer, and packs that come in stay packs; no loose
-object is written.
+Every read goes to the store: from any thread, also during maintenance, and with all objects written by other programs
+since. New objects go into pages, through the store's writer, and incoming packs stay packs; no loose object is written.
 
-Every process sees an object when add_object() returns, which takes a page for each; batch() and open_repository() make
-fewer and larger ones. The repository that this opens seals before an index file names what is in the open page, and for
-each commit and tag; call its seal() before another process is to see a blob or a tree in another way.
+Every process sees an object when add_object() returns, which costs a page for each; batch() and open_repository() make
+fewer and larger pages. A repository opened here seals before an index file names objects of the open page, and for each
+commit and tag. Call its seal() before another process must see a blob or a tree that no commit or index names.
 """
 
 from __future__ import annotations
@@ -53,8 +52,8 @@ def open_repository(path: Path, store: PageStore | None = None) -> PagedRepo:
 class PagedObjectStore(ReadingStore):
     """An object store for dulwich.repo.Repo over one object directory and its alternates.
 
-    A miss is a KeyError; a damaged object without another copy is gpa_maint's Corrupt, which names the file. Where
-    nothing can be written, adding is SystemFailed, an OSError.
+    A missing object raises KeyError. A damaged object without another copy raises gpa_maint's Corrupt, which names the
+    file. If nothing can be written, adding raises SystemFailed, an OSError.
     """
 
     def add_object(self, obj: ShaFile) -> None:
@@ -65,14 +64,14 @@ class PagedObjectStore(ReadingStore):
     def add_objects(
         self, objects: Iterable[tuple[ShaFile, str | None]], progress: Callable[..., None] | None = None
     ) -> None:
-        """Add (object, path) pairs to pages; every process sees them at the end. There is no one Pack to give back."""
-        del progress  # it takes no time that would be worth it
+        """Add (object, path) pairs to pages; every process sees them at the end. There is no one Pack to return."""
+        del progress  # it is too fast to be worth it
         with self.batch() as writer:
             writer.add_many((_content(obj) for obj, _path in objects), check=False)
 
     @contextmanager
     def batch(self) -> Iterator[Writer]:
-        """For bulk work: what this thread adds meanwhile is sealed when pages are full and at the end, commits too."""
+        """Seal what this thread adds only when a page is full and at the end, commits too; for bulk work."""
         with self._writer().batch() as writer:
             yield writer
 
@@ -102,7 +101,7 @@ class PagedObjectStore(ReadingStore):
         file, commit, abort = inbox.add_pack()
 
         def commit_and_close() -> Any:
-            self.seal()  # it may stand on what waits
+            self.seal()  # its deltas may need waiting objects
             with closing(inbox):
                 return commit()
 
@@ -115,7 +114,7 @@ class PagedObjectStore(ReadingStore):
         progress: Callable[..., None] | None = None,
         **options: Any,
     ) -> Pack:
-        """As add_pack(), from a stream; the bases that it lacks are added."""
+        """Add a pack from a stream, as add_pack() does, and complete it with the bases that it lacks."""
         self.seal()
         with closing(Inbox(self)) as inbox:
             return inbox.add_thin_pack(read_all, read_some, progress, **options)

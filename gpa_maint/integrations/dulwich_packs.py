@@ -1,4 +1,4 @@
-"""What dulwich.py needs when packs are sent and taken in. Imported by it alone."""
+"""Sending and receiving packs, for dulwich.py, which alone imports it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ IDX_NAMES_AT = 8 + 4 * 256
 
 SMALL_OBJECTS = 2000
 SMALL_BYTES = 16 << 20
-"""What comes whole becomes a page up to there, all of which is in memory first."""
+"""Number of whole objects that become a page; all of them are in memory first."""
 
 Entries = dict[int, tuple[bytes, int]]
 """of one pack: offset -> id, and the offset of the delta base"""
 
 
 def stored_deltas(pages: PageStore, oids: Set[bytes], rest: list[bytes]) -> Iterator[UnpackedObject]:
-    """Those that are stored as a delta on another of them in the same pack. The others are added to `rest`."""
+    """Yield the objects that are stored as a delta on another of them in the same pack; add the others to `rest`."""
     packs: dict[str, Entries] = defaultdict(dict)
     for oid in oids:
         try:
@@ -46,7 +46,7 @@ def stored_deltas(pages: PageStore, oids: Set[bytes], rest: list[bytes]) -> Iter
 
 
 def _deltas_in(pack: str, object_format: str, entries: Entries, rest: list[bytes]) -> Iterator[UnpackedObject]:
-    """All of them are added to `rest` when the pack is gone or damaged."""
+    """Yield deltas of one pack; add all its objects to `rest` if the pack is gone or damaged."""
     deltas = {at: entries[base][0] for at, (_, base) in entries.items() if base in entries}
     rest += [oid for at, (oid, _) in entries.items() if at not in deltas]
     left = sorted(deltas, reverse=True)  # from its end, so that bases come first
@@ -101,10 +101,10 @@ class Housekeeper(DiskObjectStore):
 
 
 class Inbox(Housekeeper):
-    """Where one pack is taken in, with the settings of the store it is for.
+    """Receives one pack, with the settings of its store.
 
-    To see whether a pack of the same objects is there already, DiskObjectStore opens every pack; and it leaves the new
-    one open. With thousands of them descriptors run out, and one that vanishes meanwhile is an error.
+    DiskObjectStore opens every pack to find one with the same objects, and leaves the new one open. With thousands of
+    packs it runs out of descriptors, and a pack that vanishes meanwhile is an error.
     """
 
     def __init__(self, home: DiskObjectStore) -> None:

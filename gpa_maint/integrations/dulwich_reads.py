@@ -1,4 +1,4 @@
-"""The half of dulwich.py that reads, and that opens and closes its store. Imported by it alone."""
+"""The reading half of dulwich.py, which also opens and closes the store. Only dulwich.py imports it."""
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ class ReadingStore(DiskObjectStore):
         return self._raw(sha1) in self.pages
 
     def contains_packed(self, sha: bytes) -> bool:
-        """Whether it is in a pack here; alternates do not count."""
+        """Return whether the object is in a pack here; alternates do not count."""
         return self._own_pack(sha) is not None
 
     def contains_loose(self, sha: bytes) -> bool:
-        """Whether it is a loose object here; alternates do not count."""
+        """Return whether it is a loose object here; alternates do not count."""
         return os.path.exists(self._own_loose(sha))
 
     def get_raw(self, name: bytes) -> tuple[int, bytes]:
@@ -141,7 +141,7 @@ class ReadingStore(DiskObjectStore):
         return _NUMBERS[kind], content
 
     def __iter__(self) -> Iterator[ObjectID]:
-        """All ids, those of alternates too, each once, ascending."""
+        """Yield all ids, those of alternates too, each once, ascending."""
         return map(_hex, self.pages)
 
     def iter_prefix(self, prefix: bytes) -> Iterator[ObjectID]:
@@ -192,17 +192,17 @@ class ReadingStore(DiskObjectStore):
                     raise
 
     def get_object_mtime(self, sha: bytes) -> float:
-        """When the object, or the pack it is in, was written here, in seconds since 1970."""
+        """Return when the object, or its pack, was written here, in seconds since 1970."""
         with suppress(FileNotFoundError):
             return os.path.getmtime(self._own_loose(sha))
-        self.seal()  # what waits is in no file
+        self.seal()  # waiting objects are in no file
         for _ in range(LOOKS):
             pack = self._own_pack(sha)
             if pack is None:
                 break
             with suppress(FileNotFoundError):
                 return os.path.getmtime(pack)
-            self.pages.refresh()  # it was deleted, and the object is in another one
+            self.pages.refresh()  # its pack was deleted, and the object is in another one
         raise KeyError(sha)
 
     def peel(self, sha: bytes) -> tuple[ShaFile, ShaFile]:
@@ -211,7 +211,7 @@ class ReadingStore(DiskObjectStore):
             return super().peel(ObjectID(sha))
 
     def get_reachability_provider(self, prefer_bitmaps: bool = True) -> GraphTraversalReachability:
-        """By walking. To look for bitmaps dulwich opens every pack."""
+        """Return a walker of the graph. dulwich's own opens every pack to look for bitmaps."""
         return GraphTraversalReachability(self)
 
     # -- Inside

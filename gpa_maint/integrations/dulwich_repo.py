@@ -1,4 +1,4 @@
-"""The repository that dulwich.py opens: its index file never names what other processes do not see.
+"""The repository that dulwich.py opens. Its index file never names objects that other processes do not see.
 
 Imported by it alone. Objects wait in an open page until they are sealed; dulwich adds blobs first, then writes the
 index.

@@ -1,10 +1,10 @@
 """gitdb, and so GitPython, over PageStore: `git.Repo(path, odbt=PagedDB)`, or better gitpython.PagedRepo(path).
 
-Every read goes to the store: from any thread, whatever maintenance does meanwhile, and with what anybody has written
-since, without update_cache(). What is written goes into pages, through the store's writer; no loose object is written.
+Every read goes to the store: from any thread, also during maintenance, and with all objects written by other programs
+since, without update_cache(). New objects go into pages, through the store's writer; no loose object is written.
 
-GitPython stores objects one by one, and starts git processes that have to see them, without a word to its database. So
-each one is sealed, into a page of its own, before store() returns; batch() and PagedRepo make fewer and larger pages.
+GitPython stores objects one by one, and starts git processes that must see them, without telling its database. So each
+object is sealed, into its own page, before store() returns; batch() and PagedRepo make fewer and larger pages.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ WHOLE_MOST = 1 << 20
 class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc]
     """The objects of one object directory and of its alternates, as gitdb and GitPython ask for them.
 
-    Ids are 20 raw bytes. A miss is BadObject; a damaged object without another copy is gpa_maint's Corrupt, which
-    names the file. Where nothing can be written, storing is SystemFailed, an OSError.
+    Ids are 20 raw bytes. A missing object raises BadObject. A damaged object without another copy raises gpa_maint's
+    Corrupt, which names the file. If nothing can be written, storing raises SystemFailed, an OSError.
     """
 
     def __init__(self, root_path: str | os.PathLike[str], store: PageStore | None = None, *, seal: bool = True) -> None:
@@ -98,7 +98,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         return sha in self.pages
 
     def has_object(self, sha: bytes) -> bool:
-        """Whether it is here."""
+        """Return whether the object exists."""
         return sha in self.pages
 
     def info(self, sha: bytes) -> OInfo:
@@ -110,7 +110,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         return OInfo(sha, kind.encode(), size)
 
     def stream(self, sha: bytes) -> OStream:
-        """Type, size, and the content as a file. A large blob that is not stored as a delta takes constant memory."""
+        """Return type, size, and the content as a file. Memory is constant for a large blob that is no delta."""
         pages = self.pages
         try:
             kind, size = pages.info(sha)
@@ -121,11 +121,11 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         return OStream(sha, kind.encode(), size, content)
 
     def size(self) -> int:
-        """How many objects there are."""
+        """Return the number of objects."""
         return len(self.pages)
 
     def sha_iter(self) -> Iterator[bytes]:
-        """All ids, those of alternates too, each once, ascending."""
+        """Yield all ids, those of alternates too, each once, ascending."""
         return iter(self.pages)
 
     def partial_to_complete_sha_hex(self, partial_hexsha: str | bytes) -> bytes:
@@ -139,17 +139,17 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
             raise BadObject(os.fsencode(digits)) from None
 
     def update_cache(self, force: bool = False) -> bool:
-        """Look at the directories now. Only a change of the list of alternates needs it."""
+        """Scan the directories now. Only a change of the list of alternates needs it."""
         self.pages.refresh()
         return True
 
     # -- Writing
 
     def store(self, istream: IStream) -> IStream:
-        """Add to a page; or write to the stream that set_ostream() was given. The same IStream, with its id set.
+        """Add an object to a page, or write it to the stream of set_ostream(). Return the IStream with its id set.
 
-        An id that is set already says that the stream is a loose file as it would be: compressed, with its header. It
-        is Corrupt, and nothing is stored, when it is not that of this id. GpaError when a stream ends too early.
+        If the id is set already, the stream is a loose file, compressed and with its header. If it is another object,
+        this raises Corrupt, and nothing is stored. Raises GpaError if a stream ends too early.
         """
         if self.ostream() is not None:
             return self._loose.store(istream)
@@ -178,7 +178,7 @@ class PagedDB(FileDBBase, ObjectDBR, ObjectDBW, CachingDB):  # type: ignore[misc
         return self._loose.ostream()
 
     def set_ostream(self, stream: Any) -> Any:
-        """Where to write to instead of loose objects, or None; gives what it was before."""
+        """Set the stream to write to instead of loose objects, or None; return the previous one."""
         return self._loose.set_ostream(stream)
 
     def stream_copy(self, sha_iter: Iterable[bytes], odb: ObjectDBW) -> int:
@@ -244,7 +244,7 @@ class _Inflated:
         return (header, content) if end else (b"", b"")
 
     def _inflate(self, most: int) -> bytes:
-        """At most so many bytes; none at the end."""
+        """Return at most `size` bytes; none at the end."""
         piece = b""
         while most > 0 and not piece and not self._stream.eof:
             packed = self._stream.unconsumed_tail or self._file.read(PIECE_BYTES)

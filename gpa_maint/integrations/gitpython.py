@@ -1,7 +1,7 @@
 """GitPython over PageStore: `PagedRepo(path)` is a git.Repo that reads through a store, and writes pages.
 
-Objects wait in an open page, so that what belongs together comes into one. It is sealed, and seen by every process,
-before an index file names what is in it, before a git process of this repository starts, and for each commit and tag.
+Objects wait in an open page, so that related objects get into one page. It is sealed, and every process sees it, before
+an index file names its objects, before a git process of this repository starts, and for each commit and tag.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ except ImportError as error:
 
 
 class _SealingGit(Git):
-    """git processes, all of which see what was stored before."""
+    """Starts git processes, each of which sees all objects that were stored before."""
 
     odb: PagedDB | None = None
 
@@ -28,7 +28,7 @@ class _SealingGit(Git):
         return super().execute(command, *args, **options)
 
     def get_object_header(self, ref: str | bytes) -> tuple[str, str, int]:
-        self._seal()  # the process that is asked may have been started long ago
+        self._seal()  # a process that was started earlier may answer
         return super().get_object_header(ref)
 
     def stream_object_data(self, ref: str | bytes) -> tuple[str, str, int, Git.CatFileContentStream]:

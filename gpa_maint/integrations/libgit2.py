@@ -1,7 +1,7 @@
 """pygit2 repositories that read and write through a PageStore.
 
-Any number of repositories and threads may share one store, and all of them may go away in any order. The C code of the
-store is called by libgit2 itself: no Python is involved in reading.
+Any number of repositories and threads may share one store, and be closed in any order. libgit2 calls the C code of the
+store directly: no Python runs when it reads.
 
 libgit2 hashes each object that it reads; for larger ones that takes longer than reading them. pygit2 can end it for the
 whole process, `pygit2.option(pygit2.enums.Option.ENABLE_STRICT_HASH_VERIFICATION, False)`; a store that was opened with
@@ -35,15 +35,14 @@ def attach(
 ) -> None:
     """Let `repo` read and write through `store`: before other threads use it, and before objects are taken from it.
 
-    "replace": the store is the whole object database, with loose objects and with the alternates it knows now. New
-    objects go to the store's writer: commits and tags, with all that was written before them, are in a page that every
-    git process sees when the call returns; the rest comes into one then, or with `store.writer().seal()`, or when the
-    store is closed, the repository let go or the program ended. With new_objects="loose", and where the repository may
-    not be written to, they are libgit2's loose ones. What is fetched comes as packs.
-    "add": the store is asked first, then what the repository had; writing stays as it was. Objects are listed once all
-    the same.
+    "replace": the store is the whole object database, with loose objects and the alternates that it knows now. New
+    objects go to the store's writer. When the call for a commit or tag returns, it and all objects written before are
+    in a page that every git process sees. Other objects get into a page then, or with `store.writer().seal()`, or when
+    the store is closed, the repository freed, or the program ends. With new_objects="loose", or if the repository is
+    read-only, libgit2 writes loose objects. A fetch writes packs. "add": the store is asked first, then the existing
+    backends, which also do all writing. Each object is listed once.
 
-    Unsupported when pygit2's libgit2 is not 1.7 to 1.9, and for a store of SHA-256 objects.
+    Raises Unsupported if pygit2's libgit2 is not 1.7 to 1.9, and for a store of SHA-256 objects.
     """
     if not isinstance(repo, _pygit2().Repository):
         raise TypeError(f"repo is a pygit2.Repository, not {type(repo).__name__}")
@@ -95,13 +94,13 @@ def _pygit2() -> ModuleType:
 
 
 def _library() -> str:
-    """pygit2's extension module: whichever libgit2 it is linked with is the one in use."""
+    """Return the path of pygit2's extension module, which is linked with the libgit2 in use."""
     library: str = _pygit2()._pygit2.__file__
     return library
 
 
 def _syncs(repo: pygit2.Repository) -> bool:
-    """Whether libgit2 syncs the loose objects it writes."""
+    """Return whether libgit2 syncs the loose objects that it writes."""
     try:
         return repo.config.get_bool("core.fsyncObjectFiles")
     except KeyError:

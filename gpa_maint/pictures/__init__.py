@@ -1,1 +1,1 @@
-"""What `git gpa map` and `git gpa history` draw: SVG files, and the same for a terminal. Pure: values in, text out."""
+"""The pictures of `git gpa map` and `git gpa history`, as SVG and for a terminal. Pure: values in, text out."""

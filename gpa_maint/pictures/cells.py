@@ -1,4 +1,4 @@
-"""One cell for each pack: what map.py and terminal.py draw."""
+"""Make one cell for each pack, for map.py and terminal.py."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ COLOURS = {
     "superseded": "#d55e00",
     "unreadable": "#000000",
 }
-"""By Okabe and Ito: told apart by people with any kind of colour vision."""
+"""Colours by Okabe and Ito, distinguishable with every kind of colour vision."""
 
 DARK_COLOURS = {**COLOURS, "full": "#2a8fd0", "empty": "#555555", "unreadable": "#ffffff"}
-"""The same on dark paper, where black and the darker blue are hard to see."""
+"""Colours on dark paper, where black and the darker blue are hard to see."""
 
 MEANINGS = {
     "small": "small pack: will be merged",
@@ -51,7 +51,7 @@ class Cell(NamedTuple):
 
 
 class Map(NamedTuple):
-    """What `git gpa map --json` prints."""
+    """Output of `git gpa map --json`."""
 
     cells: tuple[Cell, ...]
 

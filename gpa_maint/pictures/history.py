@@ -1,4 +1,4 @@
-"""Packs, bytes and write amplification over time, from what each run notes in gpa/history, as an SVG."""
+"""Draw packs, bytes and write amplification over time as an SVG, from the records in gpa/history."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw_history(moments: Sequence[Moment], title: str) -> str:
 
 
 def summary_of(moments: Sequence[Moment]) -> str:
-    """How many runs, and when they were."""
+    """Return a line with the number of runs, and their time."""
     if not moments:
         return NOTHING
     first, last = (_moment_in_words(moments[at].at, 0) for at in (0, -1))
@@ -91,7 +91,7 @@ def _chart(moments: Sequence[Moment], series: Series, top: int) -> Iterator[str]
 
 
 def _value_axis(series: Series, highest: float, bottom: int, height: int) -> Iterator[str]:
-    """Lines at 0, at the highest value and between; a label that another line has already is left out."""
+    """Yield lines at 0, at the highest value, and between; a repeated label is left out."""
     told: set[str] = set()
     for share in (0.0, 1.0, 0.5):
         label = series.words(highest * share)

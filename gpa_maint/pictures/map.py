@@ -38,7 +38,7 @@ def draw_map(cells: Sequence[Cell], title: str) -> str:
 
 
 def sum_of(cells: Sequence[Cell], noun: str = "object") -> str:
-    """How many packs and objects, and how many bytes."""
+    """Return a line with the numbers of packs, objects and bytes."""
     objects, size = sum(cell.objects for cell in cells), sum(cell.size for cell in cells)
     return f"{_count(len(cells), 'pack')}, {_count(objects, noun)}, {human_size(size)}"
 
@@ -142,7 +142,7 @@ def shown_colours(kind: str, opacity: float) -> tuple[str, str]:
 
 
 def paleness(kind: str) -> float:
-    """Opacity of what is not live. Superseded and empty packs have nothing live, and can be seen all the same."""
+    """Opacity of the part that is not live, so that superseded and empty packs are visible too."""
     return {"superseded": 0.5, "empty": 1.0, "unreadable": 0.6}.get(kind, 0.22)
 
 
@@ -228,7 +228,7 @@ def treemap(weights: Sequence[float], box: Box) -> list[Box]:
 
 
 def _row_end(areas: Sequence[float], start: int, side: float) -> int:
-    """Where the row that begins at `start` ends: as long as each further box makes the worst one squarer."""
+    """Return the end of the row that begins at `start`: boxes are added while they make the worst one squarer."""
     least = most = total = areas[start]
     worst = _worst(least, most, total, side)
     for at in range(start + 1, len(areas)):

@@ -1,7 +1,7 @@
-"""What all SVG files share: the frame, inks that are legible on light and on dark paper, texts that fit.
+"""Parts that all SVG files share: the frame, colours that are legible on light and on dark paper, texts that fit.
 
-Attributes give the colours for light paper, so that a viewer without style sheets draws them. The style sheet replaces
-them where the reader prefers dark paper.
+Attributes have the colours for light paper, for viewers without style sheets. The style sheet replaces them if the
+reader prefers dark paper.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ def fitted(words: str, width: float, font_size: float) -> str:
 
 
 def text_width(words: str, font_size: float) -> float:
-    """About how wide the words are drawn. Characters of East Asian scripts take about twice as much."""
+    """Return the approximate width of the words. Characters of East Asian scripts count about double."""
     cells = sum(1.7 if unicodedata.east_asian_width(char) in "WF" else 1.0 for char in printable(words))
     return cells * ADVANCE * font_size
 
 
 def text(words: str) -> str:
-    """Words as the content of an element."""
+    """Return words escaped as the content of an element."""
     return escape(printable(words).encode("utf-8", "replace").decode())

@@ -1,4 +1,4 @@
-"""The map and the history for a terminal: characters, in colour where that is wanted."""
+"""Draw the map and the history for a terminal: characters, with colours on request."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _rows(kind: str, marks: str, width: int, colour: bool) -> Iterator[str]:
 
 
 def _step(packs: Sequence[Cell]) -> int:
-    """Which of the shades these packs have: 1 to 4."""
+    """Return the number of the shade of these packs: 1 to 4."""
     objects = sum(cell.objects for cell in packs)
     share = sum(cell.live_share * cell.objects for cell in packs) / objects if objects else 0.0
     return max(1, round(share * 4))
@@ -84,7 +84,7 @@ def describe_history(moments: Sequence[Moment], title: str, *, columns: int, pla
 
 
 def _thinned(values: Sequence[float], most: int) -> list[float]:
-    """At most so many values: the largest of each stretch."""
+    """Return at most `width` values: the largest of each stretch."""
     each = max(1, -(-len(values) // max(1, most)))
     return [max(values[at : at + each]) for at in range(0, len(values), each)]
 
