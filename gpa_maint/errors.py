@@ -22,7 +22,7 @@ one, says the next command or that nothing was lost. Each can be pickled and cop
 
 
 class GpaError(Exception):
-    """Something went wrong that the caller may want to catch; `str()` is the message, `hint` may be empty."""
+    """Base of all errors that a caller may want to catch; `str()` is the message, `hint` may be empty."""
 
     hint: str = ""
 
@@ -32,7 +32,7 @@ class GpaError(Exception):
             self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        """For pickle and copy, which would call the class with the message alone. An OSError has fields of its own."""
+        """Support pickle and copy, which would call the class with the message alone. An OSError has its own fields."""
         given = {name: getattr(self, name, None) for name in ("errno", "strerror", "filename", "filename2")}
         fields = {name: value for name, value in given.items() if value is not None}
         return _made_again, (type(self), self.args), {**vars(self), **fields}
@@ -68,7 +68,7 @@ class DamagedArchive(Corrupt):
 
 
 class Malformed(GpaError, ValueError):
-    """A new tree, commit or tag is none: git would refuse it. Nothing was written.
+    """A new tree, commit or tag is malformed: git would refuse it. Nothing was written.
 
     `reason` is the id of git's rule and its words, as "treeNotSorted: not properly sorted"; see git-fsck(1).
     """
@@ -80,13 +80,13 @@ class Malformed(GpaError, ValueError):
 
 
 class ObjectMissing(GpaError, KeyError):
-    """No object of that id is here."""
+    """There is no object with that id."""
 
     __str__ = Exception.__str__  # KeyError's would quote the message
 
 
 class AmbiguousPrefix(GpaError):
-    """Several objects have ids that begin so: `candidates` are the first of them, raw, ascending."""
+    """Several ids begin with the prefix; `candidates` are the first of them, raw, ascending."""
 
     def __init__(self, prefix: str, candidates: tuple[bytes, ...]) -> None:
         super().__init__(f"short object ID {prefix} is ambiguous")
@@ -95,7 +95,7 @@ class AmbiguousPrefix(GpaError):
 
 
 class Locked(GpaError):
-    """Another writer is at work; nothing was changed."""
+    """Another process holds the lock; nothing was changed."""
 
     hint = "nothing was changed, and running again later is safe"
 
@@ -106,7 +106,7 @@ class Locked(GpaError):
 
 
 class StalePlan(GpaError):
-    """What the plan is based on changed; plan again."""
+    """The state on which the plan is based has changed; plan again."""
 
 
 class Unsupported(GpaError):
@@ -114,11 +114,11 @@ class Unsupported(GpaError):
 
 
 class Refused(GpaError):
-    """The repository's own settings forbid what was asked for."""
+    """The repository's own settings forbid the operation."""
 
 
 class Quarantined(Refused):
-    """The objects of a push wait in git's quarantine: what is written now would become part of the push."""
+    """The objects of a push wait in git's quarantine: new files would become part of the push."""
 
     hint = "nothing was changed; call it from the hook post-receive, when the objects are in their place"
 
@@ -142,7 +142,7 @@ class SystemFailed(GpaError, OSError):
 
 
 class FileGone(SystemFailed, FileNotFoundError):
-    """The file is not there (any more)."""
+    """The file does not exist, or was deleted."""
 
 
 class GitFailed(GpaError):

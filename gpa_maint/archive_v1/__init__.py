@@ -50,7 +50,7 @@ from .values import (
 
 LIST_HINT = "write their names into a file, the oldest first, and name it with --pages"
 GRACE_SECONDS = 3600
-"""How long a page that a repack replaced stays, as gpa.expireGrace has it for packs."""
+"""Seconds for which a page that a repack replaced stays, as gpa.expireGrace for packs."""
 
 
 # ---- verify ----
@@ -60,10 +60,10 @@ GRACE_SECONDS = 3600
 def verify_archive(
     directory: str, *, pages_file: str | None = None, raw: bool = False, report: ReportProgress | None = None
 ) -> VerifyArchiveResult:
-    """Every finding about every page and entry, and about the combined index.
+    """Return all findings about pages, entries and the combined index.
 
-    With `raw`, or where repack_archive() was told so, values are of any kind; otherwise each has to be the git object
-    whose id is its key.
+    With `raw`, or if repack_archive() was called with it, values may be of any kind; otherwise each must be the git
+    object whose id is its key.
     """
     listing = _listing(directory, pages_file)
     with scan_archive(listing, objects=not (raw or _is_raw(listing)), report=report) as scan:
@@ -117,8 +117,8 @@ def import_archive(
     `refs_file`: a packed-refs file. With `delta` git compresses each page. With `rescue` pages that the list does not
     name are read too, and commits and tags that only look like such are taken from bytes that no entry names.
 
-    What is damaged is left out and listed. DamagedArchive, with nothing done, when nothing at all is sound; Unsupported
-    for a SHA-256 repository.
+    Damaged objects are left out and listed. Raises DamagedArchive, with nothing done, if no object is sound, and
+    Unsupported for a SHA-256 repository.
     """
     objdir = find_object_dir(path, object_dir=object_dir)
     check_format(objdir)
@@ -183,7 +183,7 @@ def export_archive(
     object_dir: str | None = None,
     report: ReportProgress | None = None,
 ) -> ExportResult:
-    """Add to an archive, which is made if need be, what `revs` or all refs reach; without either every object there is.
+    """Add the objects reachable from `revs` or all refs, or without either every object, to a new or existing archive.
 
     The list, by default `pages` in the folder, then names the new pages too. `refs_file` gets the refs whose objects
     the archive has, as a packed-refs file.
@@ -205,7 +205,7 @@ def _export(
     report: ReportProgress | None,
 ) -> ExportResult:
     fs.make_dir(os.path.realpath(directory))
-    # a list that is not there yet is made
+    # a missing list is created
     there = pages_file if pages_file and os.path.exists(pages_file) else None
     with archive_at_work(directory, there) as (space, listing):
         if listing.names and listing.list_path != (os.path.realpath(pages_file) if pages_file else listing.list_path):
@@ -231,8 +231,8 @@ def repack_archive(
 ) -> ArchiveRepackResult:
     """Merge small pages into full ones, put these into the list in their place, and index all that the list names.
 
-    With `raw`, or where it was said before, values are of any kind; otherwise only pages of sound git objects are
-    merged. The merged pages stay until expire_archive(). StalePlan when the list changes meanwhile.
+    With `raw`, or if it was given before, values may be of any kind; otherwise only pages of sound git objects are
+    merged. The merged pages stay until expire_archive(). Raises StalePlan if the list changes meanwhile.
     """
     with archive_at_work(directory, pages_file) as (space, listing), ExitStack() as stack:
         sources = Sources(_with_list(listing), raw=raw or _is_raw(listing), stack=stack)
@@ -271,7 +271,7 @@ def expire_archive(
 ) -> ArchiveExpireResult:
     """Delete pages that repack_archive() replaced at least `grace_seconds` ago, once they are proved superfluous.
 
-    With `dry_run` only say which.
+    With `dry_run`, only name them.
     """
     if dry_run:
         plan, proved = _prove(find_pages(directory, pages_file), grace_seconds, report)

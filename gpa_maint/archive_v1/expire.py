@@ -1,7 +1,7 @@
 """Delete pages of an archive that a repack or a save replaced: look, prove, delete. plan.py decides which are due.
 
-Each key of a page is first found, with sound content, in a page that the list names; a page of which one is not stays.
-So does one that another process has open with the original's lock.
+Each key of a page must first be found, with sound content, in a page that the list names; otherwise the page stays. A
+page that another process has open with the original's lock stays too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TITLE = "Proving pages"
 
 
 class ReplacedPages(NamedTuple):
-    """The pages that wait to be deleted. `remembered`, of these: the list says so, since a save replaced them."""
+    """The pages that wait to be deleted. `remembered`: those recorded in the list, because a save replaced them."""
 
     pages: tuple[IndexedPage, ...]
     remembered: frozenset[IndexedPage]
@@ -33,7 +33,7 @@ class ReplacedPages(NamedTuple):
 
 
 class ProvedPages(NamedTuple):
-    """Pages that may go, each with its bytes; those that stay, each with the reason."""
+    """Pages that may be deleted, each with its bytes; pages that must stay, each with the reason."""
 
     pages: tuple[tuple[str, int], ...]
     kept: tuple[tuple[str, str], ...]
@@ -58,7 +58,7 @@ def look_for_replaced(listing: Listing, *, now: int) -> ReplacedPages:
 def prove_pages(
     listing: Listing, due: Sequence[IndexedPage], found: ReplacedPages, report: ReportProgress | None
 ) -> ProvedPages:
-    """Which of these pages have nothing that the pages of the list do not give. Changes nothing."""
+    """Return which of these pages are superfluous beside the pages of the list. Change nothing."""
     proved: list[tuple[str, int]] = []
     kept: list[tuple[str, str]] = []
     with Archive(listing.directory, listing.names) as archive:
@@ -78,7 +78,7 @@ def prove_pages(
 
 
 def delete_pages(listing: Listing, proved: ProvedPages) -> ProvedPages:
-    """Delete proved pages, and let list and index forget them. Returns those that went, and all that stay.
+    """Delete proved pages, and remove them from list and index. Return the deleted pages, and those that stay.
 
     1. unlink each; fsync         a crash leaves names of missing pages in the index: readers skip them
     2. the list, then the index, without them
@@ -118,7 +118,7 @@ def _why_not_proved(archive: Archive, path: str, *, raw: bool) -> str:
 
 
 def why_not_same(archive: Archive, path: str) -> str:
-    """Why a page that a save replaced has to stay, or "": the archive gives each of its values just as it has it."""
+    """Return why a page that a save replaced has to stay; "" if the archive has each of its values, unchanged."""
     try:
         with PageFile(path) as page:
             rows = Rows(page.item_count)

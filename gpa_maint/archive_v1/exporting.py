@@ -1,7 +1,7 @@
-"""A repository's objects into an archive, as pages that the original library reads.
+"""Write a repository's objects into an archive, as pages that the original library reads.
 
-The archive may be there already: what it has is not written again, and nothing that is there changes but the list.
-Objects are hashed as they are read, so no page gets content that is not that of its key.
+The archive may exist: objects that it has are not written again, and only its list changes. Objects are hashed while
+they are read, so no page gets content that does not belong to its key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .values import ExportResult
 
 TITLE = "Exporting objects"
 AT_ONCE_BYTES = 16 << 20
-"""How much content is in memory at a time; a larger object goes through in pieces."""
+"""Bytes of content in memory at a time; a larger object is copied in pieces."""
 PIECE = 1 << 20
 
 Batch = list[tuple[bytes, str, int]]
@@ -100,7 +100,7 @@ class Exporter:
 
 
 def _runs(batch: Batch) -> Iterator[Batch]:
-    """Neighbours that fit into memory together; a large object alone."""
+    """Yield neighbours that fit into memory together; a large object alone."""
     run: Batch = []
     size = 0
     for one in batch:
@@ -121,7 +121,7 @@ def export_objects(
     oids: Iterable[bytes],
     report: ReportProgress | None,
 ) -> ExportResult:
-    """Add what the archive lacks, in pages behind those that are there.
+    """Add the objects that the archive lacks, in pages behind the existing ones.
 
     1. pages: write, fsync, name                 a crash leaves temporary files and their second names
     2. fsync of the directory; second names go   a crash leaves pages that no list names; the next run makes them again

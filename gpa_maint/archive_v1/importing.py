@@ -1,8 +1,8 @@
-"""An archive's git objects into a repository, as pages. The archive stays as it is.
+"""Write an archive's git objects into a repository, as pages. The archive does not change.
 
-I13: the id of each object is computed twice, when the archive is looked at and from the very bytes that are deflated.
-I3, I4: see apply/pages.py. Each page gets its name as soon as it is finished: an import that was killed goes on where
-it was, since what the repository has is not imported again.
+I13: The id of each object is computed twice: in the scan of the archive, and from the bytes that are deflated. I3, I4:
+See apply/pages.py. Each page gets its name as soon as it is finished. So an import after a killed one continues,
+because existing objects are not imported again.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Batch = list[Entry]
 
 
 class ImportPlan(NamedTuple):
-    """What the repository lacks: places in the scan's rows, in the order in which these are stored, and the rescued.
+    """Objects that the repository lacks: indexes into the scan's rows, in the order of storage, and rescued ones.
 
-    `explained`: all that was found in bytes which no entry names. `present`: objects that both have.
+    `explained`: objects found in bytes that no entry names. `present`: objects that both have.
     """
 
     places: Sequence[int]
@@ -52,9 +52,10 @@ class ImportPlan(NamedTuple):
 
 
 def plan_import(scan: Scan, has: Callable[[bytes], bool], refs: Mapping[str, str], *, rescue: bool) -> ImportPlan:
-    """Of each object one sound copy, unless the repository has it, and those that no entry names but something does.
+    """Return the plan: one sound copy of each object that the repository lacks, and of each rescued object.
 
-    `refs` name objects too. With `rescue` commits and tags that nothing names are taken as well.
+    A rescued object has no entry, but a ref or an object names it. With `rescue`, commits and tags that nothing names
+    are taken too.
     """
     places = array("I")
     present = 0
@@ -76,7 +77,7 @@ def plan_import(scan: Scan, has: Callable[[bytes], bool], refs: Mapping[str, str
 
 
 def _named(scan: Scan, refs: Mapping[str, str], ids: Collection[bytes]) -> Iterator[bytes]:
-    """Those of `ids` that a ref or a sound object of the archive names; these are all read for it."""
+    """Return those of `ids` that a ref or a sound object of the archive names. It reads all of them."""
     yield from (oid for oid in map(bytes.fromhex, refs.values()) if oid in ids)
     for entry in scan.rows:
         if entry.wins and entry.type != "blob":
@@ -107,7 +108,7 @@ def _entries(scan: Scan, plan: ImportPlan) -> Iterator[Entry]:
 
 
 class Importer:
-    """Writes batches as pages; each has its name, and is durable, before the next is begun."""
+    """Writes batches as pages; each is published and durable before the next is begun."""
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ class Importer:
         report: ReportProgress | None,
         stop: Progress | None,
     ) -> None:
-        """`path`: the repository, for git, which is asked to compress each page with deltas if `delta`."""
+        """Set the repository `path`. With `delta`, git compresses each page with deltas."""
         self._objdir = objdir
         self._space = space
         self._scan = scan
@@ -158,7 +159,7 @@ class Importer:
 
     def _publish_with_deltas(self, page: Page, batch: Batch) -> tuple[PageInfo, ...]:
         """Let git make a pack of the same objects, with deltas, and publish that instead; it sees no other object."""
-        # Without --no-reuse-delta git takes for granted that neighbours in a pack make no good deltas.
+        # Without --no-reuse-delta git assumes that neighbours in a pack make no good deltas.
         options = ["-q", "--no-reuse-delta", "--delta-base-offset", f"--depth={self._objdir.settings.depth}"]
         with fs.private_objects(self._space, page.pack, page.idx, page.name) as objects:
             stem = f"{objects}/pack/delta"
@@ -179,7 +180,7 @@ def check_format(objdir: ObjectDir) -> None:
 
 
 def refuse_hopeless(scan: Scan, plan: ImportPlan) -> None:
-    """Raise the first finding when the archive gives nothing at all."""
+    """Raise the first finding if the archive has no sound object."""
     if scan.findings and not scan.sound and not plan.explained.entries:
         first = scan.findings[0]
         what = f"object {first.key}: {first.reason}" if first.key else first.reason

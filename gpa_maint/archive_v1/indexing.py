@@ -1,4 +1,4 @@
-"""The combined index of an archive: which pages it covers, which it remembers as replaced, and when it is made anew."""
+"""The combined index of an archive: the pages that it covers, the replaced pages, and when it is rebuilt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..errors import Corrupt, DamagedArchive, GpaError, Unsupported
 from .listing import INDEX_NAME, Listing, open_index
 
 OBJECTS, RAW = 0, 1
-"""What the values of an archive are, as its index says: git objects, or anything."""
+"""Kinds of values of an archive, by its index: git objects, or anything."""
 
 
 class KnownPages(NamedTuple):
-    """What the index on disk says, or nothing where there is none that can be read. `kind` is OBJECTS or RAW."""
+    """Content of the index on disk; empty if it is missing or unreadable. `kind` is OBJECTS or RAW."""
 
     pages: tuple[IndexedPage, ...] = ()
     kind: int | None = None
@@ -45,7 +45,7 @@ def known_pages(directory: str) -> KnownPages:
 
 
 def refuse_other_list(listing: Listing, known: KnownPages) -> None:
-    """GpaError where the index is that of another list: what this one does not name would count as superfluous."""
+    """Raise GpaError if the index belongs to another list, whose other pages would count as superfluous."""
     names = {page.name for page in known.pages}
     own = {*listing.names, *(name for name, _since in listing.replaced)}
     if names.isdisjoint(own) and any(os.path.exists(listing.path(name)) for name in known.listed):
@@ -99,7 +99,7 @@ def _rows(directory: str, names: Sequence[str], made: Collection[str], kind: int
 
 
 def _open(path: str, fresh: bool, stack: ExitStack) -> PageFile | None:
-    """None for a damaged page: the index leads to nothing in it."""
+    """Return the entries of a page; None for a damaged page, which gets no entries in the index."""
     try:
         return stack.enter_context(PageFile(path))
     except DamagedArchive:
@@ -114,7 +114,7 @@ def _superseded(
     """Return the existing pages that wait for expire, each with the second since when."""
     replaced_in_vain = any(page.superseded and page.name in {*listed, *merged} for page in known.pages)
     since = {page.name: page.since for page in known.pages if page.superseded}
-    # A list that names what the index calls superseded is the one from before: its successor was not written.
+    # If the list names pages that the index calls superseded, its new version was not written.
     unlisted = [page.name for page in known.pages if page.made and not page.superseded]
     since = {**dict.fromkeys((*(unlisted if replaced_in_vain else ()), *merged), now), **since}
     was_made = {page.name for page in known.pages if page.made}

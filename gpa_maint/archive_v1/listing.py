@@ -1,4 +1,4 @@
-"""Which pages form an archive, and in which order: the caller's list, since the original keeps none.
+"""Find the pages of an archive, and their order: by the caller's list, because the original keeps none.
 
 A list is a text file, one name a line, the newest page last. Where there is none, the order is that of the combined
 index, and of what that does not name, the order in which the files were last written. Behind the names it remembers
@@ -40,13 +40,13 @@ class Listing(NamedTuple):
 
 
 class BadList(GpaError):
-    """A list of pages that cannot be one."""
+    """A list of pages is malformed."""
 
 
 def find_pages(directory: str, pages_file: str | None = None) -> Listing:
     """Return the pages in the list, by default the file `pages` in the folder; without a list all existing pages.
 
-    GpaError when the folder or the named list is not there, BadList when a line is not the name of a page.
+    Raises GpaError if the folder or the named list is missing, BadList if a line is not the name of a page.
     """
     directory = os.path.abspath(directory)
     if not os.path.isdir(directory):
@@ -99,13 +99,13 @@ def open_index(directory: str) -> ArchiveIndex | None:
 
 
 def _pages_in(directory: str) -> tuple[list[str], set[str]]:
-    """All pages of a folder, oldest first as far as can be told, and those among them that others have replaced."""
+    """Return all pages of a folder, oldest first as far as known, and those that others have replaced."""
     rank: dict[str, int] = {}
     replaced: set[str] = set()
     try:
         index = open_index(directory)
     except (Corrupt, Unsupported):
-        index = None  # it is a shortcut: who checks it says so
+        index = None  # it is only a shortcut; verify reports its faults
     if index is not None:
         replaced = {page.name for page in index.pages if page.superseded}
         rank = {page.name: number for number, page in enumerate(index.pages) if not page.superseded}

@@ -21,11 +21,11 @@ from .indexing import known_pages
 from .listing import INDEX_NAME, Listing, find_pages, list_content
 
 PAGE_MODE = 0o600
-"""As the original's."""
+"""Mode of a page, as in the original."""
 
 
 class NewPage(NamedTuple):
-    """A page that has its name, and still its temporary one."""
+    """A page that has its final name, and still its temporary name."""
 
     info: PageInfo
     temp: fs.TempFile
@@ -43,7 +43,7 @@ def archive_at_work(directory: str, pages_file: str | None) -> Iterator[tuple[fs
 
 
 def write_archive_page(space: fs.TempFiles, write: Callable[[PageFileWriter], None], *, name: str = "") -> NewPage:
-    """Let `write` fill a page; it gets its name, by default one from its content, but the directory is not synced."""
+    """Let `write` fill a page, and name it, by default after its content. The directory is not synced."""
     temp = space.create(".page", PAGE_MODE)
     try:
         with PageFileWriter(temp.fd, temp.path) as writer:
@@ -65,5 +65,5 @@ def drop_temporaries(pages: list[NewPage]) -> None:
 
 
 def write_list(path: str, names: tuple[str, ...], replaced: Iterable[tuple[str, int]] = ()) -> None:
-    """Put a new list in place of the old one, whole."""
+    """Replace the list as a whole."""
     put_file(path, list_content(names, replaced), like=path)

@@ -11,9 +11,9 @@ from .values import ArchiveRepackPlan
 
 
 def plan_repack_archive(listing: Listing, small: Mapping[str, int], left: Mapping[str, str]) -> ArchiveRepackPlan:
-    """Merge all small pages that are sound, when there are at least two.
+    """Return the plan to merge all small sound pages, if there are at least two.
 
-    `small`: their names in the order of the list, with how many entries each has. `left`: why each other page stays.
+    `small`: their names in the order of the list, with the number of entries. `left`: why each other page stays.
     """
     batch = tuple(small)
     left = {**left}
@@ -28,7 +28,7 @@ def plan_repack_archive(listing: Listing, small: Mapping[str, int], left: Mappin
 
 
 class ArchiveExpirePlan(NamedTuple):
-    """Replaced pages whose grace is over, those that still wait, and the second in which the first of these is due."""
+    """Replaced pages whose grace time is over, those that wait, and the second in which the first of them is due."""
 
     due: tuple[IndexedPage, ...]
     waiting: tuple[IndexedPage, ...]
@@ -36,7 +36,7 @@ class ArchiveExpirePlan(NamedTuple):
 
 
 def plan_expire_archive(replaced: Iterable[IndexedPage], *, grace_seconds: int, now: int) -> ArchiveExpirePlan:
-    """Which of these pages may go at the second `now`, once they are proved superfluous."""
+    """Return which of these pages may be deleted at the second `now`, after the proof."""
     replaced = tuple(replaced)
     due = tuple(page for page in replaced if page.since + grace_seconds <= now)
     waiting = tuple(page for page in replaced if page not in due)

@@ -23,9 +23,9 @@ class Archive:
     """
 
     def __init__(self, directory: str | os.PathLike[str], pages: Sequence[str] | None = None) -> None:
-        """`pages`: their names, the newest last; by default those that find_pages() finds.
+        """Open the pages of these names, the newest last; by default those of find_pages().
 
-        DamagedArchive about the first page that is no page, SystemFailed about one that cannot be read.
+        Raises DamagedArchive for the first file that is no page, SystemFailed for one that cannot be read.
         """
         self.directory = os.path.abspath(directory)
         self.pages = find_pages(self.directory).names if pages is None else tuple(pages)
@@ -52,12 +52,12 @@ class Archive:
     def read(self, key: bytes) -> tuple[str, bytes]:
         """Return type and content of the git object with that id, checked. A damaged copy is skipped for an older one.
 
-        ObjectMissing; DamagedArchive, about the newest copy, when none is sound.
+        Raises ObjectMissing, or DamagedArchive about the newest copy if none is sound.
         """
         return self._values.read(key)
 
     def check(self, key: bytes, *, objects: bool) -> None:
-        """As read(), or where values are not git `objects` as get(), without giving anything."""
+        """Check a value as read() does, or, if values are not git `objects`, as get() does."""
         self._values.check(key, objects=objects)
 
     def beginning(self, prefix: bytes, most: int = 64) -> list[bytes]:
@@ -66,32 +66,32 @@ class Archive:
         return [key for key in sorted(found) if self._covers_all or self.find(key) is not None][:most]
 
     def __iter__(self) -> Iterator[bytes]:
-        """All keys, ascending, each once."""
+        """Yield all keys, ascending, each once."""
         return iter(self._values.all_keys())
 
     def __len__(self) -> int:
-        """How many keys there are; where a page came after the index they are counted anew each time."""
+        """Return the number of keys; if a page is newer than the index, each call counts again."""
         if len(self._tables) == 1 and self._covers_all:
             return len(self._tables[0][0])
         return len(self._values.all_keys())
 
     @property
     def opened(self) -> int:
-        """How many pages are mapped now."""
+        """Return the number of mapped pages."""
         return self._values.counts[0]
 
     @property
     def searches(self) -> int:
-        """How often all pages were asked one after the other, since no table could tell."""
+        """Return how often all pages were searched one after the other, without a table."""
         return self._values.counts[1]
 
     @property
     def table_count(self) -> int:
-        """How many tables a look-up asks at most: one, and another one where pages came after the combined index."""
+        """Return the largest number of tables in a look-up: one, and another one if pages are newer than the index."""
         return len(self._tables)
 
     def close(self) -> None:
-        """Nothing may be read any more."""
+        """Close all pages. Later reads fail."""
         self._values.show([], [])
         self._tables, self._covers_all = [], False
 

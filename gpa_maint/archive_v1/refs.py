@@ -13,12 +13,12 @@ from ..repo.refs import current_refs
 
 LINE = re.compile(r"([0-9a-f]{40}) (refs/[^ ]+)")
 MOST_BYTES = 1 << 30
-"""Of a packed-refs file: ten million refs."""
+"""Largest size of a packed-refs file (bytes): ten million refs."""
 HEADER = "# pack-refs with: sorted \n"
 
 
 def read_packed_refs(path: str) -> dict[str, str]:
-    """Ref -> id (hex) of a packed-refs file; GpaError when it is not there or is something else."""
+    """Return ref -> id (hex) of a packed-refs file. Raise GpaError if it is missing or malformed."""
     if not os.path.isfile(path):
         raise GpaError(f"packed-refs file '{path}' does not exist")
     refs = {}
@@ -38,12 +38,12 @@ def packed_refs(refs: Mapping[str, str]) -> bytes:
 
 
 def follow_head(path: str | None, refs_file: str) -> None:
-    """Where HEAD names a branch that is not born, let it name the one that the HEAD beside a packed-refs file names."""
+    """If HEAD names an unborn branch, set it to the branch of the HEAD beside a packed-refs file."""
     beside = os.path.join(os.path.dirname(os.path.abspath(refs_file)), "HEAD")
     try:
         target = os.fsdecode(safe_open.read_bytes(beside, 4096)).strip()
     except OSError:
-        return  # there is none, or none that may be read
+        return  # it is missing or unreadable
     if not target.startswith("ref: refs/heads/") or target[5:] not in current_refs(path):
         return
     try:

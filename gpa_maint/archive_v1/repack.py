@@ -1,8 +1,8 @@
 """Small pages of an archive merged into full ones, and one index over all of them. Deletes nothing.
 
-Values are copied as they are. A page with a damaged entry is left as it is, in the list and in its place. Of an object
-that several pages hold, one copy goes into a new page, which is read first; where a page that stays has a newer sound
-copy, none does. So every key gives afterwards what it gave before, whichever page it is read from.
+Values are copied unchanged. A page with a damaged entry stays, also in the list. If several pages hold an object, one
+copy goes into a new page, which is read first, unless a page that stays has a newer sound copy. So every key has the
+same value as before, whichever page it is read from.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ TITLE = "Merging objects"
 
 
 class Sources:
-    """The pages of a list, opened until `stack` is closed; of the small ones every entry is checked."""
+    """The pages of a list, open until `stack` is closed; every entry of the small ones is checked."""
 
     def __init__(self, listing: Listing, *, raw: bool, stack: ExitStack) -> None:
-        """FileGone when a page is not there: a list that is wrong has to be mended first."""
+        """Open the pages. Raise FileGone if one is missing: the list must be corrected first."""
         self.listing = listing
         self.raw = raw
         self.pages: list[PageFile | None] = []
@@ -47,7 +47,7 @@ class Sources:
                 self.small.append(number)
 
     def _open(self, number: int, name: str, stack: ExitStack) -> str:
-        """Why the page is to be left as it is, or ""."""
+        """Return why the page is not merged, or ""."""
         try:
             page = stack.enter_context(PageFile(self.listing.path(name)))
         except DamagedArchive as error:
@@ -163,13 +163,13 @@ def _mark_copied(sources: Sources, rows: Rows) -> int:
 
 
 def _chosen(sources: Sources, copies: list[Entry], merged: set[int]) -> Entry | None:
-    """Of all copies of an object, newest first, the one to be put into a new page."""
+    """Return, of all copies of an object, newest first, the one for a new page."""
     if all(entry.page not in merged for entry in copies):
         return None
     for entry in copies:
         if entry.page in merged:
             return entry
-        # A damaged object may come from an older page. Of other values an older one is another one.
+        # An object may be taken from an older page. An older copy of another value is a different value.
         if sources.raw or sources.is_sound(entry):
             return None
     return None

@@ -1,4 +1,4 @@
-"""Git objects in bytes that no entry names: what a writer left that was killed before it had saved.
+"""Find git objects in bytes that no entry names: those of a writer that was killed before it saved.
 
 Values lie back to back, each a type and a content, without a length and without a key. So all bytes from one place
 that may be a type to another are hashed, and those are objects whose id somebody names: a ref, a sound object of the
@@ -27,14 +27,14 @@ TAG = re.compile(rb"object ([0-9a-f]{40})\ntype (?:commit|tree|blob|tag)\ntag [^
 
 MOST_STARTS = 100_000
 MOST_ENDS = 64
-"""How many places each value may end at: with more, random bytes that look like a type would cost too much."""
+"""Largest number of ends tried for a value; with more, random bytes that look like a type would cost too much."""
 HASHED_LEAST = 64 << 20
 HASHED_TIMES = 16
 """How many bytes are hashed at most: so many times those that are searched, and at least the other."""
 
 
 class Gap(NamedTuple):
-    """Bytes of a page's data, from `start` to `end`, that no entry names. Values begin and end where it does."""
+    """Bytes of a page's data, from `start` to `end`, that no entry names. It holds whole values."""
 
     page: int
     start: int

@@ -1,7 +1,7 @@
-"""Every entry of every page of an archive, checked: what verify tells and import starts from. Changes nothing.
+"""Check every entry of every page of an archive, for verify and import. Change nothing.
 
-No page and no entry is trusted. Where header and file do not agree, all entries and all data that the file may hold are
-looked at: those count whose content is that of their key.
+No page and no entry is trusted. If header and file do not agree, all entries and data that the file may hold are
+checked, and those count whose content belongs to their key.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Scan:
         return self._whole[number]
 
     def object(self, entry: Entry) -> tuple[str, memoryview]:
-        """Type and content, lent while the scan is open. DamagedArchive."""
+        """Return type and content, valid while the scan is open. Raise DamagedArchive."""
         page = self.whole(entry.page) if entry.slot == BEHIND else self.page(entry.page)
         return page.object(entry)
 
@@ -136,7 +136,7 @@ class Scan:
                 self._add_gap(number, ends[number], page.behind_size)
 
     def _covers(self, entry: Entry) -> bool:
-        """Whether the entry says what these bytes are, right or wrong."""
+        """Return whether the entry names these bytes, correctly or not."""
         return entry.fault in SOUND or (entry.page not in self.rescued_pages and entry.fault in MISUSED)
 
     def _add_gap(self, page: int, start: int, end: int) -> None:

@@ -1,4 +1,4 @@
-"""What the verbs on archives answer: frozen values, which print as JSON as those of model/ do."""
+"""Results of the verbs on archives: frozen values, which print as JSON like those of model/."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..model.results import PageInfo, WriteResult
 class Finding(NamedTuple):
     """Something wrong with a page, or with one entry of it, whose key (hex) is then in `key`.
 
-    `fault` is one of the words in docs/formats/archive-v1.md. `lost`: nothing else gives what should be there.
+    `fault` is one of the words in docs/formats/archive-v1.md. `lost`: there is no other copy.
     """
 
     page: str
@@ -47,7 +47,7 @@ class VerifyArchiveResult(NamedTuple):
 
 
 class ImportResult(NamedTuple):
-    """What an import did, or with `dry_run` would do.
+    """Result of an import, or with `dry_run` the expected result.
 
     Of `entries` in the archive's pages `damaged` are no sound objects and `shadowed` are further copies; `rescued`
     objects were found in bytes that no entry names. `present` were in the repository already.
@@ -78,7 +78,7 @@ class ImportResult(NamedTuple):
 
 
 class ExportResult(NamedTuple):
-    """What an export added to an archive. `left_out`: objects (hex ids) too large for a page."""
+    """Result of an export. `left_out`: objects (hex ids) too large for a page."""
 
     directory: str
     pages: tuple[PageInfo, ...]
@@ -99,14 +99,14 @@ class ArchiveRepackPlan(NamedTuple):
 
     @property
     def page_count(self) -> int:
-        """How many pages come out at most."""
+        """Largest number of new pages."""
         return -(-self.entries // CAPACITY)
 
 
 class ArchiveRepackResult(NamedTuple):
-    """What a repack of an archive merged. The sources stay, out of the list, until expire.
+    """Result of a repack of an archive. The sources stay, outside the list, until expire.
 
-    `indexed`: how many objects the combined index names; `reason` says why nothing was merged.
+    `indexed`: number of objects in the combined index; `reason` says why nothing was merged.
     """
 
     merged: tuple[str, ...]
@@ -120,7 +120,7 @@ class ArchiveRepackResult(NamedTuple):
 
 
 class ArchiveExpireResult(NamedTuple):
-    """What an expire of an archive deleted, or with `dry_run` would; what it kept back, and why: (name, reason)."""
+    """Result of an expire of an archive, or with `dry_run` the expected one; pages that stay: (name, reason)."""
 
     deleted: tuple[str, ...]
     freed_bytes: int

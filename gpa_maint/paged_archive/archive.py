@@ -1,4 +1,4 @@
-"""PagedArchive: values under keys of 20 bytes, in v1 pages; new ones wait in memory until they are saved."""
+"""PagedArchive: values under keys of 20 bytes, in v1 pages. New values wait in memory until save()."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .saving import Pages, place_to_save, remove_replaced, save_values
 
 
 class PagedArchive:
-    """An archive of v1 pages. Any number of threads may use it at once, and a forked process goes on with its own.
+    """An archive of v1 pages. Any number of threads may use it at once, and a forked process has its own.
 
     Pages are mapped, and no descriptor is kept. Values that were set are in memory until save(): a program that sets
     many saves now and then. Reading needs no permission to write.
@@ -33,7 +33,7 @@ class PagedArchive:
         """
         root_file_path = root_file_path or "./"
         self._root = os.path.abspath(root_file_path).rstrip("/") + ("/" if root_file_path.endswith("/") else "")
-        os.stat(os.path.dirname(self._root))  # a folder that is not there is told now, not by the first save
+        os.stat(os.path.dirname(self._root))  # a missing folder is reported now, not by the first save
         names = find_pages(os.path.dirname(self._root)).names if pages is None else tuple(pages)
         self._saving = threading.Lock()
         self._values: Values | None = Values(os.path.dirname(self._root))
@@ -51,20 +51,20 @@ class PagedArchive:
 
     @property
     def values(self) -> Values:
-        """The C side, for ArchiveRepository. ValueError after close()."""
+        """The C object, for ArchiveRepository. Raises ValueError after close()."""
         if self._values is None:
             raise ValueError("archive is closed")
         return self._values
 
     @property
     def pages(self) -> tuple[str, ...]:
-        """The names as the last save() gave them, or as the archive was opened, the newest last."""
+        """The names returned by the last save(), or of the opened archive, the newest last."""
         return self._names
 
     # -- Values
 
     def has(self, key: bytes) -> bool:
-        """ValueError for a key that has not 20 bytes."""
+        """Return whether the archive has the key. Raise ValueError unless it has 20 bytes."""
         return self.values.has(key)
 
     def __contains__(self, key: bytes) -> bool:
@@ -73,7 +73,7 @@ class PagedArchive:
     def get(self, key: bytes) -> bytes:
         """Return the value. That of a git object is 4 bytes for its type, and then its content.
 
-        ArchiveLibItemNotFoundError; ArchiveLibFileReadError when the value is not inside its page.
+        Raises ArchiveLibItemNotFoundError, or ArchiveLibFileReadError if the value is not inside its page.
         """
         with original_errors():
             return self.values.get(key)
@@ -82,9 +82,9 @@ class PagedArchive:
         return self.get(key)
 
     def set(self, key: bytes, data: bytes) -> None:
-        """Set a value, unless the key is there already: then nothing changes. KeyError for a key that has not 20 bytes.
+        """Set a value, unless the key exists. Raise KeyError for a key without 20 bytes.
 
-        ArchiveLibIndexMaxSizeOverflowException when no page has room for so much.
+        Raises ArchiveLibIndexMaxSizeOverflowException if the value is larger than a page can be.
         """
         if len(key) != 20:
             raise KeyError("Key must be 20 chars")
@@ -95,7 +95,7 @@ class PagedArchive:
         self.set(key, data)
 
     def __iter__(self) -> Iterator[bytes]:
-        """All keys as they are now, ascending, each once."""
+        """Yield all current keys, ascending, each once."""
         return iter(self.values.all_keys())
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ class PagedArchive:
 
     @property
     def unsaved(self) -> tuple[int, int]:
-        """How many values wait for save(), and their bytes."""
+        """Return the number of values that wait for save(), and their bytes."""
         return self.values.waiting
 
     # -- Saving
