@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..base.tuples import NamedTuple
 from ._gpa import ffi, lib
 from .base import check, new_error
 from .read import Reader
@@ -29,27 +30,28 @@ def _bytes(data: bytes) -> tuple[Any, int]:
     return ffi.from_buffer("unsigned char[]", data), len(data)
 
 
+class BatchOptions(NamedTuple):
+    """How to answer. `fields` are the parts of an object's line: names from FIELDS, or "" with a text.
+
+    `replaced`: see git-replace(1). `are_known`: all objects asked for exist.
+    """
+
+    fd: int
+    fields: Sequence[tuple[str, bytes]]
+    with_content: bool = False
+    buffered: bool = False
+    threads: int = 1
+    delimiter: bytes = b"\n"
+    are_known: bool = False
+    replaced: Mapping[str, str] = {}
+
+
 class Batch:
     """Answers of cat-file about the objects of a reader, written to a descriptor. For one thread."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        *,
-        fd: int,
-        fields: Sequence[tuple[str, bytes]],
-        with_content: bool = False,
-        buffered: bool = False,
-        threads: int = 1,
-        delimiter: bytes = b"\n",
-        are_known: bool = False,
-        replaced: Mapping[str, str] = {},
-    ) -> None:
-        """Begin. `fields` are the parts of an object's line: names from FIELDS, or "" with a text.
-
-        `replaced`: see git-replace(1). `are_known`: all objects asked for exist.
-        """
+    def __init__(self, reader: Reader, wanted: BatchOptions) -> None:
         self._reader = reader
+        fields, replaced = wanted.fields, wanted.replaced
         texts = [ffi.new("unsigned char[]", text) for _, text in fields]
         made = ffi.new("gpa_field[]", len(fields))
         for place, (name, text) in enumerate(fields):
@@ -59,9 +61,10 @@ class Batch:
             "unsigned char[]", b"".join(bytes.fromhex(one + other) for one, other in sorted(replaced.items()))
         )
         options = ffi.new("gpa_batch_options *")
-        options.fd, options.with_content, options.buffered, options.threads = fd, with_content, buffered, threads
-        options.delimiter, options.with_rest = delimiter[0], any(name == "rest" for name, _ in fields)
-        options.are_known = are_known
+        options.fd, options.with_content = wanted.fd, wanted.with_content
+        options.buffered, options.threads = wanted.buffered, wanted.threads
+        options.delimiter, options.with_rest = wanted.delimiter[0], any(name == "rest" for name, _ in fields)
+        options.are_known = wanted.are_known
         options.field_count, options.fields = len(fields), made
         options.replaced_count, options.replaced = len(replaced), rows
         out, err = ffi.new("gpa_batch **"), new_error()

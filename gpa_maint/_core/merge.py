@@ -46,6 +46,15 @@ class DamagedCopy(GpaError):
         self.cause = cause
 
 
+class PageForm(NamedTuple):
+    """Bounds of new pages: objects, bytes, depth of delta chains; and zlib's level for objects that are made whole."""
+
+    page_objects: int
+    page_bytes: int
+    depth: int
+    level: int
+
+
 class Merge:
     """A verbatim merge. Sources are added oldest first; then plan(); then the pages are written in any order."""
 
@@ -55,11 +64,7 @@ class Merge:
         dir_fd: int,
         idx_files: IdxFiles,
         object_format: str,
-        *,
-        page_objects: int,
-        page_bytes: int,
-        depth: int,
-        level: int,
+        form: PageForm,
     ) -> None:
         self._pack_dir = pack_dir
         self._dir_fd = dir_fd
@@ -69,10 +74,7 @@ class Merge:
         self._progress: Progress | None = None  # threads look at it until prove()
         options = ffi.new("gpa_merge_options *")
         options.algo = ALGORITHMS[object_format]
-        options.page_objects = page_objects
-        options.page_bytes = page_bytes
-        options.depth = depth
-        options.level = level
+        options.page_objects, options.page_bytes, options.depth, options.level = form
         options.entry_count = sum(idx_files.object_count(name) for name in idx_files.names)
         out = ffi.new("gpa_merge **")
         err = new_error()

@@ -67,6 +67,19 @@ class _Room:
         self.err = new_error()
 
 
+class WriterOptions(NamedTuple):
+    """How a writer makes pages. `step` is called before each operation, for tests."""
+
+    level: int
+    durability: str
+    fsync_method: str
+    shared: int
+    page_objects: int
+    page_bytes: int
+    delta_depth: int
+    step: Step | None = None
+
+
 class CoreWriter:
     """A writer of objects for a reader's own object directory. Any number of threads may call.
 
@@ -78,16 +91,8 @@ class CoreWriter:
         reader: Reader,
         object_format: str,
         journal_dir: str,
-        *,
         gc_pid: str,
-        level: int,
-        durability: str,
-        fsync_method: str,
-        shared: int,
-        page_objects: int,
-        page_bytes: int,
-        delta_depth: int,
-        step: Step | None = None,
+        wanted: WriterOptions,
     ) -> None:
         self._directory = journal_dir
         self._size = hash_size(object_format)
@@ -95,12 +100,12 @@ class CoreWriter:
         paths = [ffi.new("char[]", os.fsencode(path)) for path in (journal_dir, gc_pid)]
         options = ffi.new("gpa_writer_options *")
         options.journal_dir, options.gc_pid = paths
-        options.level, options.durability = level, DURABILITIES[durability]
-        options.fsync_method, options.shared = FSYNC_METHODS[fsync_method], shared
-        options.page_objects, options.page_bytes = page_objects, page_bytes
-        options.delta_depth = delta_depth
-        if step is not None:
-            options.step = _callback(step)
+        options.level, options.durability = wanted.level, DURABILITIES[wanted.durability]
+        options.fsync_method, options.shared = FSYNC_METHODS[wanted.fsync_method], wanted.shared
+        options.page_objects, options.page_bytes = wanted.page_objects, wanted.page_bytes
+        options.delta_depth = wanted.delta_depth
+        if wanted.step is not None:
+            options.step = _callback(wanted.step)
         out, err = ffi.new("gpa_writer **"), new_error()
         self._check(lib.gpa_writer_open(out, reader.pointer, options, err), err)
         self._pointer = ffi.gc(out[0], lib.gpa_writer_free)

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from .. import fs
 from .._core.base import directory
 from .._core.format import IdxFiles, Midx, idx_fault, open_midx
-from .._core.merge import DamagedCopy, Merge, MergeStats
+from .._core.merge import DamagedCopy, Merge, MergeStats, PageForm
 from ..base.progress import Progress, ReportProgress
 from ..errors import Corrupt, StalePlan, Stopped, SystemFailed, Unsupported
 from ..model.plans import RepackPlan, Step
@@ -196,10 +196,7 @@ def _open_merge(
             stack.enter_context(directory(objdir.pack_dir)),
             idx_files,
             objdir.object_format,
-            page_objects=plan.page_objects,
-            page_bytes=plan.page_bytes,
-            depth=plan.depth,
-            level=objdir.settings.compression,
+            PageForm(plan.page_objects, plan.page_bytes, plan.depth, objdir.settings.compression),
         )
     )
     bad: dict[str, str] = {}

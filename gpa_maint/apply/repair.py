@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from .. import fs
 from .._core.base import Progress, directory
 from .._core.format import IdxFiles, check_pack, idx_oids, loose_name, midx_oids, open_midx
-from .._core.merge import Merge
+from .._core.merge import Merge, PageForm
 from ..base.tuples import NamedTuple
 from ..errors import Corrupt, GitFailed, GpaError, SystemFailed, Unsupported
 from ..model.results import PageInfo
@@ -121,16 +121,15 @@ def _copy_entries(objdir: ObjectDir, space: fs.Workspace, name: str) -> tuple[Pa
     """Return a page of all entries that are sound."""
     with ExitStack() as stack:
         files = stack.enter_context(IdxFiles(objdir.pack_dir, [name], objdir.object_format))
-        merge = Merge(
-            objdir.pack_dir,
-            stack.enter_context(directory(objdir.pack_dir)),
-            files,
-            objdir.object_format,
-            page_objects=max(objdir.settings.page_objects, files.object_count(name)),
+        settings = objdir.settings
+        form = PageForm(
+            page_objects=max(settings.page_objects, files.object_count(name)),
             page_bytes=1 << 62,
-            depth=objdir.settings.depth,
-            level=objdir.settings.compression,
+            depth=settings.depth,
+            level=settings.compression,
         )
+        fd = stack.enter_context(directory(objdir.pack_dir))
+        merge = Merge(objdir.pack_dir, fd, files, objdir.object_format, form)
         stack.enter_context(merge)
         merge.add(name)
         _, pages, _ = write_all(space, merge, None, set(), None, None, reverse=True)

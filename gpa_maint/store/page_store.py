@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .._core.lend import Batch, lend_to_libgit2
+from .._core.lend import Batch, BatchOptions, lend_to_libgit2
 from .._core.read import Reader, ReaderStats, StreamHandle
 from ..base.arguments import THREADS, check, check_all, hex_prefix, raw_oid
 from ..base.safe_open import open_regular
@@ -249,7 +249,7 @@ class PageStore:
 
     def _cat_file(self, **options: Any) -> Batch:
         """Return an object that answers as `git cat-file --batch` does; for cat_file.py."""
-        return Batch(self._open(), **options)
+        return Batch(self._open(), BatchOptions(**options))
 
     # -- Writing
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .. import fs
 from .._core.read import Reader
-from .._core.write import BLOB, NUMBERS, CoreWriter, WriterStats
+from .._core.write import BLOB, NUMBERS, CoreWriter, WriterOptions, WriterStats
 from ..base.arguments import check as check_argument
 from ..base.arguments import content_of, raw_oid
 from ..errors import Corrupt, GpaError, ObjectMissing
@@ -75,11 +75,7 @@ class Writer:
             fs.fsync_dir(objdir.common_dir)
         self._reader = reader
         self._saving = threading.Lock()
-        self._core: CoreWriter | None = CoreWriter(
-            reader,
-            objdir.object_format,
-            self._directory,
-            gc_pid=os.path.join(objdir.common_dir, "gc.pid"),
+        options = WriterOptions(
             level=level,
             durability=durability,
             fsync_method=objdir.settings.fsync_method,
@@ -89,6 +85,8 @@ class Writer:
             delta_depth=objdir.settings.depth if deltas else 0,
             step=fs.door.before_core_step,
         )
+        gc_pid = os.path.join(objdir.common_dir, "gc.pid")
+        self._core: CoreWriter | None = CoreWriter(reader, objdir.object_format, self._directory, gc_pid, options)
         self._is_lent = False
         self.recovered = tuple(recover(self._core, objdir, self._directory))
 

@@ -18,7 +18,7 @@ from running import assert_sound, gpa, index_path, leftovers
 from gpa_maint import fs
 from gpa_maint._core.base import Progress, directory
 from gpa_maint._core.format import IdxFiles, Midx, write_midx
-from gpa_maint._core.merge import Merge
+from gpa_maint._core.merge import Merge, PageForm
 from gpa_maint.apply.repack import write_pages
 from gpa_maint.apply.write import publish_index
 from gpa_maint.commands import plan_repack_of
@@ -100,7 +100,7 @@ def test_each_long_call_looks_at_the_word_stop(pushed: Path, tmp_path: Path) -> 
         idx = stack.enter_context(IdxFiles(objdir.pack_dir, names, "sha1"))
         fd = stack.enter_context(directory(objdir.pack_dir))
         merge = stack.enter_context(
-            Merge(objdir.pack_dir, fd, idx, "sha1", page_objects=20, page_bytes=MIB, depth=50, level=-1)
+            Merge(objdir.pack_dir, fd, idx, "sha1", PageForm(page_objects=20, page_bytes=MIB, depth=50, level=-1))
         )
         with pytest.raises(Stopped):
             merge.add(names[0], stopped())

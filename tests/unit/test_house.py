@@ -25,10 +25,6 @@ MANY_PARAMETERS = {
     "verbs.write.write",
     "archive_v1.__init__.import_archive",
     "archive_v1.__init__.export_archive",
-    # Each makes one value for a C function.
-    "_core.lend.Batch.__init__",
-    "_core.merge.Merge.__init__",
-    "_core.write.CoreWriter.__init__",
 }
 
 WALL_CLOCKS = {
