@@ -19,7 +19,7 @@ from itertools import chain
 from types import TracebackType
 
 from ..base.tuples import NamedTuple
-from ..errors import Corrupt, GitFailed, GpaError, Locked, ObjectMissing, StalePlan, SystemFailed, Unsupported
+from ..errors import GitFailed, GpaError, Locked, Refused, StalePlan, SystemFailed
 from ..repo.discover import find_object_dir
 from ..repo.git import run_git
 from ..repo.ref_updates import FoldersWatch, RefUpdates, RefWatch
@@ -29,7 +29,7 @@ from .checking import FULL_FOLDER, FULL_LEAF, check_branch
 from .commits import all_commits, commit_text, is_ancestor, marks_of
 from .drivers import DAY_NS, presence_line, present_in
 from .heads import INBOX, REMOTES, State, StateReader, merge_heads, other_heads, place_blob
-from .intents import IntentLog, Intents, left_behind, read_left, turn
+from .intents import IntentLog, Intents, Left, left_behind, read_left, turn
 from .layout import SETTINGS, fitting, layout_named, log_of, records_of, table_of
 from .merging import MergeReport, merge_value
 from .settings import BranchSettings, format_settings
@@ -557,11 +557,24 @@ class DataBranch:
             return self.merge_commits(sorted(heads))
 
     def _merge_if_possible(self) -> None:
-        """Merge; go on with the branch as it is where another one is damaged, or needs a driver that is not here."""
+        """Merge the other heads, except, with a warning, those that are damaged or need a driver that is not here."""
         try:
             self.merge()
-        except (Corrupt, ObjectMissing, Unsupported) as error:
-            warnings.warn(f"'{self.ref}' is not merged: {error}", MergeWarning, stacklevel=4)
+        except (Locked, StalePlan, SystemFailed):
+            raise
+        except GpaError:
+            # One bad head must not keep the others away.
+            for ref, oid in sorted(other_heads(self.path, self.ref).items()):
+                if oid not in self._merged:
+                    self._merge_or_warn(ref, oid)
+
+    def _merge_or_warn(self, ref: str, oid: str) -> None:
+        try:
+            self.merge_commits([oid])
+        except (Locked, StalePlan, SystemFailed):
+            raise
+        except GpaError as error:
+            warnings.warn(f"'{ref}' is not merged into '{self.ref}': {error}", MergeWarning, stacklevel=5)
 
     def merge_commits(self, heads: Iterable[str]) -> MergeReport:
         """Merge these commits (hex) into the branch, as merge() does."""
@@ -583,6 +596,12 @@ class DataBranch:
             self._merged.update(wanted)
             return reports[-1]
 
+    def expect_data_branch(self, commit: str) -> None:
+        """Raise Refused unless a commit (hex), and this branch if it exists, have the file or name of a data branch."""
+        for state in (self._reader.read(commit), self._refresh()):
+            if state.oid and not state.has_settings and state.layout.name != "git-annex":
+                raise Refused(f"'{self.ref}' is no data branch: commit {state.oid} has no {SETTINGS}")
+
     def sync(self, remote: str = "origin", *, inbox: str = "") -> MergeReport:
         """Commit, fetch, merge and push the branch, again when the push is refused because the remote has moved.
 
@@ -598,14 +617,25 @@ class DataBranch:
         count = 0
         with self._commit_lock, left_behind(self._objdir, self.ref) as files:
             for left in files:
-                if not self._has_blobs(left.content):
-                    continue  # it stays for the next one who opens the branch
-                requests = self._requests_of(left.content)
-                count += sum(len(request.changes) for request in requests)
-                if requests:
-                    self._publish(lambda state, given=requests: self._write(state, given, "recovered"))  # type: ignore[misc]
-                left.remove()
+                try:
+                    count += self._recover_one(left)
+                except (Locked, StalePlan, SystemFailed):
+                    raise
+                except GpaError as error:
+                    warnings.warn(f"'{left.path}' is not recovered: {error}", MergeWarning, stacklevel=3)
         return count
+
+    def _recover_one(self, left: Left) -> int:
+        """Commit what a file holds, remove it, and return the number of changes. After an error the file stays."""
+        if left.problem:
+            raise GpaError(left.problem)
+        if not self._has_blobs(left.content):
+            return 0  # the next process that opens the branch tries again
+        requests = self._requests_of(left.content)
+        if requests:
+            self._publish(lambda state: self._write(state, requests, "recovered"))
+        left.remove()
+        return sum(len(request.changes) for request in requests)
 
     def _has_blobs(self, found: Intents) -> bool:
         """Return whether the blobs of all intents are here; look for them in the journals of dead writers.
@@ -625,8 +655,11 @@ class DataBranch:
 
     def _requests_of(self, found: Intents) -> list[Request]:
         """Return the changes of a file, without those that a commit has which is in the branch."""
-        head = self._refresh().oid
-        done = [size for commit, size in found.tried if head and is_ancestor(self.path, commit, head)]
+        state = self._refresh()
+        head, forgot = state.oid, state.settings.forgot
+        done = [
+            size for commit, size in found.tried if head and (commit in forgot or is_ancestor(self.path, commit, head))
+        ]
         requests: list[Request] = []
         for intent in found.intents:
             if intent.offset < max(done, default=0):
@@ -740,7 +773,8 @@ class DataBranch:
         """Return a line for each thing that is wrong with the branch, or does not fit; an empty list if nothing is."""
         with left_behind(self._objdir, self.ref) as files:
             lost = [left.path for left in files if not self._has_blobs(left.content)]
-        findings = [f"values that '{path}' names are gone: they were set before a power cut" for path in lost]
+            findings = [left.problem for left in files if left.problem]
+        findings += [f"values that '{path}' names are gone: they were set before a power cut" for path in lost]
         return findings + check_branch(self._trees, self._refresh(), fitting)
 
     # -- Presence
@@ -778,6 +812,7 @@ class DataBranch:
         """Leave to the parent what it has set and not committed: both would append it."""
         self._pending, self._waiting = {}, []
         self._pending_base = None
+        self._intents.after_fork()
         self._state_lock, self._commit_lock = threading.RLock(), threading.RLock()
 
     def close(self) -> None:

@@ -18,7 +18,8 @@ def merge_inboxes(path: str | os.PathLike[str]) -> dict[str, str]:
     """Merge each inbox of a repository into its branch; return branch -> head (hex).
 
     A ref of an inbox is removed when the branch has what it names, unless the client has pushed again meanwhile. One
-    that cannot be merged stays; the others are merged before its error is raised.
+    that cannot be merged stays; the others are merged before its error is raised. Only data branches are merged, and
+    only with data branches: a client that may push to an inbox alone must not change any other branch.
     """
     found: dict[str, dict[str, str]] = {}
     lines = run_git(["for-each-ref", "--format=%(objectname) %(refname)", INBOX], cwd=os.fspath(path)).splitlines()
@@ -30,15 +31,24 @@ def merge_inboxes(path: str | os.PathLike[str]) -> dict[str, str]:
     errors: list[GpaError] = []
     for name, refs in found.items():
         # refs/data/... is a branch of its own kind, and has its whole name in the inbox
-        with DataBranch(path, f"refs/{name}" if name.startswith("data/") else name, merge="never") as db:
-            for ref, oid in refs.items():
-                try:
-                    heads[db.ref] = db.merge_commits([oid]).commit
-                except GpaError as error:
-                    errors.append(error)
-                    continue
-                with suppress(GitFailed):  # pushed again: the next call merges it
-                    run_git(["update-ref", "-d", ref, oid], cwd=os.fspath(path))
+        try:
+            with DataBranch(path, f"refs/{name}" if name.startswith("data/") else name, merge="never") as db:
+                for ref, oid in refs.items():
+                    errors += _merge_one(db, ref, oid, heads)
+        except GpaError as error:
+            errors.append(error)
     if errors:
         raise errors[0]
     return heads
+
+
+def _merge_one(db: DataBranch, ref: str, oid: str, heads: dict[str, str]) -> list[GpaError]:
+    """Merge one ref of an inbox, note the new head in `heads`, and remove the ref. Return the error, if any."""
+    try:
+        db.expect_data_branch(oid)
+        heads[db.ref] = db.merge_commits([oid]).commit
+    except GpaError as error:
+        return [error]
+    with suppress(GitFailed):  # pushed again: the next call merges it
+        run_git(["update-ref", "-d", ref, oid], cwd=db.path)
+    return []

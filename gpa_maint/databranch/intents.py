@@ -18,11 +18,14 @@ from contextlib import contextmanager, suppress
 from .. import fs
 from ..base import safe_open
 from ..base.tuples import NamedTuple
-from ..errors import SystemFailed
+from ..errors import Corrupt, SystemFailed
 from ..repo.objdir import ObjectDir
 from ..state.paths import DATA, path_of
 
 SUFFIX = ".intents"
+MOST_BYTES = 256 << 20
+"""A larger file is not read: it would need several times its size in memory."""
+LINE = re.compile(r"b ([0-9a-f]*)|c ([0-9a-f]+) ([0-9]{1,18})|[sa] ([0-9a-f]{40}|[0-9a-f]{64}) (.*)|d (.*)", re.DOTALL)
 TURN = "turn"
 TURN_SECONDS = (0.0005, 0.004)
 """Least and most time between two tries to get the turn."""
@@ -92,6 +95,12 @@ class IntentLog:
             with fs.door.named("write", self._path):
                 os.ftruncate(self._fd, 0)
             self._base = None
+
+    def after_fork(self) -> None:
+        """Close the file in a forked child. It stays locked as long as the parent lives, and no longer."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
     def close(self) -> None:
         """Remove the file, unless it still holds something."""
@@ -167,11 +176,12 @@ def turn(objdir: ObjectDir, ref: str, seconds: float) -> Iterator[None]:
 
 
 class Left(NamedTuple):
-    """A file of a dead writer, locked by this process."""
+    """A file of a dead writer, locked by this process. With a `problem` it could not be read, and is empty here."""
 
     fd: int
     path: str
     content: Intents
+    problem: str = ""
 
     def remove(self) -> None:
         """Remove the file: all of it is in the branch."""
@@ -185,8 +195,7 @@ def left_behind(objdir: ObjectDir, ref: str) -> Iterator[list[Left]]:
     try:
         for name in _names(folder):
             if found := _locked(f"{folder}/{name}"):
-                fd, path = found
-                locked.append(Left(fd, path, parse_intents(os.pread(fd, os.fstat(fd).st_size, 0))))
+                locked.append(_read_locked(*found))
         yield locked
     finally:
         for one in locked:
@@ -198,6 +207,16 @@ def _names(folder: str) -> list[str]:
         return sorted(name for name in safe_open.names_in(folder) if name.endswith(SUFFIX))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _read_locked(fd: int, path: str) -> Left:
+    size = os.fstat(fd).st_size
+    try:
+        if size > MOST_BYTES:
+            raise Corrupt(path, f"has {size} bytes, more than {MOST_BYTES}")
+        return Left(fd, path, parse_intents(os.pread(fd, size, 0), path))
+    except Corrupt as error:
+        return Left(fd, path, Intents((), ()), str(error))
 
 
 def _locked(path: str) -> tuple[int, str] | None:
@@ -216,30 +235,36 @@ def _locked(path: str) -> tuple[int, str] | None:
 
 
 def read_left(objdir: ObjectDir, ref: str) -> list[Intents]:
-    """Return what the files of all writers hold, living or dead, without a lock; for a repository that is only read."""
+    """Return what the files of all writers hold, living or dead, without a lock; for a repository that is only read.
+
+    A file that is damaged is left out.
+    """
     folder, found = folder_of(objdir, ref), []
     for name in _names(folder):
-        with suppress(OSError, SystemFailed):
-            found.append(parse_intents(safe_open.read_bytes(f"{folder}/{name}", 1 << 30)))
+        with suppress(OSError, SystemFailed, Corrupt):
+            found.append(parse_intents(safe_open.read_bytes(f"{folder}/{name}", MOST_BYTES), f"{folder}/{name}"))
     return found
 
 
-def parse_intents(data: bytes) -> Intents:
-    """Return the whole lines: a last one without its end was never acknowledged."""
+def parse_intents(data: bytes, path: str) -> Intents:
+    """Return the whole lines: a last one without its end was never acknowledged. Raise Corrupt for a malformed line."""
     intents: list[Intent] = []
     tried: list[tuple[str, int]] = []
     base, offset = "", 0
     for line in data.split(b"\n")[:-1]:
-        word, _, rest = line.decode("utf-8", "replace").partition(" ")
-        first, _, second = rest.partition(" ")
+        text = line.decode("utf-8", "replace")
+        found = LINE.fullmatch(text)
+        if found is None:
+            raise Corrupt(path, "a line of another form", offset=offset)
+        word = text[0]
         if word == "b":
-            base = rest
-        elif word == "c" and second.isdigit():
-            tried.append((first, int(second)))
-        elif word in ("s", "a"):
-            intents.append(Intent(offset, base, word, _unescaped(second), bytes.fromhex(first)))
+            base = found[1]
+        elif word == "c":
+            tried.append((found[2], int(found[3])))
         elif word == "d":
-            intents.append(Intent(offset, base, word, _unescaped(rest), None))
+            intents.append(Intent(offset, base, word, _unescaped(found[6]), None))
+        else:
+            intents.append(Intent(offset, base, word, _unescaped(found[5]), bytes.fromhex(found[4])))
         offset += len(line) + 1
     return Intents(tuple(intents), tuple(tried))
 

@@ -17,6 +17,8 @@ from ..store.page_store import PageStore
 
 TREE_MODE = b"40000"
 BLOB_MODE = b"100644"
+GITLINK_MODE = b"160000"
+"""The commit of a submodule, which is no key: the commit need not be here."""
 CACHE_BYTES = 192 << 20
 """Room for the trees of a million keys."""
 ENTRY_COST = 100
@@ -141,7 +143,8 @@ class Trees:
                 break
             at = found.end()
             place = found.start(3)
-            places[found[2]] = -place if found[1] == TREE_MODE else place
+            if found[1] != GITLINK_MODE:
+                places[found[2]] = -place if found[1] == TREE_MODE else place
         if at != len(raw):
             raise Corrupt(oid.hex(), "not a tree", offset=at)
         return Tree(raw, places)
@@ -226,7 +229,8 @@ class Trees:
         at = 0
         for name, (_, mode, oid) in sorted(entries.items(), key=lambda entry: entry[1][0]):
             at += len(mode) + len(name) + 2
-            places[name] = -at if mode == TREE_MODE else at
+            if mode != GITLINK_MODE:
+                places[name] = -at if mode == TREE_MODE else at
             pieces += (mode, b" ", name, b"\0", oid)
             at += self._size
         return Tree(b"".join(pieces), places)

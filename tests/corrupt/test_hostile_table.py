@@ -20,6 +20,7 @@ from oracle import all_objects, fsck, git, pack_dir
 from running import gpa_any
 
 from gpa_maint import PageStore, commands
+from gpa_maint.databranch import DataBranch
 
 SECONDS = 60
 MIB = 1 << 20
@@ -30,6 +31,8 @@ OTHER_USER = 65534
 
 FILES = (
     "gpa/config.gpa-new",
+    "gpa/data/refs%2Fheads%2Fmeta/1-00000000.intents",
+    "gpa/data/refs%2Fheads%2Fmeta/turn",
     "gpa/history",
     "gpa/hook.sh",
     "gpa/install.json",
@@ -53,7 +56,10 @@ FILES = (
     "objects/pack/tmp_gpa_1-1.pack",
     "hooks/post-receive",
 )
-FOLDERS = ("gpa", "gpa/damaged", "gpa/damaged/lost", "gpa/journal", "gpa/tmp", "objects/17", "hooks")
+FOLDERS = (
+    *("gpa", "gpa/damaged", "gpa/damaged/lost", "gpa/data", "gpa/data/refs%2Fheads%2Fmeta", "gpa/journal", "gpa/tmp"),
+    *("objects/17", "hooks"),
+)
 """objects/pack may be a link from the beginning: git goes where it leads, and so do we."""
 
 
@@ -109,6 +115,7 @@ WORKER = """
 import shutil, signal, subprocess, sys
 from itertools import count
 from gpa_maint import GpaError, PageStore, commands, install, uninstall
+from gpa_maint.databranch import DataBranch
 
 numbers = count()
 
@@ -118,6 +125,11 @@ def write():
         writer.add("blob", b"new " + str(next(numbers)).encode())
         writer.confirm(writer.save())
 
+def data():
+    with DataBranch(".") as db:
+        db.set("key", str(next(numbers)).encode())
+        db.check()
+
 def backup():
     commands.backup("../copy")
 
@@ -125,7 +137,7 @@ STEPS = {
     "status": commands.status, "write": commands.write, "writer": write, "add-loose": commands.add_loose,
     "repack": commands.repack, "expire": lambda: commands.expire(grace_seconds=0), "run": commands.maintain,
     "verify": commands.verify, "install": lambda: install(program="/no/such/git-gpa"), "repair": commands.repair,
-    "backup": backup, "uninstall": uninstall,
+    "backup": backup, "uninstall": uninstall, "data": data,
 }
 for line in sys.stdin:
     left_out = line.split()
@@ -144,7 +156,12 @@ for line in sys.stdin:
 """For each line that it is given: a loose object, and each verb that the line does not name. An exception that is no
 error of ours ends it."""
 
-LEFT_OUT = {"install": "install hook config", "uninstall": "install hook config", "backup": "objects/ saved"}
+LEFT_OUT = {
+    "install": "install hook config",
+    "uninstall": "install hook config",
+    "backup": "objects/ saved",
+    "data": "data journal",
+}
 """Verbs that take long, and what is in the names of the files that they read or write."""
 
 
@@ -303,6 +320,9 @@ def test_the_table_names_every_file_of_ours(repo: Path, tmp_path: Path) -> None:
         commands.expire(text, grace_seconds=0)
         commands.backup(tmp_path / "copy", path=text)
         commands.repair(text)
+        with DataBranch(text) as db:
+            db.set("key", b"value")
+            look("", "")
         uninstall(text)
     finally:
         fs.door.before_step = None
@@ -317,5 +337,6 @@ def test_the_table_names_every_file_of_ours(repo: Path, tmp_path: Path) -> None:
 def shape(name: str) -> str:
     """The name without what differs from one to the next: numbers, ids and the endings of temporary files."""
     name = re.sub(r"[0-9a-f]{40}", "N", name)
+    name = re.sub(r"^(gpa/data/[^/]+/).*\.intents$", r"\1N.intents", name)
     name = re.sub(r"\d+", "N", name)
     return re.sub(r"^(gpa/tmp/N-N|gpa/journal/).*", r"\1", re.sub(r"(N-)+N", "N-N", name))

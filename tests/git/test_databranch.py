@@ -527,3 +527,21 @@ def test_a_log_from_a_clock_that_is_ahead_is_followed_and_warned_of(repo: Path) 
         assert {"other"} == db.where("key")
         db.here("key", "new")
         assert {"other", "new"} == db.where("key")
+
+
+def test_what_a_forgotten_commit_has_is_not_made_again(tmp_path: Path) -> None:
+    """A process died after its commit and before it emptied its journal; then the history was forgotten."""
+    git(tmp_path, "init", "--quiet", "--bare", "repo")
+    repo = tmp_path / "repo"
+    with DataBranch(repo) as db:
+        with db.transaction() as change:
+            change.append("key", b"1")
+        commit = db.head
+        db.forget()
+    blob = git(repo, "hash-object", "-w", "--stdin", input="1").stdout.strip()
+    lines = f"b \na {blob} key\n"
+    folder = repo / "gpa" / "data" / "refs%2Fheads%2Fmeta"
+    (folder / "1-00000000.intents").write_text(f"{lines}c {commit} {len(lines)}\n")
+    with DataBranch(repo) as db:
+        assert b"1" == db.get("key")
+    assert [] == list(folder.glob("*.intents"))
