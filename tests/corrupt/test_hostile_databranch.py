@@ -164,15 +164,17 @@ def test_a_client_with_an_inbox_changes_no_branch_that_is_no_data_branch(tmp_pat
 def test_a_forked_child_does_not_keep_what_its_parent_had_set(tmp_path: Path) -> None:
     """The parent dies by kill -9 while its child lives: the journal is not locked any more."""
     repo = new_repo(tmp_path / "repo")
-    read, write = os.pipe()
+    (read, write), (forked, has_forked) = os.pipe(), os.pipe()
     parent = os.fork()
     if not parent:
         db = DataBranch(repo)
         db.set("key", b"value")
         if not os.fork():
             os.close(write)
+            os.write(has_forked, b".")
             os.read(read, 1)  # until the test has looked
             os._exit(0)
+        os.read(forked, 1)
         os.kill(os.getpid(), 9)
     os.waitpid(parent, 0)
     (journal,) = (repo / "gpa" / "data").rglob("*.intents")
@@ -180,5 +182,5 @@ def test_a_forked_child_does_not_keep_what_its_parent_had_set(tmp_path: Path) ->
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with DataBranch(repo) as db:
         assert b"value" == db.get("key")
-    os.close(write)
-    os.close(read)
+    for fd in (write, read, forked, has_forked):
+        os.close(fd)
